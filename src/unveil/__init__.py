@@ -1,0 +1,33 @@
+"""Image restoration with selective state-space models, on any machine.
+
+The names below load on first use, so that importing the package stays cheap.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from unveil._version import __version__
+
+if TYPE_CHECKING:
+    from unveil.models.registry import create_model, list_models
+
+_EXPORTS = {
+    "create_model": "unveil.models.registry",
+    "list_models": "unveil.models.registry",
+}
+
+__all__ = ["__version__", "create_model", "list_models"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module that defines it."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'unveil' has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What `unveil bench` measures."""

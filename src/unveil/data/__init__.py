@@ -1,0 +1,1 @@
+"""Image folders to training and test samples."""

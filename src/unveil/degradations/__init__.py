@@ -1,0 +1,1 @@
+"""Clean images to degraded ones, seeded."""

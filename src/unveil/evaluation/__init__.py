@@ -1,0 +1,1 @@
+"""Protocols: data × degradation × metric."""

@@ -1,0 +1,1 @@
+"""Pad, tile, restore, blend."""

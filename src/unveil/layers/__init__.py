@@ -1,0 +1,1 @@
+"""Modules that both families of networks use."""

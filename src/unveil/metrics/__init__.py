@@ -1,0 +1,1 @@
+"""Fidelity metrics under named conventions."""

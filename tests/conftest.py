@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def unveil_data() -> Path:
+    """Folder of real image sets, named by the environment variable `UNVEIL_DATA`."""
+    folder = os.environ.get("UNVEIL_DATA")
+    if not folder:
+        pytest.skip("UNVEIL_DATA is not set: this test needs the real image sets")
+    return Path(folder)
