@@ -1,1 +1,8 @@
 """Image files in and out, without harming them."""
+
+from unveil.imaging.formats import IMAGE_SUFFIXES
+from unveil.imaging.image import Image, Metadata
+from unveil.imaging.read import load_rgb, read_image
+from unveil.imaging.write import save_png
+
+__all__ = ["IMAGE_SUFFIXES", "Image", "Metadata", "load_rgb", "read_image", "save_png"]

@@ -1,0 +1,89 @@
+"""A picture in memory with everything its file carried."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unveil.imaging.formats import PNG, Format
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says beside its pixels. Opaque: it is carried, never interpreted.
+
+    Attributes:
+        orientation: EXIF orientation 1–8 of the samples as stored; pixels we hand out are upright.
+        exif: TIFF-structured block, without the ``Exif`` mark that precedes it in JPEG.
+        icc: Colour profile.
+        xmp: XMP packet.
+        iptc: IPTC-IIM block.
+        density: Pixels per millimetre, horizontal and vertical; None when the file gives none.
+        quality: JPEG quality and chroma subsampling the file was written with.
+        raw: The container's own metadata, verbatim, to be put back into a file of the same format.
+    """
+
+    orientation: int = 1
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    density: tuple[float, float] | None = None
+    quality: tuple[int, str] | None = None
+    raw: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture, upright.
+
+    Attributes:
+        pixels: ``(h, w, c)`` uint8, uint16 or float32; c is 1 (gray) or 3 (RGB).
+        alpha: ``(h, w)`` of the same type, or None.
+        format: Kind of the file it came from.
+        bits: Significant bits per sample: 8, 10, 12, 16 or 32.
+        metadata: Everything else.
+    """
+
+    pixels: Array
+    alpha: Array | None = None
+    format: Format = PNG
+    bits: int = 8
+    metadata: Metadata = field(default_factory=Metadata)
+
+
+# numpy steps that turn samples stored under an EXIF orientation upright: transpose, then flips.
+_UPRIGHT = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+
+
+def upright(stored: Array, orientation: int) -> Array:
+    """View `stored`, (h, w, …) samples in file order, as the EXIF `orientation` means it.
+
+    >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
+    [[3, 1], [4, 2]]
+    """
+    transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
+    view = stored.swapaxes(0, 1) if transpose else stored
+    return view[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def as_stored(pixels: Array, orientation: int) -> Array:
+    """Undo `upright`: view upright `pixels` in the order a file with `orientation` stores them.
+
+    >>> as_stored(np.array([[3, 1], [4, 2]]), 6).tolist()
+    [[1, 2], [3, 4]]
+    """
+    transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
+    view = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return view.swapaxes(0, 1) if transpose else view

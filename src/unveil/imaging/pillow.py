@@ -1,0 +1,81 @@
+"""HEIC and BMP, which libvips' wheel does not read, through Pillow."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil.errors import ImageFileError, MissingExtraError
+from unveil.imaging._vips import reason
+from unveil.imaging.formats import HEIC, Format, check_size
+from unveil.imaging.image import Array, Image, Metadata
+
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
+
+
+def pillow(kind: Format) -> Any:
+    """Return `PIL.Image`, with HEIC registered when `kind` needs it.
+
+    Raises:
+        MissingExtraError: If Pillow, or pillow-heif for HEIC, is not installed.
+    """
+    try:
+        import PIL.Image  # noqa: PLC0415 - optional
+
+        if kind is HEIC:
+            import pillow_heif  # noqa: PLC0415 - optional
+
+            pillow_heif.register_heif_opener()
+    except ImportError as error:
+        raise MissingExtraError(f"reading and writing {kind.name} files", "heic") from error
+    return PIL.Image
+
+
+def read_with_pillow(path: Path, kind: Format, max_megapixels: float) -> Image:
+    """Read a HEIC or BMP file; see `unveil.imaging.read_image`.
+
+    Raises:
+        ImageFileError: If it is damaged, too large or of a colour space we do not read.
+        MissingExtraError: If a library is missing.
+    """
+    module = pillow(kind)
+    module.MAX_IMAGE_PIXELS = None  # `check_size` has the say
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata in files that decode all the same
+            with module.open(path) as file:
+                return _convert(path, kind, file, max_megapixels)
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
+        if isinstance(error, ImageFileError):
+            raise
+        raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
+            error
+        )
+
+
+def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Image:
+    width, height = file.size
+    check_size(path, width, height, max_megapixels)
+    if file.mode not in _MODES:
+        raise ImageFileError(f"{path}: samples of mode {file.mode}; expected 8-bit gray or RGB")
+    samples: Array = np.asarray(file.convert(_MODES[file.mode]))
+    samples = samples[..., None] if samples.ndim == 2 else samples
+    colours = 1 if samples.shape[2] <= 2 else 3
+    exif = file.info.get("exif")
+    return Image(
+        pixels=np.ascontiguousarray(samples[..., :colours]),
+        alpha=np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None,
+        format=kind,
+        metadata=Metadata(
+            exif=exif.removeprefix(b"Exif\0\0") if exif else None,
+            icc=file.info.get("icc_profile"),
+            xmp=file.info.get("xmp"),
+            density=_density(file),
+        ),
+    )
+
+
+def _density(file: Any) -> tuple[float, float] | None:
+    dpi = file.info.get("dpi")
+    return (float(dpi[0]) / 25.4, float(dpi[1]) / 25.4) if dpi else None

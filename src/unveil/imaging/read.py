@@ -1,0 +1,141 @@
+"""Read image files strictly: whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil.errors import ImageFileError
+from unveil.imaging._vips import reason, vips
+from unveil.imaging.formats import BMP, HEIC, MAX_MEGAPIXELS, Format, check_size, format_of_file
+from unveil.imaging.image import Array, Image, Metadata, upright
+from unveil.imaging.scratch import allocate, release
+
+_STRIP_ROWS = 64
+_DTYPES = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
+_COLOUR_SPACES = {"srgb", "rgb", "b-w", "rgb16", "grey16", "scrgb", "multiband"}
+
+
+def read_image(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Image:
+    """Read the image file at `path`, upright, with its metadata.
+
+    Args:
+        path: JPEG, PNG, TIFF, WebP, AVIF; HEIC and BMP with the extra `heic`. Told by content.
+        max_megapixels: Refuse files that claim to be larger than this, before decoding them.
+
+    Returns:
+        The image; samples are uint8, uint16 or float32 as in the file. Large ones are file-backed
+        and, when the file stores them turned, not C-contiguous.
+
+    Raises:
+        ImageFileError: If the file is missing, damaged, truncated, too large, animated or of a
+            kind or colour space we do not read.
+        MissingExtraError: For HEIC and BMP without the extra `heic`.
+    """
+    path = Path(path)
+    kind = format_of_file(path)
+    if kind in (HEIC, BMP):
+        from unveil.imaging.pillow import read_with_pillow  # noqa: PLC0415 - optional extra
+
+        return read_with_pillow(path, kind, max_megapixels)
+    return _read_with_vips(path, kind, max_megapixels)
+
+
+def load_rgb(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Array:
+    """Read `path` as upright RGB samples ``(h, w, 3)``: gray repeated, alpha dropped.
+
+    Args:
+        path: Of the image file.
+        max_megapixels: Largest image accepted.
+
+    Returns:
+        uint8, uint16 or float32, C-contiguous, as the file has it.
+
+    Raises:
+        ImageFileError: As `read_image`.
+    """
+    pixels = read_image(path, max_megapixels=max_megapixels).pixels
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
+    pyvips = vips()
+    try:
+        header = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        check_size(path, header.width, header.height, max_megapixels)
+        _check_supported(path, header)
+        stored = _decode(pyvips, header)
+    except pyvips.Error as error:
+        raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
+            error
+        )
+    metadata = _metadata(header)
+    whole = upright(stored, metadata.orientation)
+    colours = 1 if whole.shape[2] <= 2 else 3
+    return Image(
+        pixels=_contiguous(whole[..., :colours]),
+        alpha=_contiguous(whole[..., colours]) if whole.shape[2] > colours else None,
+        format=kind,
+        bits=_field(header, "bits-per-sample") or 8 * stored.itemsize,
+        metadata=metadata,
+    )
+
+
+def _contiguous(view: Array) -> Array:
+    base: Any = view
+    while base is not None:
+        if isinstance(base, np.memmap):
+            return view
+        base = base.base
+    return np.ascontiguousarray(view)
+
+
+def _check_supported(path: Path, header: Any) -> None:
+    pages = _field(header, "n-pages") or 1
+    if pages > 1:
+        raise ImageFileError(
+            f"{path}: holds {pages} pages or frames; unveil restores single images, extract them"
+        )
+    if header.interpretation == "cmyk":
+        raise ImageFileError(f"{path}: CMYK, which is meant for printing; convert it to RGB first")
+    if header.interpretation not in _COLOUR_SPACES or header.bands > 4:
+        raise ImageFileError(
+            f"{path}: colour space {header.interpretation} with {header.bands} channels; "
+            "expected gray or RGB, with or without alpha"
+        )
+    if header.format not in _DTYPES:
+        raise ImageFileError(
+            f"{path}: samples of type {header.format}; expected 8 or 16 bits unsigned or "
+            "32-bit float"
+        )
+
+
+def _decode(pyvips: Any, image: Any) -> Array:
+    """Decode strip by strip, so that at no time there are two copies."""
+    dtype = np.dtype(_DTYPES[image.format])
+    out = allocate((image.height, image.width, image.bands), dtype)
+    region = pyvips.Region.new(image)
+    for top in range(0, image.height, _STRIP_ROWS):
+        rows = min(_STRIP_ROWS, image.height - top)
+        strip = np.frombuffer(region.fetch(0, top, image.width, rows), dtype)
+        out[top : top + rows] = strip.reshape(rows, image.width, image.bands)
+        release(out)
+    return out
+
+
+def _field(image: Any, name: str) -> Any:
+    return image.get(name) if image.get_typeof(name) else None
+
+
+def _metadata(header: Any) -> Metadata:
+    orientation = _field(header, "orientation") or 1
+    exif = _field(header, "exif-data")
+    return Metadata(
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+        exif=exif.removeprefix(b"Exif\0\0") if exif else None,
+        icc=_field(header, "icc-profile-data"),
+        xmp=_field(header, "xmp-data"),
+        iptc=_field(header, "iptc-data"),
+    )
