@@ -1,0 +1,127 @@
+"""The degradations by name, and the grammar of short descriptions."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from unveil.degradations.jpeg import JPEG
+from unveil.degradations.noise import NOISE
+from unveil.degradations.pipeline import PROBABILITY, Pipeline, Step
+from unveil.degradations.records import Choice, Degradation, Parameter, Span, Value
+from unveil.errors import InputError
+
+CATALOGUE: Mapping[str, Degradation] = {entry.name: entry for entry in (*NOISE, *JPEG)}
+
+
+def parse(description: str) -> Pipeline:
+    """Read a short description of a degradation.
+
+    Steps are joined by ``+`` and applied from left to right. A step is a name, then after a colon
+    a kind or a preset, then ``parameter=value`` pairs, joined by commas. A value is a number, a
+    range ``low..high`` or alternatives ``a|b|c``, both drawn at every call. Every step accepts
+    ``p``, the probability that it is applied. ``identity`` changes nothing.
+
+    Args:
+        description: For example ``"rain:light+noise:sigma_255=0..55"``.
+
+    Returns:
+        What maps an image and a generator to the degraded image.
+
+    Raises:
+        InputError: A name is unknown or a value is out of range; the message names the nearest.
+
+    >>> print(parse("noise:sigma_255=15|25|50 + jpeg:quality=20"))
+    noise:sigma_255=15|25|50+jpeg:quality=20
+    """
+    if description.strip() == "identity":
+        return Pipeline()
+    return Pipeline(tuple(_parse_step(text.strip()) for text in description.split("+")))
+
+
+def _parse_step(text: str) -> Step:
+    name, _, rest = text.partition(":")
+    name = name.strip()
+    words = [word.strip() for word in rest.split(",")] if rest.strip() else []
+    degradation, preset, words = _find(name, words, text)
+    values = dict(preset)
+    probability = 1.0
+    seen: set[str] = set()
+    for word in words:
+        key, equals, raw = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise InputError(f"got {word!r} in {text!r}, expected parameter=value")
+        if key in seen:
+            raise InputError(f"{key!r} is given twice in {text!r}; give it once")
+        seen.add(key)
+        if key == PROBABILITY.name:
+            probability = _number(raw, PROBABILITY, text)
+        else:
+            values[key] = _value(raw, _parameter(degradation, key, text), text)
+    return Step(degradation, values, probability)
+
+
+def _find(
+    name: str, words: list[str], text: str
+) -> tuple[Degradation, Mapping[str, Value], list[str]]:
+    """Find a step's degradation and preset; the words that are left set parameters."""
+    kinds = [entry.partition(":")[2] for entry in CATALOGUE if entry.startswith(f"{name}:")]
+    if not kinds and name not in CATALOGUE:
+        names = sorted({entry.partition(":")[0] for entry in CATALOGUE} | {"identity"})
+        raise InputError(f"unknown degradation {name!r}; {_nearest(name, names)}")
+    head = words[0] if words and "=" not in words[0] else None
+    if kinds:
+        if head not in kinds:
+            raise InputError(f"{name!r} needs a kind in {text!r}; {_nearest(head or '', kinds)}")
+        return CATALOGUE[f"{name}:{head}"], {}, words[1:]
+    degradation = CATALOGUE[name]
+    if head is None:
+        return degradation, {}, words
+    if head not in degradation.presets:
+        known = [*degradation.presets, *(f"{p.name}=..." for p in degradation.parameters)]
+        raise InputError(f"unknown word {head!r} in {text!r}; {_nearest(head, known)}")
+    return degradation, degradation.presets[head], words[1:]
+
+
+def _parameter(degradation: Degradation, name: str, text: str) -> Parameter:
+    try:
+        return degradation.parameter(name)
+    except KeyError:
+        known = [*(p.name for p in degradation.parameters), PROBABILITY.name]
+        hint = _nearest(name, known)
+        raise InputError(f"unknown parameter {name!r} in {text!r}; {hint}") from None
+
+
+def _value(raw: str, parameter: Parameter, text: str) -> Value:
+    if "|" in raw:
+        return Choice(tuple(_number(part, parameter, text) for part in raw.split("|")))
+    if ".." not in raw:
+        return _number(raw, parameter, text)
+    low, high = (_number(part, parameter, text) for part in raw.split("..", 1))
+    if low > high:
+        raise InputError(f"range {raw!r} in {text!r} runs downwards; write {high:g}..{low:g}")
+    return Span(low, high)
+
+
+def _number(raw: str, parameter: Parameter, text: str) -> float:
+    try:
+        number = float(raw)
+    except ValueError:
+        raise InputError(
+            f"{parameter.name}={raw} in {text!r} is not a number, a range low..high or a|b|c"
+        ) from None
+    if not parameter.low <= number <= parameter.high:
+        nearest = parameter.low if number < parameter.low else parameter.high
+        raise InputError(
+            f"{parameter.name}={raw} in {text!r} is outside {parameter.low:g}..{parameter.high:g} "
+            f"({parameter.about}); the nearest is {nearest:g}"
+        )
+    if parameter.integer and number != int(number):
+        raise InputError(f"{parameter.name}={raw} in {text!r} must be a whole number")
+    return number
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name is meant, or list them all."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    listed = f"known: {', '.join(known)}"
+    return f"did you mean {close[0]!r}? ({listed})" if close else listed

@@ -1,0 +1,161 @@
+"""Noise: Gaussian in two protocols that must not be mixed up, and a camera's."""
+
+import numpy as np
+
+from unveil.degradations.filters import smooth
+from unveil.degradations.records import Degradation, Image, Parameter
+
+_SIGMA = Parameter("sigma_255", 25.0, 0.0, 255.0, "standard deviation on the 0-255 scale")
+
+
+def add_gaussian(image: Image, rng: np.random.Generator, *, sigma_255: float) -> Image:
+    """Add white Gaussian noise; the result is float and not clipped.
+
+    ``degraded = clean + sigma_255 / 255 * n``, ``n ~ N(0, 1)`` for every pixel and channel.
+
+    Args:
+        image: (h, w, 3) in [0, 1].
+        rng: Source of randomness.
+        sigma_255: Standard deviation on the 0-255 scale.
+
+    Returns:
+        (h, w, 3), partly outside [0, 1].
+
+    Source:
+        The protocol of the Gaussian denoising tables (DnCNN, arXiv 1608.03981, section IV).
+
+    >>> gray = np.full((256, 256, 3), 0.5, np.float32)
+    >>> noisy = add_gaussian(gray, np.random.default_rng(0), sigma_255=51)
+    >>> round(float(noisy.std()), 2)
+    0.2
+    """
+    if sigma_255 == 0:
+        return image.copy()
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    noise *= np.float32(sigma_255 / 255)
+    noise += image
+    return noise
+
+
+def add_gaussian_uint8(image: Image, rng: np.random.Generator, *, sigma_255: float) -> Image:
+    """Add Gaussian noise, clip, and truncate to whole levels, as the all-in-one papers do.
+
+    ``degraded = floor(clip(255 * clean + sigma_255 * n, 0, 255)) / 255``, with ``255 * clean``
+    first rounded to whole levels: the protocol starts from an 8-bit image. Truncation darkens by
+    half a level on average. Numbers of this protocol and of `add_gaussian` do not compare.
+
+    Args:
+        image: (h, w, 3) in [0, 1].
+        rng: Source of randomness.
+        sigma_255: Standard deviation on the 0-255 scale.
+
+    Returns:
+        (h, w, 3), multiples of 1/255 in [0, 1].
+
+    Source:
+        The training and test protocol of AirNet, PromptIR and MTAIR (arXiv 2412.15845).
+
+    >>> gray = np.full((4, 4, 3), 0.5, np.float32)
+    >>> levels = 255 * add_gaussian_uint8(gray, np.random.default_rng(0), sigma_255=50)
+    >>> bool(np.allclose(levels, levels.round(), atol=1e-4))
+    True
+    """
+    levels = np.rint(image * np.float32(255))
+    if sigma_255 > 0:
+        levels += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma_255)
+    np.clip(levels, 0, 255, out=levels)
+    return np.asarray(np.floor(levels) / np.float32(255), dtype=np.float32)
+
+
+def to_linear(image: Image) -> Image:
+    """Undo the sRGB tone curve; values are clipped to [0, 1].
+
+    Source:
+        IEC 61966-2-1.
+
+    >>> round(float(to_linear(np.float32([[[0.5]]])).item()), 3)
+    0.214
+    """
+    image = np.clip(image, 0, 1)
+    high = ((image + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
+    return np.where(image <= np.float32(0.04045), image / np.float32(12.92), high)
+
+
+def to_srgb(linear: Image) -> Image:
+    """Apply the sRGB tone curve; values are clipped to [0, 1].
+
+    Source:
+        IEC 61966-2-1.
+
+    >>> round(float(to_srgb(np.float32([[[0.214]]])).item()), 3)
+    0.5
+    """
+    linear = np.clip(linear, 0, 1)
+    high = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= np.float32(0.0031308), linear * np.float32(12.92), high)
+
+
+def add_camera_noise(
+    image: Image, rng: np.random.Generator, *, shot: float, read: float, correlation: float
+) -> Image:
+    """Add a sensor's shot and read noise before the tone curve.
+
+    ``y = x + sqrt(shot * x + read ** 2) * n`` on linear light ``x``, then the sRGB curve. Dark
+    areas end up noisier than bright ones. `correlation` blurs ``n`` (its variance is kept): the
+    demosaicking inside a camera leaves grain rather than independent pixels.
+
+    Args:
+        image: (h, w, 3) in [0, 1], sRGB.
+        rng: Source of randomness.
+        shot: Variance per unit of linear light; 0.01 is a phone at ISO 3200 or so.
+        read: Standard deviation at black, linear light.
+        correlation: Standard deviation of the grain, in pixels; 0 is white noise.
+
+    Returns:
+        (h, w, 3) in [0, 1].
+
+    Source:
+        Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; the ranges
+        follow Brooks et al., arXiv 1811.11127, section 3.1.
+
+    >>> gray = np.full((64, 64, 3), 0.5, np.float32)
+    >>> noisy = add_camera_noise(gray, np.random.default_rng(0), shot=0.01, read=0, correlation=0)
+    >>> 0.03 < float(noisy.std()) < 0.07
+    True
+    """
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    if correlation > 0:
+        noise, gain = smooth(noise, correlation)
+        noise *= np.float32(1 / gain)
+    linear = to_linear(image)
+    noise *= np.sqrt(np.float32(shot) * linear + np.float32(read**2))
+    return to_srgb(linear + noise)
+
+
+NOISE = (
+    Degradation(
+        "noise",
+        add_gaussian,
+        (_SIGMA,),
+        about="white Gaussian noise, float, not clipped",
+        strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
+    ),
+    Degradation(
+        "noise_uint8",
+        add_gaussian_uint8,
+        (_SIGMA,),
+        about="Gaussian noise clipped and truncated to 8 bits (all-in-one protocol)",
+        strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
+    ),
+    Degradation(
+        "camera",
+        add_camera_noise,
+        (
+            Parameter("shot", 0.004, 0, 0.2, "shot variance per unit of linear light", log=True),
+            Parameter("read", 0.004, 0, 0.2, "read noise, linear light", log=True),
+            Parameter("correlation", 0.5, 0, 3, "size of the grain in pixels; 0 is white"),
+        ),
+        about="a camera's shot and read noise, added before the tone curve",
+        strengths=("shot=0.001,read=0.001", "shot=0.004,read=0.004", "shot=0.016,read=0.01"),
+    ),
+)

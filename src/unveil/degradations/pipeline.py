@@ -1,0 +1,151 @@
+"""Steps in a row: what a short description means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+from unveil.degradations.records import Choice, Degradation, Frame, Image, Parameter, Span, Value
+from unveil.errors import InputError
+
+__all__ = ["Choice", "Frame", "Pipeline", "Span", "Step"]
+
+PROBABILITY = Parameter("p", 1.0, 0.0, 1.0, "probability that the step is applied")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A degradation with its values; those not given have their defaults."""
+
+    degradation: Degradation
+    values: Mapping[str, Value] = field(default_factory=dict)
+    probability: float = 1.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing but the degradation itself is drawn."""
+        return self.probability == 1 and not any(
+            isinstance(value, Span | Choice) for value in self.values.values()
+        )
+
+    def draw(self, rng: np.random.Generator) -> "Step | None":
+        """Fix every value; None where the step is not applied this time."""
+        if self.probability < 1 and rng.random() >= self.probability:
+            return None
+        known = self.degradation.parameters
+        drawn = {
+            parameter.name: parameter.draw(self.values[parameter.name], rng)
+            for parameter in known
+            if parameter.name in self.values
+        }
+        return Step(self.degradation, drawn)
+
+    def __call__(self, image: Image, rng: np.random.Generator, frame: Frame | None = None) -> Image:
+        """Apply the step; all its values must be exact."""
+        values = {p.name: self.values.get(p.name, p.default) for p in self.degradation.parameters}
+        if self.degradation.framed:
+            return self.degradation.apply(image, rng, frame=frame, **values)
+        return self.degradation.apply(image, rng, **values)
+
+    @property
+    def reach(self) -> float:
+        """How far, in pixels, neighbours influence a pixel, at most."""
+        largest = {
+            p.name: _largest(self.values.get(p.name, p.default))
+            for p in self.degradation.parameters
+        }
+        return self.degradation.reach(largest)
+
+    def __str__(self) -> str:
+        """Write the description that parses to this step."""
+        parts = [f"{name}={_text(value)}" for name, value in self.values.items()]
+        if self.probability < 1:
+            parts.append(f"p={_text(self.probability)}")
+        if not parts:
+            return self.degradation.name
+        # A kind is already written after a colon: `blur:motion,length=9`.
+        separator = "," if ":" in self.degradation.name else ":"
+        return self.degradation.name + separator + ",".join(parts)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Steps applied from left to right; none is the identity.
+
+    >>> from unveil.degradations import parse
+    >>> pipeline = parse("noise:sigma_255=0..55+jpeg:quality=40,p=0.5")
+    >>> print(pipeline)
+    noise:sigma_255=0..55+jpeg:quality=40,p=0.5
+    >>> pipeline.margin, pipeline.exact
+    (0, False)
+    """
+
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether every value is fixed (the noise itself is still drawn)."""
+        return all(step.exact for step in self.steps)
+
+    @property
+    def margin(self) -> int:
+        """Pixels a crop needs around it to be degraded as part of its photo.
+
+        A multiple of 8, so that a crop keeps its place on JPEG's block grid.
+        """
+        return 8 * ceil(sum(step.reach for step in self.steps) / 8)
+
+    def draw(self, rng: np.random.Generator) -> "Pipeline":
+        """Fix every value; what comes back says which were drawn.
+
+        Args:
+            rng: Source of randomness.
+
+        Returns:
+            An exact pipeline.
+        """
+        drawn = (step.draw(rng) for step in self.steps)
+        return Pipeline(tuple(step for step in drawn if step is not None))
+
+    def __call__(self, image: Image, rng: np.random.Generator, frame: Frame | None = None) -> Image:
+        """Degrade an image; the same generator state gives the same bytes.
+
+        Args:
+            image: (h, w, 3) float32 in [0, 1].
+            rng: Source of randomness, for the values drawn and for the degradations.
+            frame: Where the image sits in its photo; None where it is the whole photo.
+
+        Returns:
+            (h, w, 3) float32, a new array; only `noise` leaves [0, 1].
+
+        Raises:
+            InputError: The image is not (h, w, 3) float32.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32:
+            raise InputError(
+                f"got an image of shape {image.shape} and type {image.dtype}, "
+                "expected (h, w, 3) float32 in [0, 1]; repeat gray and divide by the range"
+            )
+        degraded = image.copy() if not self.steps else image
+        for step in self.draw(rng).steps:
+            degraded = step(degraded, rng, frame)
+        return image.copy() if degraded is image else degraded
+
+    def __str__(self) -> str:
+        """Write the description that parses to this pipeline."""
+        return "+".join(map(str, self.steps)) if self.steps else "identity"
+
+
+def _largest(value: Value) -> float:
+    if isinstance(value, Choice):
+        return max(value.values)
+    return value.high if isinstance(value, Span) else value
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, Choice):
+        return "|".join(map(_text, value.values))
+    if isinstance(value, Span):
+        return f"{value.low:.12g}..{value.high:.12g}"
+    return f"{value:.12g}"

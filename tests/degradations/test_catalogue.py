@@ -1,0 +1,70 @@
+"""Short descriptions are strict, and say what they mean."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from unveil.degradations import CATALOGUE, Choice, Span, parse
+from unveil.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "identity",
+        "noise:sigma_255=25",
+        "noise:sigma_255=0..55",
+        "noise_uint8:sigma_255=15|25|50",
+        "camera:shot=0.001..0.01,p=0.5+jpeg:quality=20",
+    ],
+)
+def test_descriptions_survive_a_round_trip(text):
+    assert str(parse(text)) == text
+    assert str(parse(str(parse(text)))) == text
+
+
+def test_values_ranges_and_alternatives_are_told_apart():
+    values = parse("camera:shot=0.01,read=0.001..0.02,correlation=0|1").steps[0].values
+    assert values == {"shot": 0.01, "read": Span(0.001, 0.02), "correlation": Choice((0.0, 1.0))}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nose:sigma_255=25", "did you mean 'noise'"),
+        ("noise:sigma=25", "did you mean 'sigma_255'"),
+        ("noise:sigma_255=-3", r"outside 0\.\.255 .* nearest is 0"),
+        ("noise:sigma_255=999", "nearest is 255"),
+        ("noise:sigma_255=nan", "outside"),
+        ("noise:sigma_255=a", "not a number"),
+        ("noise:sigma_255=55..0", "runs downwards"),
+        ("noise:sigma_255=1,sigma_255=2", "given twice"),
+        ("noise:sigma_255", "unknown word"),
+        ("noise:sigma_255=1,strong", "expected parameter=value"),
+        ("jpeg:quality=20.5", "whole number"),
+        ("jpeg:p=2", "outside 0..1"),
+        ("", "unknown degradation"),
+        ("noise+", "unknown degradation"),
+    ],
+)
+def test_mistakes_are_named(text, message):
+    with pytest.raises(InputError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_every_preset_and_strength_parses(name):
+    entry = CATALOGUE[name]
+    separator = "," if ":" in name else ":"
+    for words in (*entry.presets, *entry.strengths):
+        assert len(parse(f"{name}{separator}{words}").steps) == 1
+    assert len(entry.strengths) == 3
+
+
+def test_pipelines_travel_to_worker_processes():
+    pipeline = parse("noise:sigma_255=0..55+jpeg:quality=10..90,p=0.5")
+    image = np.random.default_rng(0).random((16, 16, 3), dtype=np.float32)
+    sent = pickle.loads(pickle.dumps(pipeline))
+    rngs = np.random.default_rng(3), np.random.default_rng(3)
+    assert np.array_equal(pipeline(image, rngs[0]), sent(image, rngs[1]))

@@ -1,0 +1,61 @@
+"""Noise has the moments its docstring states."""
+
+import numpy as np
+import pytest
+
+from unveil.degradations import parse
+from unveil.degradations.noise import to_linear, to_srgb
+
+GRAY = np.full((256, 256, 3), 100 / 255, np.float32)
+
+
+def _rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_gaussian_noise_has_its_sigma_and_is_not_clipped():
+    noise = parse("noise:sigma_255=100")(GRAY, _rng()) - GRAY
+    # 196,608 samples: the standard error of the estimate is 0.16 % of sigma.
+    assert noise.std() * 255 == pytest.approx(100, rel=0.01)
+    assert abs(noise.mean()) * 255 < 1
+    assert parse("noise:sigma_255=100")(GRAY, _rng()).min() < 0
+
+
+def test_uint8_noise_is_whole_levels_and_half_a_level_darker():
+    noisy = parse("noise_uint8:sigma_255=10")(GRAY, _rng()) * 255
+    assert np.abs(noisy - noisy.round()).max() < 1e-4
+    assert noisy.mean() == pytest.approx(99.5, abs=0.1)
+    assert noisy.std() == pytest.approx(np.sqrt(100 + 1 / 12), rel=0.01)
+
+
+def test_uint8_noise_without_noise_is_the_identity_on_8_bit_images():
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    image = levels.astype(np.float32) / np.float32(255)
+    assert np.array_equal(parse("noise_uint8:sigma_255=0")(image, _rng()), image)
+
+
+@pytest.mark.parametrize("correlation", [0, 0.7, 1.5])
+def test_camera_noise_follows_the_shot_and_read_formula_in_linear_light(correlation):
+    shot, read = 0.002, 0.003
+    pipeline = parse(f"camera:shot={shot},read={read},correlation={correlation}")
+    for level in (0.3, 0.7):
+        image = np.full((256, 256, 3), level, np.float32)
+        x = to_linear(image).astype(np.float64)
+        linear = to_linear(pipeline(image, _rng()))
+        assert (linear - x).std() == pytest.approx(np.sqrt(shot * x.mean() + read**2), rel=0.04)
+
+
+def test_camera_grain_is_correlated_between_neighbours_only_when_asked():
+    def neighbours(correlation):
+        description = f"camera:shot=0.002,read=0,correlation={correlation}"
+        noise = parse(description)(GRAY, _rng())[..., 0]
+        return np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
+
+    assert abs(neighbours(0)) < 0.02
+    # A Gaussian of standard deviation s correlates neighbours by exp(-1 / 4 s^2).
+    assert neighbours(1) == pytest.approx(np.exp(-0.25), abs=0.02)
+
+
+def test_tone_curve_and_its_inverse_agree():
+    x = np.linspace(0, 1, 1001, dtype=np.float32)[None, :, None]
+    assert np.abs(to_srgb(to_linear(x)) - x).max() < 1e-6
