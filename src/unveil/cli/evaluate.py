@@ -1,0 +1,97 @@
+"""`unveil evaluate`: a model's scores under a named protocol."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.evaluation import Case, ImageScore
+
+_PROTOCOLS = "gaussian-color, all-in-one, rain-y, rain-rgb or paired-rgb."
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A model's id, a saved file or folder, `identity` or `nlm`.")
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of clean images or pairs.")],
+    protocol: Annotated[str, typer.Option(help=_PROTOCOLS)],
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(help="Noise levels on the 0–255 scale, e.g. 15,25,50.", metavar="LEVELS"),
+    ] = None,
+    degradations: Annotated[
+        list[str] | None,
+        typer.Option("--with", help='Degrade clean images, e.g. "rain:heavy". May be repeated.'),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for JSON, Markdown and HTML; a killed run goes on there."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Score the first so many images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise; papers use 0.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another evaluation.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of Markdown.")
+    ] = False,
+) -> None:
+    """Score a model on a folder of images, beside published numbers of the same protocol."""
+    import torch
+
+    from unveil.evaluation import evaluate as run
+    from unveil.evaluation import (
+        load_restorer,
+        make_cases,
+        protocol_named,
+        to_markdown,
+        write_report,
+    )
+
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = protocol_named(protocol)
+    cases = make_cases(sigma or [], degradations or [])
+    with _progress(model) as on_image:
+        report = run(
+            load_restorer(model),
+            chosen,
+            data,
+            cases=cases,
+            seed=seed,
+            limit=limit,
+            output=output,
+            force=force,
+            on_image=on_image,
+        )
+    if output:
+        write_report(report, output)
+    fields = chosen.fields()
+    text = json.dumps(report.to_json(fields), indent=2) if as_json else to_markdown(report)
+    typer.echo(text.rstrip())
+
+
+@contextmanager
+def _progress(model: str) -> Iterator[Callable[[int, int, "Case", "ImageScore"], None]]:
+    """Show images done, the last score and the time left, on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(model, total=None)
+
+        def on_image(done: int, total: int, case: "Case", score: "ImageScore") -> None:
+            text = f"{case.label} {score.name} {score.psnr:.2f} dB"
+            progress.update(task, completed=done, total=total, description=text)
+
+        yield on_image

@@ -1,0 +1,68 @@
+"""Scores kept on disk as they come, so that a killed evaluation goes on where it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import OutputError
+from unveil.evaluation.report import ImageScore, score_from_json, score_to_json
+
+_FILE = "images.jsonl"
+
+
+class Journal:
+    """A folder with one line per image; the first line says of which run."""
+
+    def __init__(self, folder: Path, run: dict[str, Any], *, force: bool = False) -> None:
+        """Open or start the journal.
+
+        Args:
+            folder: Made when missing.
+            run: What must be equal for old scores to count.
+            force: Throw another run's scores away.
+
+        Raises:
+            OutputError: The folder holds another run and `force` is not set, or cannot be written.
+        """
+        self._path = folder / _FILE
+        self.scores: dict[tuple[str, str], ImageScore] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lines = (
+                self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+            )
+            if lines and not force and _parse(lines[0]) != run:
+                raise OutputError(
+                    f"{folder} holds another evaluation: name another folder or give --force"
+                )
+            kept = [] if force else [line for line in lines[1:] if _parse(line) is not None]
+            # Rewritten whole, which drops a line torn by a kill.
+            fresh = self._path.with_suffix(".tmp")
+            fresh.write_text("\n".join([json.dumps(run), *kept]) + "\n", encoding="utf-8")
+            fresh.replace(self._path)
+        except OSError as error:
+            if isinstance(error, OutputError):
+                raise
+            raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
+        for line in kept:
+            plain = _parse(line)
+            case = plain.pop("case")
+            self.scores[case, plain["name"]] = score_from_json(plain)
+
+    def add(self, case: str, score: ImageScore) -> None:
+        """Append an image's score and hand it to the system.
+
+        Args:
+            case: Key of its case.
+            score: Of the image.
+        """
+        self.scores[case, score.name] = score
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"case": case, **score_to_json(score)}) + "\n")
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,167 @@
+"""What an evaluation found, and its JSON form."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import DataError
+from unveil.evaluation.samples import Case
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """One image of one case; `input_` is the degraded image scored the same way."""
+
+    name: str
+    width: int
+    height: int
+    psnr: float
+    ssim: float
+    input_psnr: float
+    input_ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """All images of one case."""
+
+    case: Case
+    images: tuple[ImageScore, ...]
+
+    def mean(self, field: str) -> float:
+        """Average a field of `ImageScore` over the images.
+
+        Args:
+            field: Its name.
+        """
+        return math.fsum(getattr(image, field) for image in self.images) / len(self.images)
+
+    @property
+    def seconds_per_megapixel(self) -> float:
+        """Time in the restorer alone, over all images."""
+        pixels = sum(image.width * image.height for image in self.images)
+        return math.fsum(image.seconds for image in self.images) / pixels * 1e6
+
+
+@dataclass(frozen=True)
+class Report:
+    """A model under one protocol on one set of images.
+
+    Attributes:
+        model: Name it was asked for by.
+        parameters: Their number; None where there is no network.
+        digest: Of the weights; empty where there is no network.
+        protocol: Its name.
+        dataset: Name of the folder.
+        images_found: In the folder; `--limit` may have used fewer.
+        files_digest: Of the names and sizes of the files used.
+        seed: Of the degradations.
+        cases: One for each noise level, or one.
+        environment: Versions and threads.
+    """
+
+    model: str
+    parameters: int | None
+    digest: str
+    protocol: str
+    dataset: str
+    images_found: int
+    files_digest: str
+    seed: int
+    cases: tuple[CaseResult, ...]
+    environment: dict[str, Any]
+
+    @property
+    def images_used(self) -> int:
+        """How many images each case scored."""
+        return len(self.cases[0].images)
+
+    def to_json(self, protocol_fields: dict[str, object] | None = None) -> dict[str, Any]:
+        """Return plain values; a score of infinity becomes None.
+
+        Args:
+            protocol_fields: Written beside the protocol's name.
+        """
+        plain = asdict(self)
+        plain["protocol"] = protocol_fields or {"name": self.protocol}
+        plain["cases"] = [_case_to_json(result) for result in self.cases]
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> "Report":
+        """Rebuild a report from `to_json`'s values.
+
+        Args:
+            plain: Parsed JSON.
+
+        Raises:
+            DataError: They are not a report's.
+        """
+        try:
+            cases = tuple(_case_from_json(case) for case in plain["cases"])
+            name = plain["protocol"]["name"]
+            return cls(**{**plain, "protocol": name, "cases": cases})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"not the result of an evaluation: {error}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """Read a report's JSON.
+
+        Args:
+            path: A result file, or the folder that holds ``results.json``.
+
+        Raises:
+            DataError: It is missing, damaged or something else.
+        """
+        file = path / "results.json" if path.is_dir() else path
+        try:
+            plain = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: cannot be read as a result: {error}") from error
+        if not isinstance(plain, dict):
+            raise DataError(f"{file}: not the result of an evaluation")
+        return cls.from_json(plain)
+
+
+_MEANS = ("psnr", "ssim", "input_psnr", "input_ssim")
+
+
+def score_to_json(score: ImageScore) -> dict[str, Any]:
+    """Return an image's score as plain values, infinity as None.
+
+    Args:
+        score: Of the image.
+    """
+    return {key: _finite(value) for key, value in asdict(score).items()}
+
+
+def score_from_json(plain: dict[str, Any]) -> ImageScore:
+    """Rebuild a score from `score_to_json`'s values.
+
+    Args:
+        plain: Parsed JSON.
+    """
+    values: dict[str, Any] = {k: math.inf if v is None else v for k, v in plain.items()}
+    return ImageScore(**values)
+
+
+def _case_to_json(result: CaseResult) -> dict[str, Any]:
+    return {
+        **asdict(result.case),
+        "mean": {field: _finite(result.mean(field)) for field in _MEANS},
+        "seconds_per_megapixel": result.seconds_per_megapixel,
+        "images": [score_to_json(image) for image in result.images],
+    }
+
+
+def _case_from_json(plain: dict[str, Any]) -> CaseResult:
+    case = Case(plain["sigma_255"], plain["degradation"])
+    return CaseResult(case, tuple(score_from_json(image) for image in plain["images"]))
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isinf(value) else value

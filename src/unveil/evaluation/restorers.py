@@ -1,0 +1,149 @@
+"""What can be evaluated: a network, a saved file, the identity, non-local means."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from unveil.errors import InputError, MissingExtraError
+from unveil.evaluation.protocols import Image
+
+
+class Restorer(Protocol):
+    """Maps a degraded image to a restored one."""
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of weights; None without a network."""
+
+    @property
+    def digest(self) -> str:
+        """Of the weights; empty without a network."""
+
+    def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
+        """Restore one image.
+
+        Args:
+            degraded: (h, w, 3) float32, nominally [0, 1].
+            sigma_255: Level of the noise where the protocol adds some; only `nlm` is told.
+
+        Returns:
+            Same shape, neither clipped nor rounded.
+        """
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Gives back what it gets: the score of the degraded images."""
+
+    name: str = "identity"
+    parameters: None = None
+    digest: str = ""
+
+    def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
+        """Return the input."""
+        return degraded
+
+
+@dataclass(frozen=True)
+class NonLocalMeans:
+    """Colour non-local means of scikit-image, given the noise level.
+
+    Settings are those of the library's own example for known noise: 5×5 patches within 13×13
+    pixels, h = 0.8·σ, the fast form.
+
+    Source: Buades, Coll, Morel, "A non-local algorithm for image denoising", CVPR 2005.
+    """
+
+    name: str = "nlm"
+    parameters: None = None
+    digest: str = ""
+
+    def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
+        """Denoise; needs `sigma_255`."""
+        if sigma_255 is None:
+            raise InputError(
+                "nlm must know the noise level: use a protocol that adds noise, --sigma"
+            )
+        try:
+            from skimage import restoration  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingExtraError("non-local means", "eval") from error
+        denoise: Any = restoration.denoise_nl_means
+        sigma = sigma_255 / 255
+        settings = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": 2}
+        restored = denoise(degraded, h=0.8 * sigma, sigma=sigma, **settings)
+        return np.asarray(restored, np.float32)
+
+
+class Network:
+    """A network of this package, run on whole images."""
+
+    def __init__(self, name: str, model: Any) -> None:
+        """Wrap a model.
+
+        Args:
+            name: How reports call it.
+            model: With the interface of `unveil.models`.
+        """
+        self.name = name
+        self._model = model.eval()
+        self.parameters: int | None = sum(p.numel() for p in model.parameters())
+        self.digest = _digest(model)
+
+    def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
+        """Restore with the network; it is not told the noise level."""
+        import torch  # noqa: PLC0415
+
+        from unveil.inference import restore_tensor  # noqa: PLC0415
+
+        batch = torch.from_numpy(np.ascontiguousarray(degraded.transpose(2, 0, 1)))[None]
+        with torch.inference_mode():
+            restored = restore_tensor(self._model, batch)[0]
+        pixels: Image = restored.permute(1, 2, 0).contiguous().numpy()
+        return pixels
+
+
+def load_restorer(name: str) -> Restorer:
+    """Find what `name` means.
+
+    Args:
+        name: ``identity``, ``nlm``, an existing file or folder of saved weights, or the id of a
+            model with bundled weights.
+
+    Returns:
+        The restorer.
+
+    Raises:
+        InputError: No model has that id, or it has no bundled weights.
+        CheckpointError: The file is not a model's.
+
+    >>> load_restorer("identity").name
+    'identity'
+    """
+    simple: dict[str, Restorer] = {"identity": Identity(), "nlm": NonLocalMeans()}
+    if name in simple:
+        return simple[name]
+    path = Path(name)
+    if path.exists():
+        from unveil.models.checkpoint import load_checkpoint  # noqa: PLC0415
+
+        return Network(path.name, load_checkpoint(path))
+    from unveil.models.registry import create_model  # noqa: PLC0415
+
+    return Network(name, create_model(name, pretrained=True))
+
+
+def _digest(model: Any) -> str:
+    """Hash names and values of the weights: two files with equal weights are one model."""
+    result = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        result.update(key.encode())
+        result.update(value.detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return result.hexdigest()[:16]

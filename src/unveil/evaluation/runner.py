@@ -1,0 +1,168 @@
+"""Run an evaluation: protocol × images × restorer → report."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from unveil._version import __version__
+from unveil.errors import DataError, InputError
+from unveil.evaluation.crops import save_crop
+from unveil.evaluation.files import TestSet, find_test_set
+from unveil.evaluation.journal import Journal
+from unveil.evaluation.protocols import Protocol
+from unveil.evaluation.report import CaseResult, ImageScore, Report
+from unveil.evaluation.restorers import Restorer
+from unveil.evaluation.samples import Case, Sample, samples
+
+OnImage = Callable[[int, int, Case, ImageScore], None]
+
+
+def evaluate(
+    restorer: Restorer,
+    protocol: Protocol,
+    data: Path,
+    *,
+    cases: Sequence[Case] = (Case(),),
+    seed: int = 0,
+    limit: int | None = None,
+    output: Path | None = None,
+    force: bool = False,
+    on_image: OnImage | None = None,
+) -> Report:
+    """Score a restorer on a folder of images.
+
+    Args:
+        restorer: From `load_restorer`.
+        protocol: From `protocol_named`.
+        data: Folder of clean images or pairs.
+        cases: Noise levels (`Case(sigma_255=25)`), or degradations of clean images
+            (`Case(degradation="rain:heavy")`); the default takes pairs as they are.
+        seed: Of the noise; the protocols' authors use 0.
+        limit: Score the first so many images.
+        output: Folder that keeps each score and crop as it comes; called again with the same
+            arguments, the run goes on from there.
+        force: Throw away what another run left in `output`.
+        on_image: Told (images done, images in all, case, score) after each.
+
+    Returns:
+        All scores.
+
+    Raises:
+        DataError: The folder cannot be used.
+        ImageFileError: An image cannot be read.
+        InputError: The cases do not fit the protocol.
+        OutputError: `output` cannot be used.
+    """
+    synthetic = any(case.degradation for case in cases)
+    test_set = find_test_set(data, protocol, clean_only=synthetic, limit=limit)
+    _check(protocol, cases, test_set)
+    report = Report(
+        model=restorer.name,
+        parameters=restorer.parameters,
+        digest=restorer.digest,
+        protocol=protocol.name,
+        dataset=test_set.name,
+        images_found=test_set.found,
+        files_digest=test_set.digest,
+        seed=seed,
+        cases=(),
+        environment=_environment(),
+    )
+    journal = Journal(output, _run(report, cases), force=force) if output else None
+    total = len(cases) * len(test_set.entries)
+    results: list[CaseResult] = []
+    for number, case in enumerate(cases):
+        images: list[ImageScore] = []
+        for sample in samples(test_set, protocol, case, seed=seed):
+            images.append(_score(restorer, protocol, case, sample, journal, output))
+            if on_image:
+                done = number * len(test_set.entries) + len(images)
+                on_image(done, total, case, images[-1])
+        results.append(CaseResult(case, tuple(images)))
+    return Report(**{**vars(report), "cases": tuple(results)})
+
+
+def _check(protocol: Protocol, cases: Sequence[Case], test_set: TestSet) -> None:
+    if not cases:
+        raise InputError("no cases to evaluate")
+    for case in cases:
+        if case.sigma_255 is not None and case.sigma_255 < 0:
+            raise InputError(f"sigma is {case.sigma_255:g}: expected 0 or more, on the 0–255 scale")
+        if case.degradation and (protocol.noise == "float" or case.sigma_255 is not None):
+            raise InputError(
+                f"{protocol.name} adds its own noise: give --sigma, or --with under paired-rgb"
+            )
+        if protocol.noise is None and case.sigma_255 is not None:
+            raise InputError(f"{protocol.name} adds no noise: leave --sigma out")
+        if test_set.paired and case.sigma_255 is not None:
+            raise InputError(f"{test_set.name} holds pairs: leave --sigma out")
+        if not test_set.paired and case == Case():
+            raise InputError(
+                f"{test_set.name} holds clean images: give --sigma, e.g. --sigma 15,25,50"
+            )
+
+
+def _score(
+    restorer: Restorer,
+    protocol: Protocol,
+    case: Case,
+    sample: Sample,
+    journal: Journal | None,
+    output: Path | None,
+) -> ImageScore:
+    if journal and (case.key, sample.name) in journal.scores:
+        return journal.scores[case.key, sample.name]
+    start = time.perf_counter()
+    restored = restorer(sample.degraded, case.sigma_255)
+    seconds = time.perf_counter() - start
+    try:
+        ours = protocol.score(restored, sample.clean)
+        given = protocol.score(sample.degraded, sample.clean)
+    except InputError as error:
+        raise DataError(f"{sample.name}: {error}") from error
+    height, width = sample.clean.shape[:2]
+    score = ImageScore(
+        name=sample.name,
+        width=width,
+        height=height,
+        psnr=ours.psnr,
+        ssim=ours.ssim,
+        input_psnr=given.psnr,
+        input_ssim=given.ssim,
+        seconds=seconds,
+    )
+    if journal and output:
+        # The crop first: a score in the journal promises that its crop is there.
+        save_crop(output, case.key, sample, restored)
+        journal.add(case.key, score)
+    return score
+
+
+def _run(report: Report, cases: Sequence[Case]) -> dict[str, Any]:
+    """What makes old scores valid: all but speed and versions."""
+    plain = {key: value for key, value in asdict(report).items() if key != "environment"}
+    return {**plain, "cases": [asdict(case) for case in cases], "unveil": __version__}
+
+
+def _environment() -> dict[str, Any]:
+    import torch  # noqa: PLC0415
+
+    libraries = {name: _version(name) for name in ("torch", "numpy", "scikit-image")}
+    return {
+        "unveil": __version__,
+        "python": platform.python_version(),
+        **libraries,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

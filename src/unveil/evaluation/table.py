@@ -1,0 +1,139 @@
+"""The table of a report: ours, the degraded input, and what was published."""
+
+from dataclasses import dataclass
+
+from unveil.evaluation.anchors import Anchor, AnchorTable, find_anchors
+from unveil.evaluation.protocols import protocol_named
+from unveil.evaluation.report import CaseResult, Report
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        kind: ``"measured"`` here, or ``"published"`` by others.
+    """
+
+    method: str
+    parameters: str
+    cells: tuple[str, ...]
+    kind: str
+
+
+def rows(report: Report) -> list[Row]:
+    """Lay out a report's table, one column for each case.
+
+    Args:
+        report: The report.
+
+    Returns:
+        The degraded input, the model, then the anchors of the same protocol and set.
+    """
+    given = tuple(_cell(case, "input_") for case in report.cases)
+    ours = tuple(_cell(case, "") for case in report.cases)
+    table = [Row("degraded input", "–", given, "measured")]
+    if report.model != "identity":
+        table.append(Row(report.model, _count(report.parameters), ours, "measured"))
+    published = find_anchors(report.protocol, report.dataset)
+    return table + [_published(anchor, report) for anchor in _fitting(published, report)]
+
+
+def notes(report: Report) -> list[str]:
+    """Say what keeps the table's rows from being compared.
+
+    Args:
+        report: The report.
+    """
+    lines = []
+    if report.images_used < report.images_found:
+        lines.append(
+            f"only the first {report.images_used} of {report.images_found} images were scored"
+        )
+    published = find_anchors(report.protocol, report.dataset)
+    if published is None or not _fitting(published, report):
+        return lines
+    if report.images_used != published.images:
+        lines.append(
+            f"published rows are means of {published.images} images, ours of {report.images_used}:"
+            " not to be compared"
+        )
+    if published.note:
+        lines.append(published.note)
+    if protocol_named(report.protocol).noise and report.seed != 0:
+        lines.append(f"the noise was drawn from seed {report.seed}; the protocol's authors use 0")
+    return lines
+
+
+def to_markdown(report: Report) -> str:
+    """Write a report as Markdown: table, protocol, notes.
+
+    Args:
+        report: The report.
+    """
+    labels = [case.case.label for case in report.cases]
+    head = ["method", "parameters", *labels, "source"]
+    body = [[row.method, row.parameters, *row.cells, row.kind] for row in rows(report)]
+    lines = [
+        f"## {report.model} on {report.dataset}, protocol {report.protocol}",
+        "",
+        *_pipe_table(head, body),
+        "",
+        f"PSNR in dB / SSIM, means of {report.images_used} images. {speed(report)}".rstrip(),
+        *(f"Note: {note}." for note in notes(report)),
+        "",
+        *(f"- {key}: {value}" for key, value in protocol_named(report.protocol).describe().items()),
+        f"- seed: {report.seed}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def speed(report: Report) -> str:
+    """Say how long the model took; empty for the identity.
+
+    Args:
+        report: The report.
+    """
+    if report.model == "identity":
+        return ""
+    seconds = " / ".join(f"{case.seconds_per_megapixel:.2f}" for case in report.cases)
+    return f"{seconds} seconds per megapixel with {report.environment.get('threads')} thread(s)."
+
+
+def _pipe_table(head: list[str], body: list[list[str]]) -> list[str]:
+    table = [[cell.replace("|", "\\|") for cell in line] for line in [head, *body]]
+    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+    lines = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in table
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def _fitting(published: AnchorTable | None, report: Report) -> list[Anchor]:
+    keys = {case.case.key for case in report.cases}
+    return (
+        [anchor for anchor in published.anchors if keys & set(anchor.scores)] if published else []
+    )
+
+
+def _published(anchor: Anchor, report: Report) -> Row:
+    cells = (anchor.scores.get(case.case.key) for case in report.cases)
+    texts = tuple(_score(*cell) if cell else "–" for cell in cells)
+    return Row(anchor.method, anchor.parameters or "–", texts, "published")
+
+
+def _cell(case: CaseResult, prefix: str) -> str:
+    return f"{case.mean(prefix + 'psnr'):.2f} / {case.mean(prefix + 'ssim'):.4f}"
+
+
+def _score(psnr: float, ssim: float | None = None) -> str:
+    return f"{psnr:.2f}" if ssim is None else f"{psnr:.2f} / {ssim:.3f}"
+
+
+def _count(parameters: int | None) -> str:
+    if parameters is None:
+        return "–"
+    return f"{parameters / 1e6:.2f} M" if parameters >= 1e5 else f"{parameters / 1e3:.1f} k"

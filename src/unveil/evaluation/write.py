@@ -1,0 +1,31 @@
+"""Write a report's three forms: JSON, Markdown and HTML."""
+
+import json
+from pathlib import Path
+
+from unveil.errors import OutputError
+from unveil.evaluation.protocols import protocol_named
+from unveil.evaluation.report import Report
+from unveil.evaluation.table import to_markdown
+
+
+def write_report(report: Report, output: Path) -> None:
+    """Write ``results.json``, ``report.md`` and ``report.html``.
+
+    Args:
+        report: The report.
+        output: Folder that `evaluate` kept scores and crops in.
+
+    Raises:
+        OutputError: A file cannot be written.
+    """
+    plain = report.to_json(protocol_named(report.protocol).fields())
+    texts = {
+        "results.json": json.dumps(plain, indent=2) + "\n",
+        "report.md": to_markdown(report),
+    }
+    for name, text in texts.items():
+        try:
+            (output / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{output / name}: cannot be written: {error.strerror}") from error
