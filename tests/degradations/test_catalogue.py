@@ -44,7 +44,6 @@ def test_values_ranges_and_alternatives_are_told_apart():
         ("noise:sigma_255=1,strong", "expected parameter=value"),
         ("jpeg:quality=20.5", "whole number"),
         ("jpeg:p=2", "outside 0..1"),
-        ("", "unknown degradation"),
         ("noise+", "unknown degradation"),
     ],
 )

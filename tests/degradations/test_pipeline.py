@@ -16,9 +16,11 @@ def _photo(height=40, width=56):
 
 
 def _descriptions():
-    for name, entry in sorted(CATALOGUE.items()):
-        separator = "," if ":" in name else ":"
-        yield from (f"{name}{separator}{words}" for words in entry.strengths)
+    return [
+        f"{name}{',' if ':' in name else ':'}{words}"
+        for name, entry in sorted(CATALOGUE.items())
+        for words in entry.strengths
+    ]
 
 
 @pytest.mark.parametrize("text", _descriptions())

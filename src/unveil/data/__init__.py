@@ -1,1 +1,35 @@
-"""Image folders to training and test samples."""
+"""Image folders to training and test samples.
+
+A `Source` is a task's photos: clean ones with the degradations to apply, or pairs. `TrainingSet`
+maps a `SampleKey` (step, index, patch) to one sample; nothing else decides what a sample is, so
+workers, processes and resumed runs agree without any saved generator state.
+"""
+
+from unveil.data.check import Problem, Report, check_sources
+from unveil.data.full_images import FullImages
+from unveil.data.pairing import Matching, Pair, match_pairs
+from unveil.data.sampling import SampleKey, StepBatches
+from unveil.data.sources import Source, clean_source, paired_source, promptir_sources
+from unveil.data.store import ImageStore
+from unveil.data.toy import write_toy_set
+from unveil.data.training_set import Sample, TrainingSet
+
+__all__ = [
+    "FullImages",
+    "ImageStore",
+    "Matching",
+    "Pair",
+    "Problem",
+    "Report",
+    "Sample",
+    "SampleKey",
+    "Source",
+    "StepBatches",
+    "TrainingSet",
+    "check_sources",
+    "clean_source",
+    "match_pairs",
+    "paired_source",
+    "promptir_sources",
+    "write_toy_set",
+]

@@ -18,7 +18,7 @@ def parse(description: str) -> Pipeline:
     Steps are joined by ``+`` and applied from left to right. A step is a name, then after a colon
     a kind or a preset, then ``parameter=value`` pairs, joined by commas. A value is a number, a
     range ``low..high`` or alternatives ``a|b|c``, both drawn at every call. Every step accepts
-    ``p``, the probability that it is applied. ``identity`` changes nothing.
+    ``p``, the probability that it is applied. ``identity`` and the empty text change nothing.
 
     Args:
         description: For example ``"rain:light+noise:sigma_255=0..55"``.
@@ -32,7 +32,7 @@ def parse(description: str) -> Pipeline:
     >>> print(parse("noise:sigma_255=15|25|50 + jpeg:quality=20"))
     noise:sigma_255=15|25|50+jpeg:quality=20
     """
-    if description.strip() == "identity":
+    if description.strip() in ("identity", ""):
         return Pipeline()
     return Pipeline(tuple(_parse_step(text.strip()) for text in description.split("+")))
 

@@ -27,7 +27,7 @@ def compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> 
     >>> 0.005 < float(np.abs(coarse - ramp).mean()) < 0.1
     True
     """
-    import pyvips  # noqa: PLC0415
+    import pyvips  # type: ignore[import-untyped]  # noqa: PLC0415
 
     levels = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
     height, width, bands = levels.shape

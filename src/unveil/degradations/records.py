@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,9 +111,3 @@ class Degradation:
             if parameter.name == name:
                 return parameter
         raise KeyError(name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by name, so that worker processes share the catalogue's record."""
-        from unveil.degradations.catalogue import CATALOGUE  # noqa: PLC0415
-
-        return CATALOGUE.__getitem__, (self.name,)

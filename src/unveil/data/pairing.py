@@ -1,0 +1,245 @@
+"""Find the image files of a folder, and which degraded one belongs to which clean one."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from unveil.errors import DataError
+from unveil.imaging import IMAGE_SUFFIXES
+
+# Sub-folders (degraded, clean) as published sets name them; the first that exist are taken.
+FOLDER_NAMES = (
+    ("input", "target"),
+    ("degraded", "clean"),
+    ("lq", "gt"),
+    ("rainy", "gt"),
+    ("rain", "norain"),
+    ("synthetic", "original"),
+    ("hazy", "clear"),
+    ("hazy", "gt"),
+    ("noisy", "clean"),
+    ("blur", "sharp"),
+    ("low", "high"),
+    ("input", "gt"),
+)
+# How names inside those sub-folders correspond, from the most to the least specific.
+NAME_RULES = (
+    "{name} -> {name}",
+    "rain-{id} -> norain-{id}",
+    "rain{id} -> norain{id}",
+    "{id}_{airlight}_{beta} -> {id}",
+    "{id}_{setting} -> {id}",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clean photo and, for paired sets, its degraded version; `name` is unique in its folder."""
+
+    clean: Path
+    degraded: Path | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Pairs of a folder, and the files left over."""
+
+    pairs: tuple[Pair, ...]
+    without_clean: tuple[Path, ...] = ()
+    without_degraded: tuple[Path, ...] = ()
+
+
+def existing_folder(folder: str | Path) -> Path:
+    """Expand ``~`` and ``$VARIABLES`` and make sure that a folder is there.
+
+    Args:
+        folder: For example ``$UNVEIL_DATA/bsd_clean``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: A variable is not set, or there is no such folder.
+
+    >>> existing_folder(".")
+    PosixPath('.')
+    """
+    path = Path(os.path.expandvars(str(folder))).expanduser()
+    if "$" in str(path):
+        raise DataError(f"{folder}: the environment variable is not set; set it to the data folder")
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder")
+    return path
+
+
+def list_images(
+    folder: str | Path, *, include: str | None = None, exclude: str | None = None
+) -> list[Path]:
+    """List the image files of a folder and all folders in it, in a natural order.
+
+    Args:
+        folder: Searched recursively; hidden files and folders are left out.
+        include: Keep only files whose name matches this shell pattern.
+        exclude: Leave out files whose name matches this shell pattern.
+
+    Returns:
+        Paths, with numbers in names compared as numbers: ``2.png`` before ``10.png``.
+
+    Raises:
+        DataError: The folder is missing.
+    """
+    root = existing_folder(folder)
+    found = [
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and (include is None or fnmatch(path.name, include))
+        and not (exclude is not None and fnmatch(path.name, exclude))
+        and path.is_file()
+    ]
+    return sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix()))
+
+
+def match_pairs(
+    folder: str | Path,
+    layout: str | None = None,
+    *,
+    include: str | None = None,
+    exclude: str | None = None,
+) -> Matching:
+    r"""Match the degraded and clean files of a folder.
+
+    Args:
+        folder: Holds both, usually in sub-folders.
+        layout: ``DEGRADED -> CLEAN``, both relative to the folder and without suffix. ``{name}``
+            stands for the same text on both sides, ``*`` for any text within a name and ``**``
+            also across folders: ``"rainy/rain-{id} -> gt/norain-{id}"``. With ``re:`` in front
+            the left side is a regular expression and the right side its replacement:
+            ``r"re:hazy/(\d+)_.* -> clear/\1"``. None finds usual sub-folders and names.
+        include: Keep only degraded files whose name matches this shell pattern.
+        exclude: Leave out degraded files whose name matches this shell pattern.
+
+    Returns:
+        The pairs, in the natural order of the degraded files, and the files without partner.
+
+    Raises:
+        DataError: The layout cannot be read, or none of the usual ones fits.
+    """
+    root = existing_folder(folder)
+    files = list_images(root)
+    layouts = [layout] if layout else _usual_layouts(root)
+    best: Matching | None = None
+    for candidate in layouts:
+        matching = _match(root, files, candidate, include, exclude)
+        if best is None or len(matching.pairs) > len(best.pairs):
+            best = matching
+    if best is None:
+        names = ", ".join(f"{degraded}/{clean}" for degraded, clean in FOLDER_NAMES)
+        raise DataError(
+            f"{root}: no pair of sub-folders among {names}; "
+            'give a layout such as "input/{name} -> target/{name}"'
+        )
+    return best
+
+
+def _usual_layouts(root: Path) -> list[str]:
+    folders = {path.name.lower(): path.name for path in root.iterdir() if path.is_dir()}
+    for degraded, clean in FOLDER_NAMES:
+        if degraded in folders and clean in folders:
+            left, right = _escape(folders[degraded]), folders[clean]
+            rules = [rule.split(" -> ") for rule in NAME_RULES]
+            direct = [f"{left}/{a} -> {right}/{b}" for a, b in rules]
+            # Some sets cut their degraded files into parts: synthetic/part1/0001_0.8_0.2.jpg.
+            return direct + [f"{left}/**/{a} -> {right}/{b}" for a, b in rules]
+    return []
+
+
+def _escape(name: str) -> str:
+    return name.replace("{", "").replace("*", "")
+
+
+def _match(
+    root: Path, files: Iterable[Path], layout: str, include: str | None, exclude: str | None
+) -> Matching:
+    pattern, replacement = _compile(layout)
+    by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
+    wanted = {stem: pattern.fullmatch(stem) for stem in by_stem}
+    pairs: list[Pair] = []
+    lost: list[Path] = []
+    for stem, found in wanted.items():
+        path = by_stem[stem]
+        if found is None or not _kept(path, include, exclude):
+            continue
+        clean = by_stem.get(_expand(found, replacement, layout))
+        if clean is None or clean == path:
+            lost.append(path)
+        else:
+            pairs.append(Pair(clean, path, path.relative_to(root).as_posix()))
+    partners = {pair.clean for pair in pairs}
+    clean_folders = {path.parent for path in partners}
+    alone = [
+        path
+        for stem, path in by_stem.items()
+        if path.parent in clean_folders and path not in partners and wanted[stem] is None
+    ]
+    # With a filter on the degraded files, clean ones without a partner are expected.
+    return Matching(tuple(pairs), tuple(lost), () if include or exclude else tuple(alone))
+
+
+def _kept(path: Path, include: str | None, exclude: str | None) -> bool:
+    if include is not None and not fnmatch(path.name, include):
+        return False
+    return exclude is None or not fnmatch(path.name, exclude)
+
+
+def _compile(layout: str) -> tuple[re.Pattern[str], str]:
+    """Turn a layout into a regular expression and a replacement for `re.Match.expand`."""
+    left, arrow, right = (part.strip() for part in layout.removeprefix("re:").partition("->"))
+    if not arrow or not left or not right:
+        raise DataError(
+            f'layout {layout!r} is not "DEGRADED -> CLEAN", e.g. "lq/{{name}} -> gt/{{name}}"'
+        )
+    try:
+        if layout.startswith("re:"):
+            return re.compile(left), right
+        return re.compile(_template(left)), re.sub(
+            r"{(\w+)}", r"\\g<\1>", right.replace("\\", r"\\")
+        )
+    except re.error as error:
+        raise DataError(f"layout {layout!r} cannot be read: {error}") from None
+
+
+def _template(left: str) -> str:
+    tokens = re.split(r"({\w+}|\*\*/?|\*)", left)
+    seen: set[str] = set()
+    parts = []
+    for token in tokens:
+        name = token[1:-1]
+        if token.startswith("{") and token.endswith("}"):
+            parts.append(f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)")
+            seen.add(name)
+        elif token.startswith("**"):
+            parts.append("(?:.*/)?" if token.endswith("/") else ".*")
+        else:
+            parts.append("[^/]*" if token == "*" else re.escape(token))
+    return "".join(parts)
+
+
+def _expand(found: re.Match[str], replacement: str, layout: str) -> str:
+    try:
+        return found.expand(replacement)
+    except (re.error, IndexError):
+        known = ", ".join(found.groupdict()) or "numbered groups"
+        raise DataError(
+            f"layout {layout!r}: the right side has a name that the left side lacks; it has {known}"
+        ) from None
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", text.lower())
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]

@@ -1,0 +1,100 @@
+"""Which samples make up which step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch.utils.data import Sampler
+
+from unveil.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class SampleKey:
+    """Address of one sample: with the seed it decides everything about it.
+
+    Attributes:
+        step: Optimiser step, from 0.
+        index: Place in the step's global batch, over all processes and micro-batches.
+        patch: Side of the square patch, in pixels.
+    """
+
+    step: int
+    index: int
+    patch: int
+
+
+class StepBatches(Sampler[list[SampleKey]]):
+    """Batches of keys for a `torch.utils.data.DataLoader`'s ``batch_sampler``.
+
+    The global batch of a step has the indices 0 to ``batch - 1``. It is cut into micro-batches,
+    and each of these into equal parts for the processes, so that any number of processes and any
+    accumulation trains on the same samples.
+
+    Resuming is starting at another step:
+
+    >>> plan = lambda step: (4, 64 if step < 1 else 128)
+    >>> for keys in StepBatches(plan, steps=2, micro_batch=2):
+    ...     print([(key.step, key.index, key.patch) for key in keys])
+    [(0, 0, 64), (0, 1, 64)]
+    [(0, 2, 64), (0, 3, 64)]
+    [(1, 0, 128), (1, 1, 128)]
+    [(1, 2, 128), (1, 3, 128)]
+    """
+
+    def __init__(
+        self,
+        plan: Callable[[int], tuple[int, int]],
+        *,
+        steps: int,
+        first_step: int = 0,
+        micro_batch: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """Lay out the steps.
+
+        Args:
+            plan: From a step to its global batch and patch size.
+            steps: Number of steps of the whole run; the last one is ``steps - 1``.
+            first_step: Step to begin with.
+            micro_batch: Samples per process in one forward pass; None takes the whole batch.
+            rank: This process.
+            world_size: Number of processes.
+
+        Raises:
+            InputError: `rank` is not a process among `world_size`.
+        """
+        if not 0 <= rank < world_size:
+            raise InputError(
+                f"got rank {rank} of {world_size} processes, expected 0..{world_size - 1}"
+            )
+        self.plan, self.steps, self.first_step = plan, steps, first_step
+        self.micro_batch, self.rank, self.world_size = micro_batch, rank, world_size
+
+    def micro_batches(self, step: int) -> list[list[SampleKey]]:
+        """List this process's micro-batches of a step.
+
+        Raises:
+            InputError: The batch does not divide evenly among the processes.
+        """
+        batch, patch = self.plan(step)
+        share, rest = divmod(batch, self.world_size)
+        if rest or not share:
+            raise InputError(
+                f"a batch of {batch} does not divide among {self.world_size} processes; "
+                f"use a multiple of {self.world_size}"
+            )
+        size = min(self.micro_batch or share, share)
+        groups = []
+        for done in range(0, share, size):
+            count = min(size, share - done)
+            start = done * self.world_size + self.rank * count
+            groups.append([SampleKey(step, start + i, patch) for i in range(count)])
+        return groups
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        for step in range(self.first_step, self.steps):
+            yield from self.micro_batches(step)
+
+    def __len__(self) -> int:
+        return sum(len(self.micro_batches(step)) for step in range(self.first_step, self.steps))

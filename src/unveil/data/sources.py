@@ -1,0 +1,173 @@
+"""What a training or test set consists of: photos of a task and how they are degraded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from unveil.data.pairing import Matching, Pair, existing_folder, list_images, match_pairs
+from unveil.degradations import Pipeline, parse
+from unveil.errors import DataError
+
+Degradations = tuple[tuple[Pipeline, float], ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photos of one task.
+
+    Attributes:
+        task: Name of the task, handed on with every sample.
+        pairs: Clean photos, with their degraded versions if the set is paired.
+        degradations: For clean photos: pipelines with the share of samples each is used for.
+            For pairs: applied to the degraded photo as well, usually empty.
+        weight: Share of samples drawn from this source, relative to the other sources.
+        without_clean: Degraded files whose clean partner is missing.
+        without_degraded: Clean files whose degraded partner is missing.
+    """
+
+    task: str
+    pairs: tuple[Pair, ...]
+    degradations: Degradations = ()
+    weight: float = 1.0
+    without_clean: tuple[Path, ...] = ()
+    without_degraded: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise DataError(f"task {self.task!r} has weight {self.weight}, expected above 0")
+        if any(not share > 0 for _, share in self.degradations):
+            raise DataError(f"task {self.task!r}: every share of a degradation must be above 0")
+
+    @property
+    def files(self) -> list[Path]:
+        """Every image file, once, in order."""
+        both = (path for pair in self.pairs for path in (pair.clean, pair.degraded))
+        return list(dict.fromkeys(path for path in both if path is not None))
+
+    @property
+    def margin(self) -> int:
+        """Pixels a crop needs around it, see `Pipeline.margin`."""
+        return max((pipeline.margin for pipeline, _ in self.degradations), default=0)
+
+
+def clean_source(
+    folder: str | Path,
+    degradation: str | Mapping[str, float],
+    *,
+    task: str = "restore",
+    weight: float = 1.0,
+    include: str | None = None,
+    exclude: str | None = None,
+) -> Source:
+    """Take the photos of a folder as clean, and degrade them on the fly.
+
+    Args:
+        folder: Searched recursively; ``$VARIABLES`` are expanded.
+        degradation: A short description, see `unveil.degradations.parse`, or several with the
+            share of samples each is used for: ``{"noise:sigma_255=0..55": 9, "identity": 1}``.
+        task: Name of the task.
+        weight: Share of samples drawn from this source, relative to others.
+        include: Keep only files whose name matches this shell pattern.
+        exclude: Leave out files whose name matches this shell pattern.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: The folder is missing or holds no image.
+        InputError: A description cannot be read.
+    """
+    files = list_images(folder, include=include, exclude=exclude)
+    if not files:
+        raise DataError(f"{folder}: no image files; check the folder and the name filters")
+    root = existing_folder(folder)
+    shares = {degradation: 1.0} if isinstance(degradation, str) else degradation
+    return Source(
+        task,
+        tuple(Pair(path, None, path.relative_to(root).as_posix()) for path in files),
+        tuple((parse(text), float(share)) for text, share in shares.items()),
+        weight,
+    )
+
+
+def paired_source(
+    folder: str | Path,
+    layout: str | None = None,
+    *,
+    task: str = "restore",
+    weight: float = 1.0,
+    include: str | None = None,
+    exclude: str | None = None,
+) -> Source:
+    """Take the pairs of a folder.
+
+    Args:
+        folder: Holds degraded and clean photos; ``$VARIABLES`` are expanded.
+        layout: How they correspond, see `match_pairs`; None finds the usual layouts.
+        task: Name of the task.
+        weight: Share of samples drawn from this source, relative to others.
+        include: Keep only degraded files whose name matches this shell pattern.
+        exclude: Leave out degraded files whose name matches this shell pattern.
+
+    Returns:
+        The source; files without partner are listed in it, and `check_sources` reports them.
+
+    Raises:
+        DataError: The folder is missing or no file has a partner.
+    """
+    matching = match_pairs(folder, layout, include=include, exclude=exclude)
+    return _from_matching(matching, folder, task, weight)
+
+
+def _from_matching(matching: Matching, folder: str | Path, task: str, weight: float) -> Source:
+    if not matching.pairs:
+        example = matching.without_clean[:1] or matching.without_degraded[:1]
+        hint = f", for example {example[0]} has no partner" if example else ""
+        raise DataError(f'{folder}: no pairs{hint}; give a layout "DEGRADED -> CLEAN"')
+    return Source(
+        task,
+        matching.pairs,
+        weight=weight,
+        without_clean=matching.without_clean,
+        without_degraded=matching.without_degraded,
+    )
+
+
+def promptir_sources(root: str | Path) -> tuple[Source, ...]:
+    """Read the training tree that PromptIR and AirNet use, as it is.
+
+    ``Denoise/*`` (clean; 8-bit noise of sigma 15, 25 or 50 is added), ``Derain/rainy`` with
+    ``Derain/gt`` (``rain-1`` to ``norain-1``), ``Dehaze/synthetic`` with ``Dehaze/original``
+    (``part1/0001_0.8_0.2`` to ``0001``). Tasks that are missing are left out.
+
+    Args:
+        root: The folder ``Train``, or the one that holds it.
+
+    Returns:
+        One source per task found, weighted as in the papers' epoch: a clean photo counts nine
+        times (three per sigma), a rain pair 200 times, a haze pair once.
+
+    Source:
+        MTAIR, arXiv 2412.15845, its training lists.
+
+    Raises:
+        DataError: None of the three tasks is there.
+    """
+    base = existing_folder(root)
+    base = base / "Train" if (base / "Train").is_dir() else base
+    sources: list[Source] = []
+    if (base / "Denoise").is_dir():
+        noise = "noise_uint8:sigma_255=15|25|50"
+        sources.append(clean_source(base / "Denoise", noise, task="denoise"))
+    sources += [
+        paired_source(base / folder, task=task)
+        for folder, task in (("Derain", "derain"), ("Dehaze", "dehaze"))
+        if (base / folder).is_dir()
+    ]
+    if not sources:
+        raise DataError(f"{base}: expected folders Denoise, Derain or Dehaze inside")
+    repeats = {"denoise": 9, "derain": 200, "dehaze": 1}
+    return tuple(
+        replace(source, weight=float(repeats[source.task] * len(source.pairs)))
+        for source in sources
+    )
