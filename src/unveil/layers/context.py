@@ -1,0 +1,94 @@
+"""Statistics of a whole image, shared by the tiles it is restored in.
+
+Channel-SSM descriptors, channel attention and prompt weights look at the whole image. Computed
+tile by tile they would differ from tile to tile, so a network can gather them once: every layer that
+needs such a statistic asks for it through `ImageWide.image_statistic`, and a `Context` either
+records the answer (averaged over the samples in the batch) or replays it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import InputError
+
+
+class Context:
+    """Image-wide statistics of one image, by the name of the layer they belong to.
+
+    Every value has shape ``(1, ...)`` and applies to all tiles of the image. Made by
+    `RestorationModel.describe`; a value can be replaced with `replaced`.
+    """
+
+    def __init__(self, statistics: Mapping[str, Tensor] | None = None) -> None:
+        self.statistics: dict[str, Tensor] = dict(statistics or {})
+        self.recording = statistics is None
+
+    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return the statistic of layer `name`, computing and recording it while recording.
+
+        Args:
+            name: The layer's name within its model.
+            compute: Gives the statistic of every sample, ``(samples, ...)``.
+
+        Returns:
+            The statistic, ``(1, ...)``: the mean over the samples.
+
+        Raises:
+            InputError: The context was recorded by another model.
+        """
+        if self.recording:
+            self.statistics[name] = compute().mean(0, keepdim=True)
+        if name not in self.statistics:
+            raise InputError(
+                f"the context holds no statistic for layer {name!r}: "
+                "it was gathered by another model; call describe() on this one"
+            )
+        return self.statistics[name]
+
+    def finished(self) -> "Context":
+        """Return the recorded statistics, ready to be used."""
+        return Context(self.statistics)
+
+    def replaced(self, name: str, value: Tensor) -> "Context":
+        """Return a copy in which layer `name` has another statistic.
+
+        Args:
+            name: A layer's name as in `statistics`.
+            value: Same shape as the recorded statistic.
+
+        Raises:
+            InputError: There is no such layer, or the shape differs.
+        """
+        if name not in self.statistics or self.statistics[name].shape != value.shape:
+            known = {key: tuple(item.shape) for key, item in self.statistics.items()}
+            raise InputError(
+                f"no statistic {name!r} of shape {tuple(value.shape)}; this context holds {known}"
+            )
+        return Context({**self.statistics, name: value})
+
+    def to(self, device: torch.device | str) -> "Context":
+        """Return a copy on another device."""
+        return Context({name: value.to(device) for name, value in self.statistics.items()})
+
+
+class ImageWide(nn.Module):
+    """Base of the layers that look at the whole image.
+
+    `statistic_name` is set by the model that owns the layer.
+    """
+
+    statistic_name = ""
+
+    def image_statistic(self, compute: Callable[[], Tensor], context: Context | None) -> Tensor:
+        """Return `compute()`, or the statistic of the whole image when there is a context.
+
+        Args:
+            compute: Gives the statistic of every image in the batch, ``(b, ...)``; must be linear
+                in the pixels' contributions, so that samples can be averaged.
+            context: None in training and for images restored whole.
+        """
+        if context is None:
+            return compute()
+        return context.share(self.statistic_name, compute)

@@ -1,0 +1,117 @@
+"""The selective scan over an image, with its input-dependent parameters.
+
+Symbols, as in Mamba (arXiv 2312.00752) and both papers: ``h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t``,
+``y_t = C_t h_t + D u_t``, with `delta` = softplus(W_Δ x + bias), B and C linear in the input.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unveil.ops import selective_scan_2d
+
+Order = Literal["row", "column", "row_reversed", "column_reversed"]
+
+
+def initial_a_log(*shape: int) -> Tensor:
+    """Return ``log(1 … n)`` along the last axis of `shape`: Mamba's start, A = −exp(A_log).
+
+    >>> initial_a_log(2, 3).exp()[0].round()
+    tensor([1., 2., 3.])
+    """
+    return torch.arange(1.0, shape[-1] + 1).log().expand(shape).clone()
+
+
+def initial_delta_bias(*shape: int, low: float = 1e-3, high: float = 1e-1) -> Tensor:
+    """Return biases whose softplus is log-uniform between `low` and `high`.
+
+    >>> bool((torch.nn.functional.softplus(initial_delta_bias(100)) < 0.11).all())
+    True
+    """
+    delta = torch.exp(torch.rand(shape) * math.log(high / low) + math.log(low))
+    return delta + torch.log(-torch.expm1(-delta))
+
+
+class ImageScan(nn.Module):
+    """S6 over an image in one or more scan orders, each with its own Δ, B, C, A and D.
+
+    Args:
+        d_inner: Channels.
+        d_state: States per channel, n.
+        dt_rank: Rank of Δ's projection; ``ceil(d_inner / 32)`` when None (Mamba's ceil(d_model/16)
+            at E = 2).
+        orders: Scan orders; their results are summed.
+    """
+
+    def __init__(
+        self,
+        d_inner: int,
+        d_state: int = 16,
+        dt_rank: int | None = None,
+        orders: tuple[Order, ...] = ("row",),
+    ) -> None:
+        super().__init__()
+        self.orders, self.d_state = orders, d_state
+        self.dt_rank = dt_rank or math.ceil(d_inner / 32)
+        k = len(orders)
+        self.x_proj = nn.Linear(d_inner, k * (self.dt_rank + 2 * d_state), bias=False)
+        bound = self.dt_rank**-0.5
+        self.dt_weight = nn.Parameter(torch.empty(k, self.dt_rank, d_inner).uniform_(-bound, bound))
+        self.dt_bias = nn.Parameter(initial_delta_bias(k, d_inner))
+        self.A_log = nn.Parameter(initial_a_log(k, d_inner, d_state))
+        # The orders' skips add up to one.
+        self.D = nn.Parameter(torch.full((k, d_inner), 1 / k))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Scan ``(b, h, w, d_inner)`` and return the same shape."""
+        b, h, w, d = u.shape
+        k, r, n = len(self.orders), self.dt_rank, self.d_state
+        projected = self.x_proj(u).view(b, h, w, k, r + 2 * n)
+        low_rank, B, C = projected.split([r, n, n], dim=-1)
+        if k == 1:
+            delta = (low_rank.reshape(-1, r) @ self.dt_weight[0]).view(b, h, w, 1, d)
+        else:
+            delta = torch.einsum("bhwkr,krd->bhwkd", low_rank, self.dt_weight)
+        return selective_scan_2d(
+            u,
+            delta,
+            -self.A_log.float().exp(),
+            B,
+            C,
+            self.D,
+            delta_bias=self.dt_bias,
+            delta_softplus=True,
+            orders=self.orders,
+        )
+
+
+class CausalConv(nn.Module):
+    """Mamba's causal depth-wise convolution along one scan order.
+
+    Args:
+        channels: Channels.
+        width: Taps; the last one is the present token.
+        order: Scan order along which it is causal.
+    """
+
+    def __init__(self, channels: int, width: int = 4, order: Order = "row") -> None:
+        super().__init__()
+        self.order = order
+        bound = width**-0.5
+        self.weight = nn.Parameter(torch.empty(channels, 1, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``(b, h, w, c)`` and return the same shape."""
+        by_column = self.order.startswith("column")
+        grid = x.transpose(1, 2) if by_column else x
+        tokens = grid.flatten(1, 2)
+        tokens = tokens.flip(1) if self.order.endswith("reversed") else tokens
+        padded = F.pad(tokens, (0, 0, self.weight.shape[-1] - 1, 0))
+        y = F.conv1d(padded.transpose(1, 2), self.weight, self.bias, groups=x.shape[-1])
+        y = y.transpose(1, 2)
+        y = (y.flip(1) if self.order.endswith("reversed") else y).reshape(grid.shape)
+        return y.transpose(1, 2) if by_column else y

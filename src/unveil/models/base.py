@@ -1,0 +1,145 @@
+"""What every network of the package is: an image in, an image out, statistics on request."""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from unveil.errors import InputError
+from unveil.layers.context import Context, ImageWide
+
+# Parameters that steer a recurrence or a scale; decaying them pulls the layer away from its start.
+_UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temperature")
+_SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "B_proj", "C_proj", "describe_")
+
+
+class ModelConfig(BaseModel):
+    """Base of the networks' configurations: frozen, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RestorationModel(nn.Module):
+    """Base of the networks: checks shapes, gathers image-wide statistics.
+
+    Subclasses set `config_type` and `size_multiple` and implement `restore`.
+
+    Attributes:
+        config: The validated configuration.
+        model_id: The registry's name for the variant it was made as.
+    """
+
+    config_type: ClassVar[type[ModelConfig]] = ModelConfig
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model_id = ""
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that `forward` takes are multiples of this."""
+        raise NotImplementedError
+
+    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
+        """Restore a checked image; implemented by the networks."""
+        raise NotImplementedError
+
+    def forward(self, degraded: Tensor, context: Context | None = None) -> Tensor:
+        """Restore images.
+
+        Args:
+            degraded: ``(b, 3, h, w)``, RGB, nominally in [0, 1], h and w multiples of
+                `size_multiple`; `unveil.inference.restore_tensor` takes any size.
+            context: Image-wide statistics from `describe`, when `degraded` are tiles of one image.
+
+        Returns:
+            Restored images, same shape, not clipped.
+
+        Raises:
+            InputError: The shape does not fit.
+        """
+        self._check(degraded)
+        return self.restore(degraded, context)
+
+    @torch.no_grad()
+    def describe(self, samples: Tensor) -> Context:
+        """Gather the image-wide statistics of one image from full-resolution samples of it.
+
+        Args:
+            samples: ``(s, 3, h, w)``, crops of equal size from one image, or the image itself. Not
+                a shrunken copy: shrinking hides noise.
+
+        Returns:
+            The context to pass with each tile. With the image itself as the one sample, a pass with
+            it equals a pass without.
+
+        Raises:
+            InputError: The shape does not fit.
+        """
+        self._check(samples)
+        recorder = Context()
+        self.restore(samples, recorder)
+        return recorder.finished()
+
+    def parameter_groups(
+        self, *, weight_decay: float = 0.0, ssm_learning_rate: float = 1.0
+    ) -> list[dict[str, Any]]:
+        """Sort the parameters for an optimiser.
+
+        Args:
+            weight_decay: For matrices and convolutions; norms, biases, scales and the SSMs' A and D
+                are never decayed.
+            ssm_learning_rate: Factor on the learning rate of what sets Δ, A, B and C.
+
+        Returns:
+            Groups with ``params``, ``weight_decay`` and ``lr_scale``; an optimiser ignores
+            ``lr_scale``, a trainer multiplies the group's rate by it.
+        """
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            leaf = name.rsplit(".", 1)[-1]
+            decayed = parameter.ndim > 1 and leaf not in _UNDECAYED
+            slow = any(part.startswith(_SLOW) for part in name.split("."))
+            groups.setdefault((decayed, slow), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "weight_decay": weight_decay if decayed else 0.0,
+                "lr_scale": ssm_learning_rate if slow else 1.0,
+            }
+            for (decayed, slow), parameters in groups.items()
+        ]
+
+    def name_statistics(self) -> Self:
+        """Tell every image-wide layer its own name; called once the network is built."""
+        for name, module in self.named_modules():
+            if isinstance(module, ImageWide):
+                module.statistic_name = name
+        return self
+
+    def _check(self, images: Tensor) -> None:
+        multiple = self.size_multiple
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(
+                f"degraded has shape {tuple(images.shape)}; expected (b, 3, h, w) with RGB channels"
+            )
+        if images.shape[2] % multiple or images.shape[3] % multiple or 0 in images.shape[2:]:
+            raise InputError(
+                f"degraded is {images.shape[2]}×{images.shape[3]}; height and width must be "
+                f"multiples of {multiple}: pad, or call unveil.inference.restore_tensor"
+            )
+        if not images.is_floating_point():
+            raise InputError(f"degraded is {images.dtype}; expected floats, nominally in [0, 1]")
+
+
+def count_parameters(modules: Iterable[nn.Module] | nn.Module) -> int:
+    """Count the parameters of a module or of several.
+
+    >>> count_parameters(nn.Linear(3, 4))
+    16
+    """
+    parts = [modules] if isinstance(modules, nn.Module) else modules
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())

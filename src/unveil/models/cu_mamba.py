@@ -1,0 +1,360 @@
+"""CU-Mamba: a U-Net of selective state-space blocks over space and over channels.
+
+Paper: Deng, Gu, "CU-Mamba: Selective State Space Models with Channel Learning for Image
+Restoration", IEEE MIPR 2024, arXiv 2404.11778.
+
+Figure → class: the U-Net `CUMamba`; the CU-Mamba block `SpatialBlock` then `ChannelBlock`; the
+selective SSM (their figure 2) `unveil.layers.mamba.MambaBlock`; the scan over channels
+`unveil.layers.channel_ssm.ChannelSSM`.
+
+What the paper leaves open, and what is done here:
+
+1. Width 48 and 4-6-6-8 blocks (Restormer's), d_state 16, d_conv 4 (Mamba's).
+2. Pre-norm residuals around each sub-block; the head is a 3×3 convolution.
+3. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle; the
+   concatenated skip returns to the level's width through a 1×1 convolution.
+4. The channel SSM's width would be the number of pixels. Here its parameters come from pooled
+   descriptors and embeddings of the channels, so that it fits every size; E = 1.
+5. An SSM that is switched off leaves the convolutions of its sub-block, so that both off is a plain
+   convolutional U-Net.
+
+`cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; sub-blocks
+are gated depth-wise units with the SSM after the gate; the channel SSM is folded into the unit's
+output projection; added skips; a scaled residual branch; 2-D scan orders that alternate from block to
+block.
+"""
+
+from functools import partial
+from itertools import cycle, pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
+from unveil.layers.context import Context
+from unveil.layers.convolution import (
+    Conv3x3,
+    Downsample,
+    PatchDownsample,
+    PatchUpsample,
+    Upsample,
+)
+from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
+from unveil.layers.gated_unit import DenseUnit, GatedUnit
+from unveil.layers.mamba import MambaBlock
+from unveil.layers.scan import ImageScan, Order
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.models.record import ModelRecord
+
+Part = Literal["spatial", "channel", "gated", "attention", "feedforward", "dense"]
+
+
+class Level(ModelConfig):
+    """One level of the U-Net.
+
+    Attributes:
+        width: Channels.
+        encoder: Blocks on the way down; for the last level, the latent's blocks.
+        decoder: Blocks on the way up; 0 for the last level.
+        parts: Sub-blocks of a block, in order. ``gated``, ``attention``, ``feedforward`` and
+            ``dense`` are convolutional units without an SSM.
+        ssm_every: SSMs stand in every so-many-th block; the others go without.
+    """
+
+    width: int = Field(gt=0)
+    encoder: int = Field(ge=0)
+    decoder: int = Field(default=0, ge=0)
+    parts: tuple[Part, ...] = ("spatial", "channel")
+    ssm_every: int = Field(default=1, gt=0)
+
+
+class CUMambaConfig(ModelConfig):
+    """What a CU-Mamba is built from; the defaults are `cu_mamba_base`.
+
+    Attributes:
+        levels: From full size (level 1) to the latent.
+        stem_factor: The network works at 1/this of the image's size.
+        block: ``"paper"`` or ``"gated"`` (module docstring).
+        spatial_ssm: The paper's ablation: off, spatial sub-blocks keep only convolutions.
+        channel_ssm: Likewise for the channel sub-blocks.
+        d_state: States per channel of the spatial SSM.
+        d_conv: Taps of Mamba's causal convolution.
+        expand: E of the spatial SSM.
+        unit_expand: Inner width of gated and dense units over the level's.
+        orders: Scan orders of the spatial SSMs, taken in turn from block to block.
+        channel: The channel SSM.
+        layer_scale: Initial factor of residual branches of gated and dense units.
+        skip: How encoder features join the decoder.
+        sampling: Down- and upsampling by 3×3 convolutions or per 2×2 patch.
+    """
+
+    levels: tuple[Level, ...] = (
+        Level(width=48, encoder=4, decoder=4),
+        Level(width=96, encoder=6, decoder=6),
+        Level(width=192, encoder=6, decoder=6),
+        Level(width=384, encoder=8),
+    )
+    stem_factor: Literal[1, 2, 4] = 1
+    block: Literal["paper", "gated"] = "paper"
+    spatial_ssm: bool = True
+    channel_ssm: bool = True
+    d_state: int = Field(default=16, gt=0)
+    d_conv: int = Field(default=4, gt=0)
+    expand: float = Field(default=2.0, gt=0)
+    unit_expand: float = Field(default=1.0, gt=0)
+    orders: tuple[tuple[Order, ...], ...] = (("row",),)
+    channel: ChannelSSMOptions = ChannelSSMOptions()
+    layer_scale: float = 0.1
+    skip: Literal["concat", "add"] = "concat"
+    sampling: Literal["convolution", "patch"] = "convolution"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CUMambaConfig":
+        if not self.levels or self.levels[-1].decoder:
+            raise ValueError("levels must end with the latent, whose decoder has 0 blocks")
+        if not self.orders or not all(self.orders):
+            raise ValueError("orders must name at least one scan order for every block")
+        if self.channel.delta == "local" and self.channel.form != "scan":
+            raise ValueError('channel.delta "local" needs channel.form "scan"')
+        return self
+
+
+class SpatialBlock(nn.Module):
+    """LayerNorm → 1×1 → depth-wise 3×3 → Mamba over the flattened image, on a residual.
+
+    Args:
+        channels: Channels.
+        mixer: The Mamba block, or None when the SSM is switched off.
+    """
+
+    def __init__(self, channels: int, mixer: MambaBlock | None) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.pointwise = nn.Linear(channels, channels)
+        self.depthwise = Conv3x3(channels, channels, groups=channels)
+        self.mixer = mixer
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        y = self.depthwise(self.pointwise(self.norm(x)))
+        return x + (y if self.mixer is None else self.mixer(y))
+
+
+class ChannelBlock(nn.Module):
+    """LayerNorm → 1×1 → depth-wise 3×3 → selective SSM along the channels → smoothing, residual.
+
+    The pair of convolutions gives the scan's input u and its gate z; u passes a causal convolution
+    along the channels and SiLU, as in Mamba. Two depth-wise 3×3 with LeakyReLU smooth the result.
+
+    Args:
+        channels: Channels.
+        options: Of the channel SSM, or None when it is switched off.
+        d_conv: Taps of the causal convolution.
+    """
+
+    def __init__(self, channels: int, options: ChannelSSMOptions | None, d_conv: int = 4) -> None:
+        super().__init__()
+        inner = channels if options is None else 2 * channels
+        self.norm = nn.LayerNorm(channels)
+        self.pointwise = nn.Linear(channels, inner)
+        self.depthwise = Conv3x3(inner, inner, groups=inner)
+        self.scan = None if options is None else ChannelSSM(channels, options)
+        if options is not None:
+            bound = d_conv**-0.5
+            self.taps = nn.Parameter(torch.empty(d_conv).uniform_(-bound, bound))
+            self.taps_bias = nn.Parameter(torch.zeros(1))
+            self.out_proj = nn.Linear(channels, channels, bias=False)
+        self.smooth = nn.ModuleList(Conv3x3(channels, channels, groups=channels) for _ in range(2))
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        y = self.depthwise(self.pointwise(self.norm(x)))
+        if self.scan is not None:
+            u, z = y.chunk(2, -1)
+            u = F.silu(u @ self._along_channels(u.shape[-1]) + self.taps_bias)
+            y = self.out_proj(self.scan(u, context) * F.silu(z))
+        for convolution in self.smooth:
+            y = F.leaky_relu(convolution(y), 0.2)
+        return x + y
+
+    def _along_channels(self, channels: int) -> Tensor:
+        """Return the causal convolution as a banded matrix, so that it runs as one product."""
+        taps = len(self.taps)
+        unit = torch.eye(channels, device=self.taps.device, dtype=self.taps.dtype)
+        padded = F.pad(unit[:, None], (taps - 1, 0))
+        return F.conv1d(padded, self.taps[None, None])[:, 0]
+
+
+class Block(nn.Module):
+    """The sub-blocks of one block, in order."""
+
+    def __init__(self, parts: list[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        for part in self.parts:
+            x = part(x, context)
+        return x
+
+
+class CUMamba(RestorationModel):
+    """The network: stem, encoder, latent, decoder, head and the global residual.
+
+    Args:
+        config: Widths, blocks and switches.
+    """
+
+    config_type: ClassVar[type[ModelConfig]] = CUMambaConfig
+    config: CUMambaConfig
+
+    def __init__(self, config: CUMambaConfig) -> None:
+        super().__init__(config)
+        levels, pixels = config.levels, 3 * config.stem_factor**2
+        self._orders = cycle(config.orders)
+        down, up = _SAMPLING[config.sampling]
+        pairs = list(pairwise(levels))
+        self.stem = Conv3x3(pixels, levels[0].width)
+        self.encoder = nn.ModuleList(self._stage(level, level.encoder) for level in levels[:-1])
+        self.downs = nn.ModuleList(down(fine.width, coarse.width) for fine, coarse in pairs)
+        self.latent = self._stage(levels[-1], levels[-1].encoder)
+        self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
+        merged = levels[:-1] if config.skip == "concat" else ()
+        self.merges = nn.ModuleList(nn.Linear(2 * lv.width, lv.width, bias=False) for lv in merged)
+        self.decoder = nn.ModuleList(self._stage(level, level.decoder) for level in levels[:-1])
+        # A small head starts the network near the identity.
+        self.head = Conv3x3(levels[0].width, pixels, gain=0.1)
+        del self._orders
+        self.name_statistics()
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that `forward` takes are multiples of this."""
+        return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
+
+    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
+        """Restore a checked image."""
+        factor = self.config.stem_factor
+        x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
+        skips = []
+        for stage, down in zip(self.encoder, self.downs, strict=True):
+            x = _run(stage, x, context)
+            skips.append(x)
+            x = down(x)
+        x = _run(self.latent, x, context)
+        for level in reversed(range(len(skips))):
+            x = self._join(self.ups[level](x), skips.pop(), level)
+            x = _run(self.decoder[level], x, context)
+        residual = pixel_shuffle_last(self.head(x), factor)
+        return degraded + residual.permute(0, 3, 1, 2)
+
+    def _join(self, x: Tensor, skip: Tensor, level: int) -> Tensor:
+        if self.config.skip == "add":
+            return x + skip
+        joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
+        return joined
+
+    def _stage(self, level: Level, blocks: int) -> nn.ModuleList:
+        return nn.ModuleList(
+            Block([self._part(part, level.width, i % level.ssm_every == level.ssm_every - 1)
+                   for part in level.parts])
+            for i in range(blocks)
+        )  # fmt: skip
+
+    def _part(self, part: Part, width: int, with_ssm: bool) -> nn.Module:
+        config = self.config
+        spatial = part == "spatial" and with_ssm and config.spatial_ssm
+        channel = part == "channel" and with_ssm and config.channel_ssm
+        if part == "dense":
+            return DenseUnit(width, expand=config.unit_expand, layer_scale=config.layer_scale)
+        if config.block == "paper" and part in ("spatial", "channel"):
+            if part == "spatial":
+                return SpatialBlock(width, self._mamba(width) if spatial else None)
+            return ChannelBlock(width, config.channel if channel else None, config.d_conv)
+        unit = partial(GatedUnit, width, expand=config.unit_expand, layer_scale=config.layer_scale)
+        if part in ("attention", "feedforward"):
+            mixer = "attention" if part == "attention" else "none"
+            return unit(mixer=mixer, depthwise=part == "attention")
+        if spatial:
+            inner = round(width * config.unit_expand)
+            return unit(mixer=ImageScan(inner, config.d_state, None, next(self._orders)))
+        return unit(mixer="channel" if channel else "none", channel_options=config.channel)
+
+    def _mamba(self, width: int) -> MambaBlock:
+        config = self.config
+        return MambaBlock(
+            width,
+            d_state=config.d_state,
+            d_conv=config.d_conv,
+            expand=config.expand,
+            orders=next(self._orders),
+        )
+
+
+_SAMPLING: dict[str, tuple[Any, Any]] = {
+    "convolution": (Downsample, Upsample),
+    "patch": (PatchDownsample, PatchUpsample),
+}
+
+
+def _run(stage: nn.Module, x: Tensor, context: Context | None) -> Tensor:
+    for block in stage.children():
+        x = block(x, context)
+    return x
+
+
+def cu_mamba_base(**overrides: Any) -> CUMamba:
+    """Build the network at the paper's scale, as close to the paper as is known."""
+    return CUMamba(CUMambaConfig(**overrides))
+
+
+def cu_mamba_small(**overrides: Any) -> CUMamba:
+    """Build the variant for CPUs."""
+    return CUMamba(CUMambaConfig(**(SMALL.model_dump() | overrides)))
+
+
+def cu_mamba_tiny(**overrides: Any) -> CUMamba:
+    """Build the variant for tests, below 100 000 parameters."""
+    return CUMamba(CUMambaConfig(**(TINY.model_dump() | overrides)))
+
+
+SMALL = CUMambaConfig(
+    levels=(
+        Level(width=40, encoder=2, decoder=2, parts=("channel",)),
+        Level(width=80, encoder=2, decoder=2, parts=("spatial", "channel")),
+        Level(width=160, encoder=4, parts=("spatial", "channel")),
+    ),
+    stem_factor=2,
+    block="gated",
+    d_state=8,
+    orders=(("row", "column"), ("row_reversed", "column_reversed")),
+    channel=ChannelSSMOptions(d_state=8, directions=2, normalize=True),
+    skip="add",
+    sampling="patch",
+)
+TINY = CUMambaConfig(
+    levels=(
+        Level(width=16, encoder=1, decoder=1, parts=("spatial", "channel")),
+        Level(width=24, encoder=1, parts=("spatial", "channel")),
+    ),
+    stem_factor=2,
+    block="gated",
+    d_state=4,
+    orders=(("row", "column"), ("row_reversed", "column_reversed")),
+    channel=ChannelSSMOptions(d_state=4, directions=2, normalize=True),
+    skip="add",
+    sampling="patch",
+)
+_PAPER = "CU-Mamba (arXiv 2404.11778)"
+RECORDS = (
+    ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), 8, ("denoise", "deblur"), _PAPER,
+                whole_megapixels=0.25, tile=256, overlap=32),
+    ModelRecord("cu_mamba_small", CUMamba, SMALL, 8, ("denoise",), _PAPER,
+                whole_megapixels=1.0, tile=512, overlap=32),
+    ModelRecord("cu_mamba_tiny", CUMamba, TINY, 4, ("denoise",), _PAPER,
+                whole_megapixels=1.0, tile=512, overlap=32),
+)  # fmt: skip
