@@ -21,7 +21,8 @@ class Metadata:
         xmp: XMP packet.
         iptc: IPTC-IIM block.
         density: Pixels per millimetre, horizontal and vertical; None when the file gives none.
-        quality: JPEG quality and chroma subsampling the file was written with.
+        quality: Of a JPEG file: libjpeg's quality, chroma subsampled, progressive.
+        lossless: Of a WebP file: whether it was compressed without loss.
         raw: The container's own metadata, verbatim, to be put back into a file of the same format.
     """
 
@@ -31,7 +32,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     density: tuple[float, float] | None = None
-    quality: tuple[int, str] | None = None
+    quality: tuple[int, bool, bool] | None = None
+    lossless: bool = False
     raw: tuple[Any, ...] = ()
 
 
@@ -87,3 +89,21 @@ def as_stored(pixels: Array, orientation: int) -> Array:
     transpose, flip_rows, flip_columns = _UPRIGHT[orientation]
     view = pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     return view.swapaxes(0, 1) if transpose else view
+
+
+def converted(samples: Array, kind: Format) -> Array:
+    """Return samples as the deepest type `kind` can hold, unchanged if it holds them.
+
+    >>> from unveil.imaging.formats import format_named
+    >>> converted(np.array([[[0.5]]], np.float32), format_named("jpeg")).item()
+    128
+    """
+    name = samples.dtype.name
+    if name in kind.depths:
+        return samples
+    wanted = kind.depths[-1]
+    if name == "float32":
+        top = np.iinfo(wanted).max
+        scaled = np.clip(np.nan_to_num(samples), 0, 1) * np.float32(top) + np.float32(0.5)
+        return np.asarray(scaled.astype(wanted))
+    return np.asarray(((samples.astype(np.uint32) + 128) // 257).astype(np.uint8))

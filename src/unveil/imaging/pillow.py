@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from unveil.errors import ImageFileError, MissingExtraError
+from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging._vips import reason
 from unveil.imaging.formats import HEIC, Format, check_size
-from unveil.imaging.image import Array, Image, Metadata
+from unveil.imaging.image import Array, Image, Metadata, converted
 
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
 
@@ -40,12 +40,13 @@ def read_with_pillow(path: Path, kind: Format, max_megapixels: float) -> Image:
         MissingExtraError: If a library is missing.
     """
     module = pillow(kind)
-    module.MAX_IMAGE_PIXELS = None  # `check_size` has the say
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata in files that decode all the same
             with module.open(path) as file:
                 return _convert(path, kind, file, max_megapixels)
+    except module.DecompressionBombError as error:
+        raise ImageFileError(f"{path}: {reason(error)}") from error
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         if isinstance(error, ImageFileError):
             raise
@@ -79,3 +80,30 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
 def _density(file: Any) -> tuple[float, float] | None:
     dpi = file.info.get("dpi")
     return (float(dpi[0]) / 25.4, float(dpi[1]) / 25.4) if dpi else None
+
+
+def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> None:
+    """Write a HEIC or BMP file; see `unveil.imaging.write_image`.
+
+    Raises:
+        MissingExtraError: If a library is missing.
+        OSError: If the file cannot be written.
+    """
+    module = pillow(kind)
+    samples = converted(image.pixels, kind)
+    if image.alpha is not None:
+        samples = np.concatenate([samples, converted(image.alpha[..., None], kind)], axis=2)
+    picture = module.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    metadata = image.metadata
+    options: dict[str, Any] = {}
+    if kind is HEIC:
+        exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
+        given = {"exif": exif, "icc_profile": metadata.icc, "xmp": metadata.xmp}
+        options = {name: data for name, data in given.items() if data} | {"quality": quality}
+    elif metadata.density:
+        x, y = metadata.density
+        options = {"dpi": (x * 25.4, y * 25.4)}
+    try:
+        picture.save(path, format="HEIF" if kind is HEIC else "BMP", **options)
+    except (ValueError, RuntimeError, SystemError) as error:
+        raise OutputError(f"{path}: cannot be written: {reason(error)}") from error

@@ -6,11 +6,24 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import ImageFileError
+from unveil.imaging import jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, vips
-from unveil.imaging.formats import BMP, HEIC, MAX_MEGAPIXELS, Format, check_size, format_of_file
+from unveil.imaging.formats import (
+    BMP,
+    HEIC,
+    JPEG,
+    MAX_MEGAPIXELS,
+    PNG,
+    TIFF,
+    WEBP,
+    Format,
+    check_size,
+    format_of_file,
+)
 from unveil.imaging.image import Array, Image, Metadata, upright
 from unveil.imaging.scratch import allocate, release
 
+_CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, TIFF: tiff, WEBP: webp}
 _STRIP_ROWS = 64
 _DTYPES = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
 _COLOUR_SPACES = {"srgb", "rgb", "b-w", "rgb16", "grey16", "scrgb", "multiband"}
@@ -65,13 +78,13 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
     try:
         header = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
         check_size(path, header.width, header.height, max_megapixels)
-        _check_supported(path, header)
+        _check_supported(path, kind, header)
         stored = _decode(pyvips, header)
     except pyvips.Error as error:
         raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
             error
         )
-    metadata = _metadata(header)
+    metadata = _metadata(path, kind, header)
     whole = upright(stored, metadata.orientation)
     colours = 1 if whole.shape[2] <= 2 else 3
     return Image(
@@ -92,11 +105,13 @@ def _contiguous(view: Array) -> Array:
     return np.ascontiguousarray(view)
 
 
-def _check_supported(path: Path, header: Any) -> None:
+def _check_supported(path: Path, kind: Format, header: Any) -> None:
     pages = _field(header, "n-pages") or 1
+    if kind is PNG and png.is_animated(path):
+        pages = max(pages, 2)
     if pages > 1:
         raise ImageFileError(
-            f"{path}: holds {pages} pages or frames; unveil restores single images, extract them"
+            f"{path}: an animation or several pages; unveil restores single images, extract them"
         )
     if header.interpretation == "cmyk":
         raise ImageFileError(f"{path}: CMYK, which is meant for printing; convert it to RGB first")
@@ -129,13 +144,14 @@ def _field(image: Any, name: str) -> Any:
     return image.get(name) if image.get_typeof(name) else None
 
 
-def _metadata(header: Any) -> Metadata:
-    orientation = _field(header, "orientation") or 1
+def _metadata(path: Path, kind: Format, header: Any) -> Metadata:
+    """Read the containers ourselves: libvips makes up EXIF where there is none."""
+    if kind in _CONTAINERS:
+        found: Metadata = _CONTAINERS[kind].extract(path)
+        return found
     exif = _field(header, "exif-data")
     return Metadata(
-        orientation=orientation if 1 <= orientation <= 8 else 1,
         exif=exif.removeprefix(b"Exif\0\0") if exif else None,
         icc=_field(header, "icc-profile-data"),
         xmp=_field(header, "xmp-data"),
-        iptc=_field(header, "iptc-data"),
     )

@@ -3,37 +3,62 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unveil.errors import InputError, OutputError
+from unveil.imaging import jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, vips
-from unveil.imaging.image import Array
+from unveil.imaging.exif import turned_upright
+from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP, Format, format_of_suffix
+from unveil.imaging.image import Array, Image, as_stored, converted
 
+# Visually transparent, at a fraction of lossless size; JPEG files follow their own quality instead.
+_DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
 _VIPS_FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
+_SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
+_CLASSIC_TIFF_BYTES = 3.5 * 2**30
+_CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, WEBP: webp}
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success the file there takes `path`'s place.
+def write_image(path: str | Path, image: Image, *, quality: int | None = None) -> None:
+    """Write `image` with its metadata, replacing `path` whole.
+
+    Samples a format cannot hold are converted to the deepest it can. In a file of the format the
+    image came from, rotation by the EXIF orientation is kept; elsewhere pixels are stored upright.
+
+    Args:
+        path: Of the file; the suffix names the format.
+        image: Pixels and metadata.
+        quality: 1–100 for lossy formats. None follows a JPEG input's own tables, and is high for
+            others; a lossless WebP stays lossless.
 
     Raises:
-        OutputError: If the folder is missing or read-only, or the disk is full.
+        InputError: If the suffix is unknown or `quality` is out of range.
+        OutputError: If the format cannot hold the image or the file cannot be written.
+        MissingExtraError: For HEIC and BMP without the extra `heic`.
     """
-    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}.part")
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = Path(path)
+    kind = format_of_suffix(path)
+    if kind is None:
+        raise InputError(f"{path.name}: no image format has this suffix; try .png, .jpg or .tif")
+    if quality is not None and not 1 <= quality <= 100:
+        raise InputError(f"quality is 1 to 100, got {quality}")
+    if image.alpha is not None and not kind.alpha:
+        raise OutputError(f"{path}: {kind.name} holds no transparency; choose png, tiff or webp")
+    verbatim = kind is image.format and bool(image.metadata.raw)
+    if not (verbatim and kind.stores_rotation):
+        image = replace(image, metadata=turned_upright(image.metadata))
+    with replacing(path) as temporary:
+        if kind in (HEIC, BMP):
+            from unveil.imaging.pillow import write_with_pillow  # noqa: PLC0415 - optional extra
+
+            write_with_pillow(temporary, kind, image, quality or _DEFAULT_QUALITY.get(kind, 0))
+        else:
+            _write_with_vips(temporary, kind, image, quality, verbatim)
 
 
 def save_png(path: str | Path, pixels: Array) -> None:
@@ -54,26 +79,111 @@ def save_png(path: str | Path, pixels: Array) -> None:
             f"got {pixels.shape} of {pixels.dtype}"
         )
     with replacing(Path(path)) as temporary:
-        encode(to_vips(pixels), temporary, "png", keep="none")
+        _encode(_to_vips(pixels), temporary, "png", keep="none")
 
 
-def to_vips(pixels: Array) -> Any:
-    """Wrap ``(h, w, c)`` samples as a libvips image without copying C-contiguous ones."""
-    height, width, bands = pixels.shape
-    samples = np.ascontiguousarray(pixels)
-    kind = _VIPS_FORMATS[samples.dtype.name]
-    image = vips().Image.new_from_memory(samples.data, width, height, bands, kind)
-    spaces = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16"), "float": ("b-w", "scrgb")}
-    return image.copy(interpretation=spaces[kind][bands > 2])
-
-
-def encode(image: Any, path: Path, saver: str, **options: Any) -> None:
-    """Encode a libvips image to `path` with libvips' `saver` ("png", "jpeg", …).
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success the file there takes `path`'s place.
 
     Raises:
-        OutputError: If libvips reports a failure.
+        OutputError: If the folder is missing or read-only, or the disk is full.
     """
+    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}.part")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise OutputError(str(error).replace(str(temporary), str(path))) from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_with_vips(
+    temporary: Path, kind: Format, image: Image, quality: int | None, verbatim: bool
+) -> None:
+    orientation = image.metadata.orientation
+    picture = _to_vips(as_stored(converted(image.pixels, kind), orientation))
+    if image.alpha is not None:
+        alpha = as_stored(converted(image.alpha[..., None], kind), orientation)
+        picture = picture.bandjoin(_to_vips(alpha)).copy(interpretation=picture.interpretation)
+    options = _options(kind, image, quality, verbatim)
+    if kind is TIFF:
+        _encode(picture, temporary, "tiff", **options)
+        tiff.embed(temporary, image.metadata, verbatim)
+    elif kind is AVIF:
+        _encode(_with_fields(picture, image), temporary, "heif", **options)
+    else:
+        encoded = temporary.with_suffix(".raw")
+        try:
+            _encode(picture, encoded, kind.name, **options)
+            with encoded.open("rb") as source, temporary.open("wb") as target:
+                _CONTAINERS[kind].embed(source, target, image.metadata, verbatim)
+        finally:
+            encoded.unlink(missing_ok=True)
+
+
+def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) -> dict[str, Any]:
+    """Return the options of libvips' saver."""
+    chosen = quality or _DEFAULT_QUALITY.get(kind, 0)
+    if kind is JPEG:
+        followed, subsampled, progressive = image.metadata.quality or (chosen, chosen < 90, False)
+        return {
+            "Q": quality or followed,
+            "subsample_mode": "on" if subsampled else "off",
+            "interlace": progressive,
+            "optimize_coding": True,
+            "keep": "none",
+        }
+    if kind is WEBP:
+        lossless = quality is None and image.metadata.lossless
+        return {"Q": chosen, "lossless": lossless, "exact": True, "keep": "none"}
+    if kind is AVIF:
+        bits = image.bits if image.bits in (8, 10, 12) else 8 if image.bits < 8 else 12
+        return {"Q": chosen, "compression": "av1", "bitdepth": bits}
+    if kind is TIFF:
+        compression = image.metadata.raw[1] if verbatim else "deflate"
+        predictor = "float" if image.pixels.dtype.kind == "f" else "horizontal"
+        large = image.pixels.nbytes > _CLASSIC_TIFF_BYTES
+        return {
+            "compression": compression,
+            "predictor": predictor,
+            "bigtiff": large,
+            "keep": "none",
+        }
+    return {"keep": "none"}
+
+
+def _to_vips(pixels: Array) -> Any:
+    """Wrap ``(h, w, c)`` samples as a libvips image without copying C-contiguous ones."""
+    height, width, bands = pixels.shape
+    samples, name = np.ascontiguousarray(pixels), pixels.dtype.name
+    image = vips().Image.new_from_memory(samples.data, width, height, bands, _VIPS_FORMATS[name])
+    return image.copy(interpretation=_SPACES[name][bands > 2])
+
+
+def _with_fields(picture: Any, image: Image) -> Any:
+    """Attach metadata the way libvips wants it, for containers we do not write ourselves."""
+    picture, blob = picture.copy(), vips().GValue.blob_type
+    metadata = image.metadata
+    exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
+    fields = {
+        "icc-profile-data": metadata.icc, "exif-data": exif, "xmp-data": metadata.xmp
+    }  # fmt: skip
+    for name, data in fields.items():
+        if data:
+            picture.set_type(blob, name, data)
+    return picture
+
+
+def _encode(image: Any, path: Path, saver: str, **options: Any) -> None:
     try:
         getattr(image, f"{saver}save")(str(path), **options)
     except vips().Error as error:
-        raise OutputError(f"{path.parent}: {saver} cannot be written: {reason(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {reason(error)}") from error

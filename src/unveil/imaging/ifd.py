@@ -1,0 +1,165 @@
+"""TIFF directories: the structure of TIFF files and of every EXIF block.
+
+Values are kept as little-endian bytes, whatever the order of the file they came from.
+Source: TIFF 6.0 (Adobe, 1992), BigTIFF, Exif 2.32.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 34665, 34853, 40965
+ORIENTATION, MAKER_NOTE = 274, 37500
+XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
+
+_CHILDREN = {EXIF_IFD, GPS_IFD, INTEROP_IFD}
+# type -> (bytes of a value, bytes of the numbers in it, which byte order concerns)
+_TYPES = {
+    1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2),
+    9: (4, 4), 10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8), 18: (8, 8),
+}  # fmt: skip
+_MAX_BYTES = 64 * 2**20  # of one directory: entries may all point at the same large block
+_MAX_DEPTH = 3
+
+
+@dataclass
+class Value:
+    """One tag's value: TIFF type, number of items, little-endian bytes."""
+
+    kind: int
+    count: int
+    data: bytes
+
+    def first(self) -> int:
+        """Return the first item of an integer value; 0 when there is none."""
+        size = _TYPES[self.kind][0]
+        return int.from_bytes(self.data[:size], "little")
+
+
+@dataclass
+class Ifd:
+    """A directory: its values by tag, and the directories it points to."""
+
+    values: dict[int, Value] = field(default_factory=dict)
+    children: dict[int, "Ifd"] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.values or self.children)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte order and pointer width of a file: classic TIFF has 4 bytes, BigTIFF 8."""
+
+    order: str
+    big: bool
+
+    @property
+    def entry(self) -> int:
+        """Bytes of a directory entry."""
+        return 20 if self.big else 12
+
+    def pack(self, code: str, *numbers: int) -> bytes:
+        """Pack numbers in this byte order."""
+        return struct.pack(self.order + code, *numbers)
+
+    def pointer(self, number: int) -> bytes:
+        """Pack an offset or a count."""
+        return self.pack("Q" if self.big else "I", number)
+
+
+def read_header(file: BinaryIO) -> tuple[Layout, int]:
+    """Return the layout and the offset of the first directory.
+
+    Raises:
+        ValueError: If this is no TIFF structure.
+    """
+    file.seek(0)
+    head = file.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    if order is None or len(head) < 8:
+        raise ValueError("not a TIFF structure")
+    if struct.unpack(order + "H", head[2:4])[0] == 43 and len(head) == 16:
+        return Layout(order, True), struct.unpack(order + "Q", head[8:])[0]
+    return Layout(order, False), struct.unpack(order + "I", head[4:8])[0]
+
+
+def read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int = 0) -> Ifd:
+    """Read the directory at `offset` and those it points to; unreadable values are left out.
+
+    Raises:
+        ValueError: If the directory itself lies outside the file.
+    """
+    ifd, budget = Ifd(), _MAX_BYTES
+    for tag, kind, count, cell in _entries(file, layout, offset):
+        if kind not in _TYPES or count * _TYPES[kind][0] > budget:
+            continue
+        budget -= count * _TYPES[kind][0]
+        size, unit = _TYPES[kind]
+        data = cell[: count * size]
+        if count * size > len(cell):
+            file.seek(struct.unpack(layout.order + ("Q" if layout.big else "I"), cell)[0])
+            data = file.read(count * size)
+        if len(data) < count * size:
+            continue
+        value = Value(kind, count, _swapped(data, unit) if layout.order == ">" else data)
+        if tag in _CHILDREN and depth < _MAX_DEPTH:
+            try:
+                ifd.children[tag] = read_ifd(file, layout, value.first(), depth + 1)
+            except ValueError:
+                continue
+        else:
+            ifd.values[tag] = value
+    return ifd
+
+
+def _entries(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:
+    width = 8 if layout.big else 2
+    file.seek(offset)
+    head = file.read(width)
+    if len(head) < width:
+        raise ValueError("directory outside the file")
+    number = struct.unpack(layout.order + ("Q" if layout.big else "H"), head)[0]
+    block = file.read(min(number, 4096) * layout.entry)
+    shape = layout.order + ("HHQ8s" if layout.big else "HHI4s")
+    whole = len(block) - len(block) % layout.entry
+    return list(struct.iter_unpack(shape, block[:whole]))
+
+
+def _swapped(data: bytes, unit: int) -> bytes:
+    if unit == 1:
+        return data
+    return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit))
+
+
+def write_ifd(ifd: Ifd, layout: Layout, offset: int) -> bytes:
+    """Lay out `ifd` and its children as they stand at `offset` of a file.
+
+    Args:
+        ifd: Directory.
+        layout: Of the file.
+        offset: Even position at which the result will be written.
+    """
+    tags = sorted(set(ifd.values) | set(ifd.children))
+    cell = 8 if layout.big else 4
+    head = layout.pack("Q" if layout.big else "H", len(tags))
+    end = offset + len(head) + len(tags) * layout.entry + cell
+    entries, tail = [head], bytearray()
+    for tag in tags:
+        child = ifd.children.get(tag)
+        if child is not None:
+            body = write_ifd(child, layout, end + len(tail))
+            entries.append(layout.pack("HH", tag, 18 if layout.big else 4))
+            entries.append(layout.pointer(1) + layout.pointer(end + len(tail)))
+        else:
+            value = ifd.values[tag]
+            body = value.data
+            if layout.order == ">":
+                body = _swapped(body, _TYPES[value.kind][1])
+            entries.append(layout.pack("HH", tag, value.kind) + layout.pointer(value.count))
+            if len(body) <= cell:
+                entries.append(body.ljust(cell, b"\0"))
+                continue
+            entries.append(layout.pointer(end + len(tail)))
+        tail += body + bytes(len(body) % 2)
+    return b"".join(entries) + bytes(cell) + bytes(tail)
