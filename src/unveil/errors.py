@@ -48,3 +48,7 @@ class RecipeError(UnveilError, ValueError):
 
 class DataError(UnveilError, ValueError):
     """A set of training or test images cannot be used."""
+
+
+class TrainingError(UnveilError, RuntimeError):
+    """Training cannot go on: the loss or a gradient is not finite."""

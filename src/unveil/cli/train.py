@@ -1,0 +1,110 @@
+"""`unveil train`: train a network by a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unveil.errors import MissingExtraError
+
+
+def train(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe (YAML), or the folder of a run to resume.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="key=value: `out=FOLDER`, or a key of the recipe such as optim.lr=1e-4; "
+            "`duration=` and `steps=` are short for schedule.duration and schedule.steps."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete an earlier run in the folder.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print recipe, size, memory and time, take two steps, keep nothing."
+        ),
+    ] = False,
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes per machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the recipes' JSON schema and stop.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a network by a recipe.
+
+    The folder `out` (default: runs/NAME) gets the averaged weights, the best ones in best/,
+    checkpoints, logs and pictures. Stop with Ctrl-C or SIGTERM; go on with --resume.
+    """
+    from unveil.training import recipe_file
+
+    if schema:
+        typer.echo(recipe_file.recipe_schema())
+        return
+    if recipe is None:
+        raise typer.BadParameter("name a recipe, or a run's folder to resume")
+    out, overrides = _split(settings or [], recipe)
+    path = recipe / "recipe.yaml" if recipe.is_dir() else recipe
+    resolved = recipe_file.load_recipe(path, overrides)
+    run = _import_run()
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    _log_to(console)
+    machine = run.Machine(accelerator, devices, nodes)
+    if dry_run:
+        report = run.dry_run(resolved, machine=machine)
+        typer.echo(report.to_json() if as_json else report.to_text())
+        return
+    outcome = run.train(resolved, out, resume=resume, force=force, machine=machine, console=console)
+    if run.is_first_process():
+        typer.echo(outcome.to_json() if as_json else outcome.describe(out))
+    if not outcome.finished:
+        raise typer.Exit(130 if outcome.signal == "SIGINT" else 143)
+
+
+_SHORT = {"duration": "schedule.duration", "steps": "schedule.steps"}
+
+
+def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
+    """Take `out=` from the settings; spell the short keys out."""
+    out = recipe if recipe.is_dir() else Path("runs") / recipe.stem
+    overrides = []
+    for word in settings:
+        key, _, value = word.partition("=")
+        if key == "out":
+            out = Path(value)
+        else:
+            overrides.append(f"{_SHORT[key]}={value}" if key in _SHORT else word)
+    return out, overrides
+
+
+def _import_run():  # type: ignore[no-untyped-def] # noqa: ANN202
+    try:
+        from unveil.training import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in {"lightning", "tensorboard"}:
+            raise MissingExtraError("unveil train", "train") from error
+        raise
+    return run
+
+
+def _log_to(console: object) -> None:
+    import logging
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    assert isinstance(console, Console)
+    logger = logging.getLogger("unveil")
+    if not logger.handlers:
+        logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))
+        logger.setLevel(logging.INFO)

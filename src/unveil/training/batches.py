@@ -1,0 +1,212 @@
+"""From a recipe to batches: the mixture of photographs, and their loading.
+
+A sample is made from its address (step, index, patch) and the seed alone, see
+`unveil.data.TrainingSet`. So the order needs no saved state, and any number of workers or processes
+sees the same data.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from unveil.data import (
+    FullImages,
+    ImageStore,
+    SampleKey,
+    Source,
+    StepBatches,
+    TrainingSet,
+    check_sources,
+    clean_source,
+    paired_source,
+)
+from unveil.training import recipe as recipes
+from unveil.training.quantities import parse_bytes
+from unveil.training.recipe import Evaluation, Recipe
+from unveil.training.schedule import phase_at
+from unveil.training.step import Batch, Clock
+from unveil.training.validation import Pair
+
+_log = logging.getLogger(__name__)
+
+
+def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source:
+    """List a source's files.
+
+    Args:
+        source: As the recipe has it.
+        degradation: Descriptions with their shares, for a clean source.
+
+    Raises:
+        DataError: The folder is missing or empty.
+    """
+    common: dict[str, Any] = {
+        "task": source.task,
+        "weight": source.weight,
+        "include": source.include,
+        "exclude": source.exclude,
+    }
+    if source.pairs is not None:
+        return paired_source(source.pairs, source.layout, **common)
+    assert source.clean is not None
+    return clean_source(source.clean, degradation, **common)
+
+
+def training_sources(recipe: Recipe) -> list[Source]:
+    """List the files of all training sources."""
+    return [
+        open_source(
+            source,
+            {way.steps or "identity": way.share for way in recipe.degradation.get(source.task, [])},
+        )
+        for source in recipe.data.train
+    ]
+
+
+def training_set(recipe: Recipe) -> TrainingSet:
+    """Check all files, decode those that fit into the cache, and build the mixture.
+
+    Raises:
+        DataError: A folder is missing or empty; or a file is unusable and `data.skip_bad` is off.
+    """
+    data = recipe.data
+    sources: Sequence[Source] = training_sources(recipe)
+    cache = parse_bytes(data.cache)
+    store = ImageStore(cache)
+    largest = max(phase.patch for phase in recipe.schedule.phases)
+    report = check_sources(sources, min_size=largest, store=store)
+    if data.skip_bad:
+        for problem in filter(lambda one: one.fatal, report.problems):
+            _log.warning("left out: %s", problem)
+        sources = report.without_bad(sources)
+    else:
+        report.require_usable()
+    dataset = TrainingSet(sources, seed=recipe.seed, cache_bytes=cache, mixup=data.mixup)
+    dataset.store = store
+    _log.info("%d photographs, %.0f megapixels", report.samples, report.pixels / 1e6)
+    return dataset
+
+
+def validation_pairs(evaluation: Evaluation, size_multiple: int) -> list[Pair]:
+    """Read and degrade the photographs a run is watched on.
+
+    Args:
+        evaluation: Sets, degradations, number and crop.
+        size_multiple: Sides are cut to multiples of it.
+    """
+    pairs = []
+    for source in evaluation.sets:
+        ways = evaluation.degradations if source.clean is not None else [""]
+        for way in ways:
+            opened = _few(open_source(source, {way: 1.0} if way else {}), evaluation.images)
+            group = way or source.task
+            pairs += [
+                _pair(sample, group, size_multiple)
+                for sample in map(
+                    FullImages(opened, crop=evaluation.crop).__getitem__, range(len(opened.pairs))
+                )
+            ]
+    return pairs
+
+
+def _few(source: Source, images: int) -> Source:
+    """Keep a number of photographs, spread evenly over the folder."""
+    count = len(source.pairs)
+    chosen = [source.pairs[i * count // images] for i in range(images)] if count > images else None
+    return replace(source, pairs=tuple(chosen)) if chosen else source
+
+
+def _pair(sample: Any, group: str, size_multiple: int) -> Pair:
+    height, width = (side // size_multiple * size_multiple for side in sample["clean"].shape[1:])
+    return Pair(
+        name=sample["name"],
+        group=group,
+        degraded=sample["degraded"][:, :height, :width].contiguous(),
+        clean=sample["clean"][:, :height, :width].contiguous(),
+    )
+
+
+def step_batches(
+    recipe: Recipe, steps: int, *, first_step: int = 0, rank: int = 0, processes: int = 1
+) -> StepBatches:
+    """List each remaining step's addresses, of one process' share of the batch."""
+
+    def shape(step: int) -> tuple[int, int]:
+        phase = phase_at(recipe.schedule.phases, step, steps)
+        return phase.batch, phase.patch
+
+    return StepBatches(shape, steps=steps, first_step=first_step, rank=rank, world_size=processes)
+
+
+class TimedLoader(DataLoader[Batch]):
+    """A loader that notes how long the training waited for each batch."""
+
+    clock: Clock | None = None
+
+    def __iter__(self) -> Any:
+        batches = super().__iter__()
+        return batches if self.clock is None else self._timed(batches, self.clock)
+
+    @staticmethod
+    def _timed(batches: Iterator[Batch], clock: Clock) -> Iterator[Batch]:
+        while True:
+            with clock.part("data"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+
+def build_loader(
+    dataset: Dataset[Any],
+    batches: StepBatches,
+    *,
+    workers: int,
+    clock: Clock,
+    pin_memory: bool = False,
+) -> TimedLoader:
+    """Build the loader of a run's remaining steps.
+
+    Args:
+        dataset: Makes a sample from an address.
+        batches: The addresses, step by step.
+        workers: Loading processes; 0 loads within the training process.
+        clock: Takes the time spent waiting, as part `data`.
+        pin_memory: Whether batches go to a GPU.
+    """
+    loader = TimedLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory)
+    loader.clock = clock
+    return loader
+
+
+def load_seconds(
+    dataset: Dataset[Any], workers: int, processes: int
+) -> Callable[[recipes.Phase], float]:
+    """Return what measures how long loading a phase's batch delays a step.
+
+    Workers load beside the step as long as there are cores for them.
+    """
+
+    def measure(phase: recipes.Phase) -> float:
+        if workers:
+            return 0.0
+        share = phase.batch // processes
+        start = time.perf_counter()
+        for index in range(share):
+            dataset[SampleKey(0, index, phase.patch)]
+        return time.perf_counter() - start
+
+    return measure
+
+
+def default_workers() -> int:
+    """Choose the loading processes: none on few cores, where they only take time from the step."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return 0 if cores <= 2 else min(4, cores // 2)

@@ -1,0 +1,138 @@
+"""Checkpoints that a power cut cannot tear, and that load without running code.
+
+A run keeps `last.pt` and the one before it, `previous.pt`. A checkpoint is written under a temporary
+name, forced to the disk and only then given its name, so at any moment one of the two is whole.
+
+Layout (format 1): plain numbers, strings, lists, dicts and tensors under the keys of `State`.
+Generators are not stored: every sample and every step draws from its own, keyed by the step.
+"""
+
+import os
+import pickle
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unveil.errors import CheckpointError, OutputError
+
+FORMAT = 1
+LAST = "last.pt"
+PREVIOUS = "previous.pt"
+
+
+@dataclass
+class State:
+    """All a run needs to go on where it was.
+
+    Attributes:
+        step: Optimiser steps done.
+        recipe: The resolved recipe as YAML.
+        plan: What was decided at the start, as `Plan.to_dict` gives it.
+        network: The network's tensors.
+        average: The moving average's tensors.
+        optimizer: The optimiser's state.
+        precision: The loss scaler's state under fp16, else empty.
+        best: Step and PSNR of the best validation, or empty.
+        seconds: Time spent training, over all parts of the run.
+        format: Version of this layout.
+    """
+
+    step: int
+    recipe: str
+    plan: dict[str, Any]
+    network: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    precision: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    format: int = FORMAT
+
+
+def save_state(state: State, folder: Path) -> Path:
+    """Write `last.pt`, keeping the former one as `previous.pt`.
+
+    Args:
+        state: What to store.
+        folder: Existing folder of checkpoints.
+
+    Returns:
+        Path of the file written.
+
+    Raises:
+        OutputError: The disk is full or the folder not writable; earlier checkpoints are intact.
+    """
+    # `asdict` copies every tensor: not here.
+    content = {part.name: getattr(state, part.name) for part in fields(state)}
+    last = folder / LAST
+    temporary = folder / f".{LAST}.part"
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if last.exists():
+            last.replace(folder / PREVIOUS)
+        temporary.replace(last)
+        _sync_folder(folder)
+    # torch reports a full disk as a RuntimeError of its zip writer
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write the checkpoint {last}: {error}; earlier ones are kept"
+        ) from error
+    return last
+
+
+def load_state(folder: Path) -> State:
+    """Read the newest whole checkpoint of a run.
+
+    Args:
+        folder: Folder of checkpoints.
+
+    Raises:
+        CheckpointError: There is none, or none that can be read.
+    """
+    problems = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            return read_state(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+    raise CheckpointError("; ".join(problems) or f"no checkpoint to resume from in {folder}")
+
+
+def read_state(path: Path) -> State:
+    """Read one checkpoint file, on the CPU and without running code from it.
+
+    Raises:
+        CheckpointError: The file is damaged, foreign, or of a later format.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
+    if not isinstance(content, dict) or "format" not in content or "network" not in content:
+        raise CheckpointError(f"{path} is not a training checkpoint of unveil")
+    if content["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {content['format']}, this version reads up to {FORMAT}: update unveil"
+        )
+    known = {part.name for part in fields(State)}
+    return State(**{key: value for key, value in content.items() if key in known})
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renames themselves survive a power cut, where the system allows it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

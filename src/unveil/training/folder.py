@@ -1,0 +1,121 @@
+"""A run's folder: checked before training, claimed by one run."""
+
+import shutil
+from pathlib import Path
+
+from unveil.errors import OutputError, RecipeError
+from unveil.training.checkpoints import State
+from unveil.training.recipe import Recipe
+from unveil.training.recipe_file import dump_recipe, parse_recipe
+
+RECIPE = "recipe.yaml"
+CHECKPOINTS = "checkpoints"
+PICTURES = "pictures"
+BEST = "best"
+
+# Weights, their average and AdamW's two averages, in three checkpoints at worst; and two exports.
+_COPIES = 14
+_LOGS_BYTES = 50_000_000
+# What may change when a run goes on: nothing that decides its weights.
+_FREE = {"evaluation", "data.workers", "data.cache", "schedule.save_every"}
+
+
+def prepare_folder(out: Path, *, resume: bool, force: bool) -> None:
+    """Make a run's folder and see that it can be written.
+
+    Args:
+        out: The folder.
+        resume: Whether an earlier run's results are continued.
+        force: Whether an earlier run's results may be deleted.
+
+    Raises:
+        OutputError: It holds a run already, or cannot be written.
+    """
+    held = (out / CHECKPOINTS).exists()
+    if held and not resume and not force:
+        raise OutputError(f"{out} holds a training already: add --resume, --force, or another out=")
+    try:
+        if held and not resume:
+            for name in (CHECKPOINTS, PICTURES, BEST, "tensorboard"):
+                shutil.rmtree(out / name, ignore_errors=True)
+            for name in ("train.csv", "validation.csv"):
+                (out / name).unlink(missing_ok=True)
+        for name in (CHECKPOINTS, PICTURES, BEST):
+            (out / name).mkdir(parents=True, exist_ok=True)
+        probe = out / CHECKPOINTS / ".probe"
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+
+
+def check_space(out: Path, weights_bytes: int) -> None:
+    """See that checkpoints and exports will fit.
+
+    Args:
+        out: The run's folder.
+        weights_bytes: Size of the network's weights.
+
+    Raises:
+        OutputError: They will not.
+    """
+    needed = _COPIES * weights_bytes + _LOGS_BYTES
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise OutputError(
+            f"{out} has {free / 1e6:.0f} MB free, the run needs about {needed / 1e6:.0f} MB: "
+            "make room or choose another out="
+        )
+
+
+def write_recipe(recipe: Recipe, out: Path) -> None:
+    """Write the resolved recipe beside the results."""
+    temporary = out / f".{RECIPE}.part"
+    try:
+        temporary.write_text(dump_recipe(recipe), encoding="utf-8")
+        temporary.replace(out / RECIPE)
+    except OSError as error:
+        raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+
+
+def check_same(recipe: Recipe, state: State) -> None:
+    """See that a resumed recipe trains what the stored one trained.
+
+    Raises:
+        RecipeError: A key that decides the weights differs.
+    """
+    stored = parse_recipe(state.recipe, name="the checkpoint's recipe")
+    now, before = flatten(recipe.model_dump(mode="json")), flatten(stored.model_dump(mode="json"))
+    changed = [
+        key
+        for key in sorted(now.keys() | before.keys())
+        if now.get(key) != before.get(key) and not _is_free(key)
+    ]
+    if changed:
+        key = changed[0]
+        raise RecipeError(
+            f"cannot resume with {key} = {now.get(key)!r}: the run has {before.get(key)!r}; keep the "
+            "recipe, or start another run from the weights with model.weights="
+        )
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in _FREE)
+
+
+def flatten(tree: object, prefix: str = "") -> dict[str, object]:
+    """Spell a tree of dicts and lists as dotted keys.
+
+    >>> flatten({"a": {"b": [1, 2]}})
+    {'a.b.0': 1, 'a.b.1': 2}
+    """
+    if isinstance(tree, dict):
+        items = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, list):
+        items = [(str(position), value) for position, value in enumerate(tree)]
+    else:
+        return {prefix: tree}
+    result: dict[str, object] = {}
+    for key, value in items:
+        result.update(flatten(value, f"{prefix}.{key}" if prefix else key))
+    return result

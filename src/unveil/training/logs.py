@@ -1,0 +1,124 @@
+"""A run's logs: CSV tables that survive a kill, and TensorBoard."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unveil.training.validation import Validation
+
+# Seconds are means per step; `other` is what no part accounts for: Lightning, logs, this process.
+PARTS = ("data", "forward", "backward", "optimiser", "other")
+TRAIN_COLUMNS = (
+    "step",
+    "loss",
+    "norm",
+    "lr",
+    "patch",
+    "batch",
+    "images_per_second",
+    *PARTS,
+    "memory_mb",
+)
+
+
+class CsvTable:
+    """A table with a `step` column, written row by row.
+
+    A resumed run drops the rows of steps it is going to repeat.
+
+    Args:
+        path: The file; its folder exists.
+        columns: Names of the columns, `step` first.
+        start: Steps already done; later rows are dropped.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], start: int) -> None:
+        self.path = path
+        self.columns = list(columns)
+        kept = self._rows(start)
+        temporary = path.with_name(f".{path.name}.part")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+        os.replace(temporary, path)
+
+    def _rows(self, start: int) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        # A kill may have cut the last row short.
+        return [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= start]
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row; numbers are shortened to six digits."""
+        shown = {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(shown)
+
+
+class Board:
+    """TensorBoard's event files.
+
+    Args:
+        folder: Where they go.
+        start: Steps already done; later events of an earlier part are hidden.
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
+
+        self._writer: Any = SummaryWriter(str(folder), purge_step=start + 1 if start else None)  # type: ignore[no-untyped-call]
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Add numbers by name."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+        """Add a (h, w, 3) uint8 picture."""
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is still buffered."""
+        self._writer.close()
+
+
+class RunLogs:
+    """All of a run's logs: `train.csv`, `validation.csv` and TensorBoard's events.
+
+    Args:
+        out: Folder of the run.
+        groups: Names of the validation's groups.
+        start: Steps already done.
+    """
+
+    def __init__(self, out: Path, groups: Sequence[str], start: int) -> None:
+        self._train = CsvTable(out / "train.csv", TRAIN_COLUMNS, start)
+        columns = ["step", "psnr", *groups, "seconds"]
+        self._validation = CsvTable(out / "validation.csv", columns, start)
+        self._board = Board(out / "tensorboard", start)
+
+    def progress(self, values: Mapping[str, float]) -> None:
+        """Log a stretch of steps, see `TRAIN_COLUMNS`."""
+        self._train.add(values)
+        shown = {f"train/{key}": value for key, value in values.items() if key != "step"}
+        self._board.scalars(int(values["step"]), shown)
+
+    def validation(self, step: int, result: Validation) -> None:
+        """Log a validation's scores and picture."""
+        row = {"step": step, "psnr": result.psnr, **result.groups, "seconds": result.seconds}
+        self._validation.add(row)
+        scores = {f"validation/{group}": value for group, value in result.groups.items()}
+        self._board.scalars(step, {"validation/psnr": result.psnr, **scores})
+        self._board.picture(step, "degraded | restored | clean", result.picture)
+
+    def close(self) -> None:
+        """Write what is still buffered."""
+        self._board.close()

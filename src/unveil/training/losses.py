@@ -1,0 +1,149 @@
+"""Training losses, and the short notation that adds them up: ``charbonnier + 0.1*fft``.
+
+Every term is a mean over pixels, so that its size does not depend on the patch, and every term is a
+mean over images, so that a batch split into equal parts has the same gradient as the whole.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unveil.errors import RecipeError
+
+CHARBONNIER_EPSILON = 1e-3
+# An image restored to 50 dB or better pulls no harder: without it, clean inputs would drown the rest.
+PSNR_FLOOR = 1e-5
+
+
+def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean of sqrt(difference² + ε), ε = 1e-3.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    Source: CU-Mamba (arXiv 2404.11778), the loss's first term; mean per pixel is our reading.
+
+    >>> round(charbonnier(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item(), 4)
+    0.0316
+    """
+    return torch.sqrt((restored - clean).square() + CHARBONNIER_EPSILON).mean()
+
+
+def fft(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean modulus of the difference's orthonormal 2-D Fourier coefficients.
+
+    The half spectrum is enough for a real image: its inner columns stand for two of the full one.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    Source: CU-Mamba (arXiv 2404.11778), the loss's second term, with `norm="ortho"`.
+
+    >>> x = torch.rand(1, 3, 6, 5)
+    >>> full = torch.fft.fft2(x, norm="ortho").abs().mean()
+    >>> torch.allclose(fft(x, torch.zeros_like(x)), full)
+    True
+    """
+    width = restored.shape[-1]
+    modulus = torch.fft.rfft2((restored - clean).float(), norm="ortho").abs()
+    columns = modulus.sum(dim=(0, 1, 2))
+    alone = columns[0] + (columns[-1] if width % 2 == 0 and width > 1 else 0.0)
+    return (2.0 * columns.sum() - alone) / restored.numel()
+
+
+def l1(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean absolute difference.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    Source: MTAIR (arXiv 2412.15845), training.
+
+    >>> l1(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item()
+    1.0
+    """
+    return (restored - clean).abs().mean()
+
+
+def mse(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return the mean squared difference.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    >>> mse(torch.full((1, 3, 2, 2), 2.0), torch.zeros(1, 3, 2, 2)).item()
+    4.0
+    """
+    return (restored - clean).square().mean()
+
+
+def psnr(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return minus the PSNR in dB, averaged over images: what the tables are scored by.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)).item(), 2)
+    -20.0
+    """
+    error = (restored - clean).square().mean(dim=(1, 2, 3))
+    return (10.0 / math.log(10.0)) * torch.log(error + PSNR_FLOOR).mean()
+
+
+_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "charbonnier": charbonnier,
+    "fft": fft,
+    "l1": l1,
+    "mse": mse,
+    "psnr": psnr,
+}
+_TERM = re.compile(r"(?:(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A weighted sum of loss terms.
+
+    Attributes:
+        terms: Pairs of weight and name.
+    """
+
+    terms: tuple[tuple[float, str], ...]
+
+    def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
+        """Return the loss of (b, c, h, w) images as a scalar."""
+        total = restored.new_zeros(())
+        for weight, name in self.terms:
+            total = total + weight * _TERMS[name](restored, clean)
+        return total
+
+
+def parse_loss(text: str) -> Loss:
+    """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
+
+    Args:
+        text: E.g. ``charbonnier + 0.1*fft``. Terms: charbonnier, fft, l1, mse, psnr.
+
+    Raises:
+        RecipeError: A term is unknown or the notation is wrong.
+
+    >>> parse_loss("charbonnier + 0.1*fft").terms
+    ((1.0, 'charbonnier'), (0.1, 'fft'))
+    """
+    terms = []
+    for part in text.split("+"):
+        match = _TERM.fullmatch(part.strip())
+        if match is None or match[2] not in _TERMS:
+            known = ", ".join(sorted(_TERMS))
+            raise RecipeError(f"unknown loss term {part.strip()!r} in {text!r}: use {known}")
+        terms.append((float(match[1] or 1.0), match[2]))
+    return Loss(tuple(terms))

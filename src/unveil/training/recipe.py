@@ -1,0 +1,242 @@
+"""What a training recipe may say: one strict schema, section by section.
+
+Read, override and print recipes with `unveil.training.recipe_file`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from unveil.training.losses import parse_loss
+from unveil.training.quantities import parse_bytes, parse_duration
+
+
+def _checked_loss(text: str) -> str:
+    parse_loss(text)
+    return text
+
+
+def _checked_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+def _checked_bytes(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+LossText = Annotated[str, AfterValidator(_checked_loss)]
+Duration = Annotated[str, AfterValidator(_checked_duration)]
+Memory = Annotated[str, AfterValidator(_checked_bytes)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of every part: unknown keys and changes after validation are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(Section):
+    """Which network, and the weights it starts from.
+
+    Attributes:
+        id: A registered model's id; `unveil models` lists them.
+        weights: None for a random start, `pretrained` for the packaged weights, or a file, a folder
+            or a hub id. What was trained to be the `best` of a run is a good start.
+        options: Fields of the model's configuration to change.
+    """
+
+    id: str
+    weights: str | None = None
+    options: dict[str, Any] = {}
+
+
+class Source(Section):
+    """Photographs of one task: a folder of clean ones, or a folder of pairs.
+
+    Attributes:
+        clean: Folder of clean photographs; the task's degradations make the other half.
+        pairs: Folder holding degraded and clean photographs, matched by `layout`.
+        layout: How pairs are matched: None finds the usual sub-folders (`input`/`target`,
+            `lq`/`gt`, ...).
+        task: Name of the task: the key of `degradation` for clean folders, a label for pairs.
+        weight: Share of a batch drawn from this source, relative to the other sources.
+        include: Only files whose names match this pattern.
+        exclude: Leave out files whose names match this pattern.
+    """
+
+    clean: Path | None = None
+    pairs: Path | None = None
+    layout: str | None = None
+    task: str = "restore"
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    include: str | None = None
+    exclude: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Source":
+        if (self.clean is None) == (self.pairs is None):
+            raise ValueError("a source is either `clean: FOLDER` or `pairs: FOLDER`")
+        return self
+
+
+class DataSection(Section):
+    """Where the training photographs come from.
+
+    Attributes:
+        train: The sources, mixed by weight.
+        cache: Memory for decoded photographs; what does not fit is read again when drawn.
+        workers: Loading processes; None chooses by the number of cores.
+        skip_bad: Leave out unreadable, too small and unmatched files, naming them, instead of
+            stopping.
+        mixup: Share of samples blended with another one, in [0, 1].
+    """
+
+    train: Annotated[list[Source], Field(min_length=1)]
+    cache: Memory = "4GB"
+    workers: Annotated[int, Field(ge=0)] | None = None
+    skip_bad: bool = False
+    mixup: Fraction = 0.0
+
+
+class Alternative(Section):
+    """One way to degrade a clean photograph.
+
+    Attributes:
+        steps: Degradations joined by `+`, e.g. `noise:sigma_255=0..55`; empty leaves it clean.
+        share: How often this one is drawn, relative to the task's other alternatives.
+    """
+
+    steps: str
+    share: Annotated[float, Field(gt=0)] = 1.0
+
+
+class OptimSection(Section):
+    """Optimiser, loss and precision.
+
+    Attributes:
+        lr: Peak learning rate.
+        betas: AdamW's two decays.
+        weight_decay: Decoupled decay; norms, biases and the recurrence's A, D and Δ are spared.
+        ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C.
+        loss: Terms with weights, e.g. `charbonnier + 0.1*fft`; a phase may replace it.
+        clip: Largest gradient norm; None leaves gradients alone.
+        ema: Decay of the weights' moving average, the one validated and exported.
+        precision: Arithmetic of forward and backward.
+        micro_batch: Images per forward pass and process; None takes the whole batch, or what
+            `memory` allows.
+        memory: Choose `micro_batch` so that a step stays within this much memory.
+    """
+
+    lr: Annotated[float, Field(gt=0)]
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    ssm_rate: Annotated[float, Field(gt=0)] = 1.0
+    loss: LossText
+    clip: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    micro_batch: Positive | None = None
+    memory: Memory | None = None
+
+
+class Phase(Section):
+    """A stretch of training with its own patch, batch and loss.
+
+    Attributes:
+        until: Where the phase ends, as a share of all steps; the last one ends at 1.
+        patch: Side of the square patches, in pixels.
+        batch: Patches per optimiser step, over all processes.
+        loss: Replaces `optim.loss`.
+    """
+
+    until: Annotated[float, Field(gt=0, le=1)]
+    patch: Positive
+    batch: Positive
+    loss: LossText | None = None
+
+
+class ScheduleSection(Section):
+    """How long, and how patch, batch and learning rate develop.
+
+    Attributes:
+        steps: Optimiser steps; give this or `duration`.
+        duration: A length of time, turned into steps by the speed measured at the start.
+        warmup: Share of all steps in which the learning rate rises from 0.
+        final_lr: Learning rate at the end of the cosine.
+        phases: In order; each ends later than the one before.
+        save_every: Longest time between two checkpoints.
+    """
+
+    steps: Positive | None = None
+    duration: Duration | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    final_lr: Annotated[float, Field(ge=0)] = 0.0
+    phases: Annotated[list[Phase], Field(min_length=1)]
+    save_every: Duration = "5m"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ScheduleSection":
+        if (self.steps is None) == (self.duration is None):
+            raise ValueError("give either `steps` or `duration`")
+        ends = [phase.until for phase in self.phases]
+        if ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ValueError(f"phases must end one after the other and the last at 1, not {ends}")
+        return self
+
+
+class Evaluation(Section):
+    """How the run is watched: its own few photographs, never a test set.
+
+    Attributes:
+        sets: Clean folders or pairs; each clean one is scored with every entry of `degradations`.
+        degradations: What is done to clean photographs, seeded.
+        every: Time between two validations; give this or `every_steps`.
+        every_steps: Steps between two validations.
+        images: Photographs per set, spread evenly over the folder.
+        crop: Side of the centre crop scored, in pixels; None takes whole photographs.
+    """
+
+    sets: Annotated[list[Source], Field(min_length=1)]
+    degradations: list[str] = []
+    every: Duration | None = None
+    every_steps: Positive | None = None
+    images: Positive = 8
+    crop: Positive | None = 256
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Evaluation":
+        if (self.every is None) == (self.every_steps is None):
+            raise ValueError("give either `every` or `every_steps`")
+        if any(one.clean is not None for one in self.sets) and not self.degradations:
+            raise ValueError("clean sets need `degradations`")
+        return self
+
+
+class Recipe(Section):
+    """A whole training: `model, data, degradation, optim, schedule, evaluation, seed`.
+
+    Attributes:
+        degradation: Per task, the ways to degrade its clean photographs.
+        seed: Decides the start, the order, the crops and the noise.
+    """
+
+    model: ModelSection
+    data: DataSection
+    degradation: dict[str, Annotated[list[Alternative], Field(min_length=1)]] = {}
+    optim: OptimSection
+    schedule: ScheduleSection
+    evaluation: Evaluation
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _tasks_known(self) -> "Recipe":
+        for source in self.data.train:
+            if source.clean is not None and source.task not in self.degradation:
+                known = ", ".join(sorted(self.degradation)) or "nothing"
+                raise ValueError(f"task {source.task!r} is not in `degradation`, which has {known}")
+        return self

@@ -1,0 +1,179 @@
+"""Run a training: build what the recipe names, decide the plan, hand over to Lightning."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from rich.console import Console
+
+from unveil.data import TrainingSet
+from unveil.errors import CheckpointError
+from unveil.models.base import RestorationModel
+from unveil.models.checkpoint import from_pretrained, save_pretrained
+from unveil.models.registry import create_model, get_record
+from unveil.training.batches import default_workers, training_set, validation_pairs
+from unveil.training.checkpoints import load_state
+from unveil.training.fitting import Feed, Planner, make_trainer, quiet_lightning
+from unveil.training.folder import (
+    CHECKPOINTS,
+    check_same,
+    check_space,
+    prepare_folder,
+    write_recipe,
+)
+from unveil.training.keeping import Keeper
+from unveil.training.logs import RunLogs
+from unveil.training.machine import Machine
+from unveil.training.module import RestorationModule
+from unveil.training.plan import check_shapes
+from unveil.training.progress import Reporter
+from unveil.training.recipe import Recipe
+from unveil.training.stopping import StopOnSignal
+from unveil.training.validation import Pair
+
+PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps planned.
+        psnr: Validation PSNR of the last validation in dB, or None.
+        best: Step and PSNR of the best validation, or empty.
+        signal: Name of the signal that stopped it, or None.
+    """
+
+    step: int
+    steps: int
+    psnr: float | None
+    best: dict[str, float]
+    signal: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.steps
+
+    def describe(self, out: Path) -> str:
+        """Say in a line how it ended and where the weights are."""
+        best = f", best {self.best['psnr']:.2f} dB at step {self.best['step']}" if self.best else ""
+        if self.finished:
+            return f"finished {self.steps} steps{best}; weights in {out} and {out / 'best'}"
+        return f"stopped at step {self.step} of {self.steps}{best}; go on with --resume"
+
+    def to_json(self) -> str:
+        """Return the outcome as a JSON object."""
+        return json.dumps({**asdict(self), "finished": self.finished})
+
+
+def build_network(recipe: Recipe) -> RestorationModel:
+    """Build the recipe's network with its initial weights.
+
+    Raises:
+        InputError: The model or one of its options is unknown.
+        CheckpointError: The weights do not fit.
+    """
+    torch.manual_seed(recipe.seed)
+    model = recipe.model
+    network = create_model(model.id, pretrained=model.weights == PRETRAINED, **model.options)
+    if model.weights not in (None, PRETRAINED):
+        try:
+            network.load_state_dict(from_pretrained(model.weights).state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{model.weights} does not fit {model.id} as configured: {error}"
+            ) from error
+    return network.train()
+
+
+def train(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    machine: Machine | None = None,
+    console: Console | None = None,
+) -> Outcome:
+    """Train a network by a recipe.
+
+    The folder gets `recipe.yaml`, `checkpoints/`, `train.csv`, `validation.csv`, `tensorboard/`,
+    `pictures/`, the latest averaged weights and, in `best/`, the best ones.
+
+    Args:
+        recipe: What to train, on what, how long.
+        out: Folder of the run.
+        resume: Go on from the folder's last checkpoint.
+        force: Delete an earlier run in the folder.
+        machine: What to train on; one process on the best device when None.
+        console: Where progress is shown; None shows nothing.
+
+    Returns:
+        How it ended: all steps done, or stopped by a signal with a checkpoint written.
+
+    Raises:
+        UnveilError: The recipe, the data or the folder is unusable, or the loss is not finite.
+    """
+    machine, out = machine or Machine(), Path(out)
+    check_shapes(recipe, get_record(recipe.model.id).size_multiple, machine.processes)
+    state = None
+    if resume:
+        state = load_state(out / CHECKPOINTS)
+        check_same(recipe, state)
+    first = is_first_process()
+    if first:
+        prepare_folder(out, resume=resume, force=force)
+    network = build_network(recipe)
+    if first:
+        check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
+    dataset = training_set(recipe)
+    pairs = validation_pairs(recipe.evaluation, network.size_multiple) if first else []
+    module = RestorationModule(network, recipe, out)
+    if state is not None:
+        module.resume_from(state)
+    if first:
+        write_recipe(recipe, out)
+    return _fit(module, dataset, pairs, out, machine, console)
+
+
+def _fit(
+    module: RestorationModule,
+    dataset: TrainingSet,
+    pairs: list[Pair],
+    out: Path,
+    machine: Machine,
+    console: Console | None,
+) -> Outcome:
+    recipe = module.recipe
+    workers = recipe.data.workers if recipe.data.workers is not None else default_workers()
+    feed = Feed(dataset, workers)
+    stop = StopOnSignal()
+    logs = RunLogs(out, list(dict.fromkeys(p.group for p in pairs)), module.step) if pairs else None
+    keeper = Keeper(out, pairs, logs, save_pretrained) if logs else None
+    # Stopping is decided before keeping, so that the last step is kept.
+    callbacks: list[Callback] = [Planner(feed, pairs, logs), stop, Reporter(logs, console)]
+    callbacks += [keeper] if keeper else []
+    try:
+        with quiet_lightning():
+            make_trainer(recipe, out, machine, callbacks).fit(module, datamodule=feed)
+    finally:
+        if logs:
+            logs.close()
+    return Outcome(
+        step=module.step,
+        steps=module.decided.steps,
+        psnr=keeper.latest.psnr if keeper and keeper.latest else None,
+        best=module.best,
+        signal=stop.received.name if stop.received else None,
+    )
+
+
+def is_first_process() -> bool:
+    """Say whether this process reports for all of them."""
+    return bool(rank_zero_only.rank == 0)

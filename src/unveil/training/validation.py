@@ -1,0 +1,120 @@
+"""How a run is watched: PSNR on a few photographs kept from training, and a picture."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from unveil.metrics.psnr import psnr
+
+_PICTURE_ROWS = 6
+_PICTURE_SIDE = 256
+_GAP = 4
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One photograph to validate on.
+
+    Attributes:
+        name: File it comes from.
+        group: What was done to it; scores are averaged per group.
+        degraded: (3, h, w) float32, nominal [0, 1].
+        clean: (3, h, w) float32 in [0, 1].
+    """
+
+    name: str
+    group: str
+    degraded: Tensor
+    clean: Tensor
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores of one validation.
+
+    Attributes:
+        psnr: Mean over the groups of their mean RGB PSNR in dB, outputs clipped to [0, 1].
+        groups: Mean PSNR per group.
+        picture: Rows of degraded | restored | clean, (h, w, 3) uint8.
+        seconds: Time it took.
+    """
+
+    psnr: float
+    groups: Mapping[str, float]
+    picture: NDArray[np.uint8]
+    seconds: float
+
+
+def validate(network: nn.Module | None, pairs: Sequence[Pair]) -> Validation:
+    """Score a network on pairs.
+
+    Args:
+        network: In evaluation mode; None scores the degraded photographs as they are.
+        pairs: At least one; sides are multiples of the network's `size_multiple`.
+    """
+    start = time.perf_counter()
+    scores: dict[str, list[float]] = {}
+    rows: dict[str, list[NDArray[np.uint8]]] = {}
+    for pair in pairs:
+        restored = _restore(network, pair.degraded)
+        scores.setdefault(pair.group, []).append(_psnr(restored, pair.clean))
+        rows.setdefault(pair.group, []).append(_row([pair.degraded, restored, pair.clean]))
+    groups = {group: float(np.mean(values)) for group, values in scores.items()}
+    return Validation(
+        psnr=float(np.mean(list(groups.values()))),
+        groups=groups,
+        picture=_stack(_spread(list(rows.values()))),
+        seconds=time.perf_counter() - start,
+    )
+
+
+@torch.inference_mode()
+def _restore(network: nn.Module | None, degraded: Tensor) -> Tensor:
+    if network is None:
+        return degraded.clamp(0.0, 1.0)
+    device = next(network.parameters()).device
+    restored: Tensor = network(degraded[None].to(device))[0]
+    return restored.float().cpu().clamp(0.0, 1.0)
+
+
+def _psnr(restored: Tensor, clean: Tensor) -> float:
+    # Equal images would make every mean infinite; 100 dB is beyond what 16 bits can tell apart.
+    return min(100.0, psnr(restored.numpy(), clean.numpy(), data_range=1.0))
+
+
+def _row(images: Sequence[Tensor]) -> NDArray[np.uint8]:
+    tiles = [_centre(image.clamp(0.0, 1.0)) for image in images]
+    gap = np.full((tiles[0].shape[0], _GAP, 3), 255, np.uint8)
+    return np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
+
+
+def _centre(image: Tensor) -> NDArray[np.uint8]:
+    height, width = image.shape[1:]
+    top, left = max(0, height - _PICTURE_SIDE) // 2, max(0, width - _PICTURE_SIDE) // 2
+    cut = image[:, top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
+    pixels: NDArray[np.uint8] = (cut * 255.0).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _spread(rows: list[list[NDArray[np.uint8]]]) -> list[NDArray[np.uint8]]:
+    """Pick rows from all groups in turn, each time another photograph."""
+    chosen: list[NDArray[np.uint8]] = []
+    for turn in range(max(len(group) for group in rows)):
+        for offset, group in enumerate(rows):
+            if turn < len(group) and len(chosen) < _PICTURE_ROWS:
+                chosen.append(group[(turn + offset) % len(group)])
+    return chosen
+
+
+def _stack(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    width = max(row.shape[1] for row in rows)
+    padded = [
+        np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255)
+        for row in rows
+    ]
+    return np.concatenate(padded, axis=0)[:-_GAP]
