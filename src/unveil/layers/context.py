@@ -1,8 +1,8 @@
 """Statistics of a whole image, shared by the tiles it is restored in.
 
 Channel-SSM descriptors, channel attention and prompt weights look at the whole image. Computed
-tile by tile they would differ from tile to tile, so a network can gather them once: every layer that
-needs such a statistic asks for it through `ImageWide.image_statistic`, and a `Context` either
+tile by tile they would differ from tile to tile, so a network can gather them once: every layer
+that needs such a statistic asks for it through `ImageWide.image_statistic`, and a `Context` either
 records the answer (averaged over the samples in the batch) or replays it.
 """
 

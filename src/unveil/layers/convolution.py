@@ -1,6 +1,7 @@
 """Convolutions and resampling on channels-last features ``(b, h, w, c)``."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,3 +81,8 @@ class PatchUpsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, c_in)`` to ``(b, 2 h, 2 w, c_out)``."""
         return pixel_shuffle_last(self.linear(x), 2)
+
+
+def resampling(form: Literal["convolution", "patch"]) -> tuple[type[nn.Module], type[nn.Module]]:
+    """Return the classes that halve and double the size: dense 3×3, or per 2×2 patch."""
+    return (Downsample, Upsample) if form == "convolution" else (PatchDownsample, PatchUpsample)

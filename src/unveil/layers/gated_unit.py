@@ -1,15 +1,16 @@
 """The gated depth-wise unit, and what may stand inside it.
 
 norm → 1×1 expand → depth-wise 3×3 → gate (product of the halves) → mixer → 1×1 → scaled residual.
-The shape is NAFNet's (arXiv 2204.04676); as mixer it takes a selective scan over the image, a
-selective scan over the channels, pooled channel attention, or nothing.
+The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the image, and, over channels,
+a selective scan, self-attention or pooled attention; one after the other, side by side, or none.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
+from unveil.layers.attention import GramAttention, project_per_image
+from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.context import Context, ImageWide
 from unveil.layers.convolution import Conv3x3
 from unveil.layers.scan import ImageScan
@@ -31,18 +32,18 @@ class PooledAttention(ImageWide):
         return factors
 
 
-Mixer = ImageScan | ChannelSSM | PooledAttention
+ChannelMixer = ChannelSSM | GramAttention | PooledAttention
 
 
 class GatedUnit(nn.Module):
-    """Gated depth-wise unit with an optional mixer.
+    """Gated depth-wise unit with optional mixers.
 
     Args:
         channels: Channels of input and output.
         expand: Inner width over `channels`.
-        mixer: ``"none"``, ``"attention"`` (pooled), ``"channel"`` (SSM over channels) or an
-            `ImageScan` of the inner width.
-        channel_options: For the channel SSM.
+        scan: A scan over the image, of the inner width.
+        mixer: A mixer of the inner width's channels.
+        parallel: Add the scan's and the mixer's branches; else the mixer follows the scan.
         layer_scale: Initial factor of the residual branch.
         depthwise: Whether there is a depth-wise convolution; without it the unit is a gated FFN.
     """
@@ -52,8 +53,9 @@ class GatedUnit(nn.Module):
         channels: int,
         *,
         expand: float = 1.0,
-        mixer: ImageScan | str = "none",
-        channel_options: ChannelSSMOptions | None = None,
+        scan: ImageScan | None = None,
+        mixer: ChannelMixer | None = None,
+        parallel: bool = False,
         layer_scale: float = 0.1,
         depthwise: bool = True,
     ) -> None:
@@ -62,8 +64,10 @@ class GatedUnit(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
         self.conv = Conv3x3(2 * inner, 2 * inner, groups=2 * inner) if depthwise else None
-        self.mixer: Mixer | None = _mixer(mixer, inner, channel_options)
+        self.scan, self.mixer = scan, mixer
         self.project = nn.Linear(inner, channels, bias=False)
+        both = parallel and scan is not None and mixer is not None
+        self.project_scan = nn.Linear(inner, channels, bias=False) if both else None
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -72,36 +76,25 @@ class GatedUnit(nn.Module):
         y = y if self.conv is None else self.conv(y)
         first, second = y.chunk(2, -1)
         y = first * second
-        # What acts on channels alone goes into the output's weights: no pass over the image.
-        weight = self.project.weight * self.layer_scale[:, None]
-        if isinstance(self.mixer, ImageScan):
-            y = self.mixer(y)
-        elif isinstance(self.mixer, PooledAttention):
-            return x + _project(y, weight * self.mixer.factors(y, context)[:, None])
-        elif isinstance(self.mixer, ChannelSSM):
-            if self.mixer.options.form == "matrix":
-                return x + _project(y, weight @ self.mixer.matrix(y, context))
-            y = self.mixer(y, context)
-        return x + F.linear(y, weight)
+        if self.project_scan is not None and self.scan is not None:
+            x = x + F.linear(self.scan(y), self._scaled(self.project_scan))
+        elif self.scan is not None:
+            y = self.scan(y)
+        return x + self._mixed(y, context)
 
+    def _scaled(self, linear: nn.Linear) -> Tensor:
+        return linear.weight * self.layer_scale[:, None]
 
-def _project(y: Tensor, weight: Tensor) -> Tensor:
-    """Apply one matrix ``(c_out, c_in)`` per image to ``(b, h, w, c_in)``."""
-    b, h, w, c = y.shape
-    weight = weight.to(y.dtype).expand(b, -1, -1)
-    return torch.bmm(y.reshape(b, h * w, c), weight.transpose(1, 2)).view(b, h, w, -1)
-
-
-def _mixer(
-    mixer: ImageScan | str, inner: int, channel_options: ChannelSSMOptions | None
-) -> Mixer | None:
-    if isinstance(mixer, ImageScan):
-        return mixer
-    if mixer == "attention":
-        return PooledAttention(inner)
-    if mixer == "channel":
-        return ChannelSSM(inner, channel_options or ChannelSSMOptions(normalize=True))
-    return None
+    def _mixed(self, y: Tensor, context: Context | None) -> Tensor:
+        """Mix channels and project; what is one matrix per image goes into the weights."""
+        weight = self._scaled(self.project)
+        if self.mixer is None:
+            return F.linear(y, weight)
+        if isinstance(self.mixer, PooledAttention):
+            return project_per_image(y, weight * self.mixer.factors(y, context)[:, None])
+        if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
+            return F.linear(self.mixer(y, context), weight)
+        return project_per_image(y, weight @ self.mixer.matrix(y, context))
 
 
 class DenseUnit(nn.Module):

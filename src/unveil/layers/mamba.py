@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.convolution import Conv3x3
-from unveil.layers.scan import CausalConv, ImageScan, Order
+from unveil.layers.scan import CausalConv, ImageScan
+from unveil.ops import ScanOrder
 
 
 class MambaBlock(nn.Module):
@@ -30,7 +31,7 @@ class MambaBlock(nn.Module):
         d_state: int = 16,
         d_conv: int = 4,
         expand: float = 2.0,
-        orders: tuple[Order, ...] = ("row",),
+        orders: tuple[ScanOrder, ...] = ("row",),
     ) -> None:
         super().__init__()
         d_inner = round(expand * d_model)
@@ -65,7 +66,7 @@ class VisionSSM(nn.Module):
         *,
         d_state: int = 16,
         expand: float = 2.0,
-        orders: tuple[Order, ...] = ("row", "column", "row_reversed", "column_reversed"),
+        orders: tuple[ScanOrder, ...] = ("row", "column", "row_reversed", "column_reversed"),
     ) -> None:
         super().__init__()
         d_inner = round(expand * d_model)

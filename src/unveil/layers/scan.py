@@ -5,15 +5,12 @@ Symbols, as in Mamba (arXiv 2312.00752) and both papers: ``h_t = exp(Δ_t A) h_{
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.ops import selective_scan_2d
-
-Order = Literal["row", "column", "row_reversed", "column_reversed"]
+from unveil.ops import ScanOrder, selective_scan_2d
 
 
 def initial_a_log(*shape: int) -> Tensor:
@@ -51,7 +48,7 @@ class ImageScan(nn.Module):
         d_inner: int,
         d_state: int = 16,
         dt_rank: int | None = None,
-        orders: tuple[Order, ...] = ("row",),
+        orders: tuple[ScanOrder, ...] = ("row",),
     ) -> None:
         super().__init__()
         self.orders, self.d_state = orders, d_state
@@ -97,7 +94,7 @@ class CausalConv(nn.Module):
         order: Scan order along which it is causal.
     """
 
-    def __init__(self, channels: int, width: int = 4, order: Order = "row") -> None:
+    def __init__(self, channels: int, width: int = 4, order: ScanOrder = "row") -> None:
         super().__init__()
         self.order = order
         bound = width**-0.5

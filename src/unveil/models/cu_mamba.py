@@ -20,8 +20,8 @@ What the paper leaves open, and what is done here:
 
 `cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; sub-blocks
 are gated depth-wise units with the SSM after the gate; the channel SSM is folded into the unit's
-output projection; added skips; a scaled residual branch; 2-D scan orders that alternate from block to
-block.
+output projection; added skips; a scaled residual branch; 2-D scan orders that alternate from block
+to block.
 """
 
 from functools import partial
@@ -35,21 +35,17 @@ from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.context import Context
-from unveil.layers.convolution import (
-    Conv3x3,
-    Downsample,
-    PatchDownsample,
-    PatchUpsample,
-    Upsample,
-)
+from unveil.layers.convolution import Conv3x3, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
-from unveil.layers.gated_unit import DenseUnit, GatedUnit
+from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
 from unveil.layers.mamba import MambaBlock
-from unveil.layers.scan import ImageScan, Order
+from unveil.layers.scan import ImageScan
+from unveil.layers.stage import Stage
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
+from unveil.ops import ScanOrder
 
-Part = Literal["spatial", "channel", "gated", "attention", "feedforward", "dense"]
+Part = Literal["spatial", "channel", "joint", "gated", "attention", "feedforward", "dense"]
 
 
 class Level(ModelConfig):
@@ -59,8 +55,8 @@ class Level(ModelConfig):
         width: Channels.
         encoder: Blocks on the way down; for the last level, the latent's blocks.
         decoder: Blocks on the way up; 0 for the last level.
-        parts: Sub-blocks of a block, in order. ``gated``, ``attention``, ``feedforward`` and
-            ``dense`` are convolutional units without an SSM.
+        parts: Sub-blocks of a block, in order. ``joint`` is a gated unit with both SSMs; ``gated``,
+            ``attention``, ``feedforward`` and ``dense`` are convolutional units without one.
         ssm_every: SSMs stand in every so-many-th block; the others go without.
     """
 
@@ -105,7 +101,7 @@ class CUMambaConfig(ModelConfig):
     d_conv: int = Field(default=4, gt=0)
     expand: float = Field(default=2.0, gt=0)
     unit_expand: float = Field(default=1.0, gt=0)
-    orders: tuple[tuple[Order, ...], ...] = (("row",),)
+    orders: tuple[tuple[ScanOrder, ...], ...] = (("row",),)
     channel: ChannelSSMOptions = ChannelSSMOptions()
     layer_scale: float = 0.1
     skip: Literal["concat", "add"] = "concat"
@@ -119,6 +115,9 @@ class CUMambaConfig(ModelConfig):
             raise ValueError("orders must name at least one scan order for every block")
         if self.channel.delta == "local" and self.channel.form != "scan":
             raise ValueError('channel.delta "local" needs channel.form "scan"')
+        joint = any("joint" in level.parts for level in self.levels)
+        if joint and self.block == "paper":
+            raise ValueError('the part "joint" needs block "gated"')
         return self
 
 
@@ -188,20 +187,6 @@ class ChannelBlock(nn.Module):
         return F.conv1d(padded, self.taps[None, None])[:, 0]
 
 
-class Block(nn.Module):
-    """The sub-blocks of one block, in order."""
-
-    def __init__(self, parts: list[nn.Module]) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts)
-
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
-        for part in self.parts:
-            x = part(x, context)
-        return x
-
-
 class CUMamba(RestorationModel):
     """The network: stem, encoder, latent, decoder, head and the global residual.
 
@@ -216,7 +201,7 @@ class CUMamba(RestorationModel):
         super().__init__(config)
         levels, pixels = config.levels, 3 * config.stem_factor**2
         self._orders = cycle(config.orders)
-        down, up = _SAMPLING[config.sampling]
+        down, up = resampling(config.sampling)
         pairs = list(pairwise(levels))
         self.stem = Conv3x3(pixels, levels[0].width)
         self.encoder = nn.ModuleList(self._stage(level, level.encoder) for level in levels[:-1])
@@ -242,13 +227,13 @@ class CUMamba(RestorationModel):
         x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
         skips = []
         for stage, down in zip(self.encoder, self.downs, strict=True):
-            x = _run(stage, x, context)
+            x = stage(x, context)
             skips.append(x)
             x = down(x)
-        x = _run(self.latent, x, context)
+        x = self.latent(x, context)
         for level in reversed(range(len(skips))):
             x = self._join(self.ups[level](x), skips.pop(), level)
-            x = _run(self.decoder[level], x, context)
+            x = self.decoder[level](x, context)
         residual = pixel_shuffle_last(self.head(x), factor)
         return degraded + residual.permute(0, 3, 1, 2)
 
@@ -258,17 +243,16 @@ class CUMamba(RestorationModel):
         joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
         return joined
 
-    def _stage(self, level: Level, blocks: int) -> nn.ModuleList:
-        return nn.ModuleList(
-            Block([self._part(part, level.width, i % level.ssm_every == level.ssm_every - 1)
-                   for part in level.parts])
-            for i in range(blocks)
-        )  # fmt: skip
+    def _stage(self, level: Level, blocks: int) -> Stage:
+        return Stage(self._block(level, (i + 1) % level.ssm_every == 0) for i in range(blocks))
+
+    def _block(self, level: Level, with_ssm: bool) -> Stage:
+        return Stage(self._part(part, level.width, with_ssm) for part in level.parts)
 
     def _part(self, part: Part, width: int, with_ssm: bool) -> nn.Module:
         config = self.config
-        spatial = part == "spatial" and with_ssm and config.spatial_ssm
-        channel = part == "channel" and with_ssm and config.channel_ssm
+        spatial = part in ("spatial", "joint") and with_ssm and config.spatial_ssm
+        channel = part in ("channel", "joint") and with_ssm and config.channel_ssm
         if part == "dense":
             return DenseUnit(width, expand=config.unit_expand, layer_scale=config.layer_scale)
         if config.block == "paper" and part in ("spatial", "channel"):
@@ -276,13 +260,14 @@ class CUMamba(RestorationModel):
                 return SpatialBlock(width, self._mamba(width) if spatial else None)
             return ChannelBlock(width, config.channel if channel else None, config.d_conv)
         unit = partial(GatedUnit, width, expand=config.unit_expand, layer_scale=config.layer_scale)
-        if part in ("attention", "feedforward"):
-            mixer = "attention" if part == "attention" else "none"
-            return unit(mixer=mixer, depthwise=part == "attention")
-        if spatial:
-            inner = round(width * config.unit_expand)
-            return unit(mixer=ImageScan(inner, config.d_state, None, next(self._orders)))
-        return unit(mixer="channel" if channel else "none", channel_options=config.channel)
+        inner = round(width * config.unit_expand)
+        if part == "attention":
+            return unit(mixer=PooledAttention(inner))
+        return unit(
+            scan=ImageScan(inner, config.d_state, None, next(self._orders)) if spatial else None,
+            mixer=ChannelSSM(inner, config.channel) if channel else None,
+            depthwise=part != "feedforward",
+        )
 
     def _mamba(self, width: int) -> MambaBlock:
         config = self.config
@@ -293,18 +278,6 @@ class CUMamba(RestorationModel):
             expand=config.expand,
             orders=next(self._orders),
         )
-
-
-_SAMPLING: dict[str, tuple[Any, Any]] = {
-    "convolution": (Downsample, Upsample),
-    "patch": (PatchDownsample, PatchUpsample),
-}
-
-
-def _run(stage: nn.Module, x: Tensor, context: Context | None) -> Tensor:
-    for block in stage.children():
-        x = block(x, context)
-    return x
 
 
 def cu_mamba_base(**overrides: Any) -> CUMamba:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unveil.errors import InputError
-from unveil.models import cu_mamba
+from unveil.models import cu_mamba, mtair
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 
@@ -21,7 +21,7 @@ def _collect(*families: tuple[ModelRecord, ...]) -> dict[str, ModelRecord]:
     return records
 
 
-_RECORDS = _collect(cu_mamba.RECORDS)
+_RECORDS = _collect(cu_mamba.RECORDS, mtair.RECORDS)
 
 
 def list_models() -> list[str]:

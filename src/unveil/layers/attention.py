@@ -1,0 +1,144 @@
+"""Self-attention across channels, linear in the number of pixels.
+
+Both forms end in one matrix per image that acts on channels; it is multiplied into the output's
+weights, so that a pass over the image is saved.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unveil.layers.context import Context, ImageWide
+from unveil.layers.convolution import Conv3x3
+
+
+def project_per_image(x: Tensor, weight: Tensor) -> Tensor:
+    """Apply one matrix per image to the channels.
+
+    Args:
+        x: ``(b, h, w, c_in)``.
+        weight: ``(b, c_out, c_in)``, or ``(1, …)`` for all images.
+
+    Returns:
+        ``(b, h, w, c_out)``.
+    """
+    b, h, w, c = x.shape
+    weight = weight.to(x.dtype).expand(b, -1, -1)
+    y: Tensor = torch.bmm(x.reshape(b, h * w, c), weight.transpose(1, 2))
+    return y.view(b, h, w, weight.shape[1])
+
+
+def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
+    """Return cosines from inner products and squared lengths."""
+    lengths = query_power[..., :, None] * key_power[..., None, :]
+    return gram * torch.rsqrt(lengths.clamp(min=0.0) + 1e-12)
+
+
+def _matrix(attention: Tensor, out: Tensor) -> Tensor:
+    """Return W_out · blockdiag(attention), ``(b, c, c)``, from ``(b, heads, c/heads, c/heads)``."""
+    b, heads, size, _ = attention.shape
+    out = out.view(-1, heads, size)
+    return torch.einsum("ohq,bhqk->bohk", out, attention).reshape(b, out.shape[0], heads * size)
+
+
+class ChannelAttention(ImageWide):
+    """Multi-head transposed attention: q, k, v by 1×1 and depth-wise 3×3, attention over channels.
+
+    Source: Restormer (arXiv 2111.09881), section 3.1.
+
+    Args:
+        channels: Channels.
+        heads: Heads; each attends among its own channels.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.query_key = nn.Linear(channels, 2 * channels, bias=False)
+        self.query_key_conv = Conv3x3(2 * channels, 2 * channels, groups=2 * channels, bias=False)
+        self.value = nn.Linear(channels, channels, bias=False)
+        self.value_conv = Conv3x3(channels, channels, groups=channels, bias=False)
+        self.out_proj = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        statistic = self.image_statistic(lambda: self._inner_products(x), context)
+        gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
+        attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
+        value = self.value_conv(self.value(x))
+        return project_per_image(value, _matrix(attention, self.out_proj.weight))
+
+    def _inner_products(self, x: Tensor) -> Tensor:
+        """Return q·kᵀ, |q|² and |k|² as means over pixels, ``(b, heads, c/heads, c/heads + 2)``."""
+        both = self.query_key_conv(self.query_key(x)).flatten(1, 2)
+        pixels = both.shape[1]
+        # (b, pixels, 2, heads, size): every head's channels become rows.
+        query, key = both.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 4, 1)
+        gram = query @ key.transpose(-1, -2)
+        powers = torch.stack([query.square().sum(-1), key.square().sum(-1)], -1)
+        return torch.cat([gram, powers], -1) / pixels
+
+
+class GramAttention(ImageWide):
+    """Multi-head attention over channels from one inner-product matrix of the input.
+
+    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written.
+
+    Args:
+        channels: Channels.
+        heads: Heads.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(channels, channels, bias=False)
+        self.value = nn.Linear(channels, channels, bias=False)
+
+    def matrix(self, y: Tensor, context: Context | None = None) -> Tensor:
+        """Return blockdiag(attention) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
+        gram = self.image_statistic(lambda: _gram(y), context)
+        query, key = self.query.weight @ gram, gram @ self.key.weight.t()
+        inner = self._blocks(query @ self.key.weight.t())
+        query_power = (query * self.query.weight).sum(-1).unflatten(-1, (self.heads, -1))
+        key_power = (key * self.key.weight.t()).sum(-2).unflatten(-1, (self.heads, -1))
+        attention = (cosines(inner, query_power, key_power) * self.temperature).softmax(-1)
+        values = self.value.weight.unflatten(0, (self.heads, -1))
+        return torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
+
+    def _blocks(self, inner: Tensor) -> Tensor:
+        """Return the diagonal blocks ``(b, heads, c/heads, c/heads)`` of ``(b, c, c)``."""
+        split = inner.unflatten(1, (self.heads, -1)).unflatten(3, (self.heads, -1))
+        return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+
+
+def _gram(y: Tensor) -> Tensor:
+    rows = y.flatten(1, 2)
+    return torch.bmm(rows.transpose(1, 2), rows) / rows.shape[1]
+
+
+class GatedFeedForward(nn.Module):
+    """Gated depth-wise feed-forward: 1×1, depth-wise 3×3, GELU of one half times the other, 1×1.
+
+    Source: Restormer (arXiv 2111.09881), section 3.2.
+
+    Args:
+        channels: Channels.
+        factor: Inner width over `channels`.
+    """
+
+    def __init__(self, channels: int, factor: float = 2.66) -> None:
+        super().__init__()
+        inner = int(channels * factor)
+        self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
+        self.conv = Conv3x3(2 * inner, 2 * inner, groups=2 * inner, bias=False)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        first, second = self.conv(self.in_proj(x)).chunk(2, -1)
+        y: Tensor = self.out_proj(F.gelu(first) * second)
+        return y

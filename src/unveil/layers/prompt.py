@@ -1,0 +1,133 @@
+"""The spatial-channel prompt block: learned prompts, mixed per image, joined by cross-attention.
+
+The paper (arXiv 2412.15845) says: prompts mixed by weights from the features, and cross-attention
+"from the spatial and from the channel perspective". Here the features ask and the prompts answer over
+space (every pixel a query, a fixed number of pooled prompt tokens as keys and values); over channels
+the prompts' channels ask, the features' channels are keys and values. Both are linear in pixels, and
+no answer depends on where in the image a pixel is, so tiles agree with the whole.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unveil.layers.attention import cosines, project_per_image
+from unveil.layers.context import Context, ImageWide
+
+
+class PromptMixer(ImageWide):
+    """Learned prompts, mixed per image by softmax weights from pooled features.
+
+    Args:
+        channels: Channels of the features.
+        length: Number of prompts.
+        dim: Channels of a prompt.
+        size: Height and width of a prompt.
+    """
+
+    def __init__(self, channels: int, length: int, dim: int, size: int) -> None:
+        super().__init__()
+        self.to_logits = nn.Linear(channels, length)
+        # One direction per prompt plus detail: pure noise would average out in the pooled tokens.
+        self.prompts = nn.Parameter(
+            torch.randn(length, 1, 1, dim) + 0.1 * torch.randn(length, size, size, dim)
+        )
+
+    def logits(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Return the log-weights of ``(b, h, w, c)`` before normalisation, ``(b, length)``."""
+        return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), context)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Return the prompt of each image, ``(b, size, size, dim)``."""
+        weights = self.logits(x, context).softmax(-1)
+        return torch.einsum("bl,lhwd->bhwd", weights, self.prompts)
+
+
+class _SpatialCross(nn.Module):
+    """Pixels attend to pooled prompt tokens.
+
+    The tokens are the same for all pixels of an image, so W_q·K and V·W_o are folded into two
+    matrices per image, channels → heads·tokens → channels.
+    """
+
+    def __init__(self, channels: int, dim: int, heads: int, grid: int) -> None:
+        super().__init__()
+        self.heads, self.grid = heads, grid
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.norm = nn.LayerNorm(dim)
+        self.key = nn.Linear(dim, channels, bias=False)
+        self.value = nn.Linear(dim, channels, bias=False)
+        self.out_proj = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), self.grid)
+        tokens = self.norm(pooled.flatten(2).transpose(1, 2))
+        key = self.key(tokens).unflatten(-1, (self.heads, -1))
+        value = self.value(tokens).unflatten(-1, (self.heads, -1))
+        query = self.query.weight.unflatten(0, (self.heads, -1))
+        out = self.out_proj.weight.unflatten(1, (self.heads, -1))
+        ask = torch.einsum("bthd,hdc->bhtc", key, query) * query.shape[1] ** -0.5
+        answer = torch.einsum("bthd,ohd->boht", value, out)
+        scores = project_per_image(x, ask.flatten(1, 2))
+        weights = scores.unflatten(-1, (self.heads, -1)).softmax(-1).flatten(-2)
+        return project_per_image(weights, answer.flatten(2))
+
+
+class _ChannelCross(ImageWide):
+    """The prompt's channels attend to the features' channels.
+
+    Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels.
+    """
+
+    def __init__(self, channels: int, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.query = nn.Linear(dim, channels, bias=False)
+        self.key = nn.Linear(channels, channels, bias=False)
+        self.value = nn.Linear(channels, channels, bias=False)
+        self.out_proj = nn.Linear(channels, channels, bias=False)
+
+    def forward(self, x: Tensor, prompt: Tensor, context: Context | None) -> Tensor:
+        statistic = self.image_statistic(lambda: self._inner_products(x, prompt), context)
+        gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
+        attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
+        values = self.value.weight.unflatten(0, (self.heads, -1))
+        out = self.out_proj.weight.unflatten(1, (self.heads, -1))
+        return project_per_image(x, torch.einsum("ohq,bhqk,hkc->boc", out, attention, values))
+
+    def _inner_products(self, x: Tensor, prompt: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), prompt.shape[1:3])
+        key = self.key(pooled.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1))
+        query = self.query(prompt.flatten(1, 2)).unflatten(-1, (self.heads, -1))
+        gram = torch.einsum("bphq,bphk->bhqk", query, key)
+        powers = torch.stack([query.square().sum(1), key.square().sum(1)], -1)
+        return torch.cat([gram, powers], -1) / key.shape[1]
+
+
+class PromptBlock(nn.Module):
+    """Spatial-channel prompt block: features plus both cross-attentions with the image's prompt.
+
+    Args:
+        channels: Channels of the features.
+        length: Number of prompts.
+        dim: Channels of a prompt.
+        size: Height and width of a prompt.
+        heads: Heads of either attention.
+        grid: The prompt is pooled to ``grid²`` tokens for the spatial attention.
+    """
+
+    def __init__(
+        self, channels: int, *, length: int, dim: int, size: int, heads: int, grid: int = 4
+    ) -> None:
+        super().__init__()
+        self.mixer = PromptMixer(channels, length, dim, size)
+        self.norm = nn.LayerNorm(channels)
+        self.spatial = _SpatialCross(channels, dim, heads, grid)
+        self.channel = _ChannelCross(channels, dim, heads)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        prompt = self.mixer(x, context)
+        y = self.norm(x)
+        return x + self.spatial(y, prompt) + self.channel(y, prompt, context)

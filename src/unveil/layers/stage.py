@@ -1,0 +1,25 @@
+"""Layers in a row that all see the image's context."""
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from unveil.layers.context import Context
+
+
+class Stage(nn.Module):
+    """Blocks, or sub-blocks of a block, applied in order.
+
+    Args:
+        blocks: Modules called as ``block(x, context)``.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, c)`` to the same shape."""
+        for block in self.blocks:
+            x = block(x, context)
+        return x

@@ -1,0 +1,419 @@
+"""MTAIR: one network for several degradations, of Mamba and Transformer branches and prompts.
+
+Paper: Jiang et al., "Multi-dimensional Visual Prompt Enhanced Image Restoration via Mamba-Transformer
+Aggregation", arXiv 2412.15845.
+
+Figure → class: the network `MTAIR`; M-T DN, the dual-branch network, `DualBlock` (channel
+self-attention beside a 2-D selective scan); the plain block `PlainBlock`; S-C PB, the
+spatial-channel prompt block, `unveil.layers.prompt.PromptBlock`.
+
+The skeleton (widths, blocks, heads, where each kind of block and prompt stands) is the published one.
+What is not known, and what is done here:
+
+1. The branches see the same normalised features and are added, each with a learned factor per
+   channel.
+2. Feed-forward: gated depth-wise, factor 2.66.
+3. Prompt weights: softmax of a linear map of the features' means. Over space the pixels ask and 4×4
+   pooled prompt tokens answer; over channels the prompt's channels ask and the features' channels
+   answer, on the prompt's grid, to which features of other sizes are pooled. Both answers are added
+   to the features; no feed-forward follows.
+4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
+
+`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem and three levels; both
+branches stand inside one gated depth-wise unit and share its convolution; q·kᵀ comes from one
+inner-product matrix; two scan orders per block, alternating; dual blocks at the coarse levels; small
+prompts; the first level's skip returns to the level's width.
+"""
+
+from itertools import cycle, pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from unveil.errors import InputError
+from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
+from unveil.layers.context import Context
+from unveil.layers.convolution import Conv3x3, resampling
+from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
+from unveil.layers.gated_unit import GatedUnit
+from unveil.layers.mamba import VisionSSM
+from unveil.layers.prompt import PromptBlock, PromptMixer
+from unveil.layers.scan import ImageScan
+from unveil.layers.stage import Stage
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.models.record import ModelRecord
+from unveil.ops import ScanOrder
+
+_ALL_ORDERS: tuple[ScanOrder, ...] = ("row", "column", "row_reversed", "column_reversed")
+
+
+class Level(ModelConfig):
+    """One level of the U-Net.
+
+    Attributes:
+        width: Channels.
+        encoder: Blocks on the way down; for the last level, the latent's blocks.
+        decoder: Blocks on the way up; 0 for the last level.
+        heads: Heads of the channel attention.
+        dual: Dual-branch blocks, or plain ones.
+        prompt_dim: Channels of the level's prompt.
+        prompt_size: Height and width of the level's prompt.
+    """
+
+    width: int = Field(gt=0)
+    encoder: int = Field(ge=0)
+    decoder: int = Field(default=0, ge=0)
+    heads: int = Field(default=1, gt=0)
+    dual: bool = True
+    prompt_dim: int = Field(gt=0)
+    prompt_size: int = Field(gt=0)
+
+
+class MTAIRConfig(ModelConfig):
+    """What an MTAIR is built from; the defaults are `mtair_base`.
+
+    Attributes:
+        levels: From full size (level 1) to the latent.
+        refinement: Plain blocks after the decoder.
+        stem_factor: The network works at 1/this of the image's size.
+        block: ``"paper"`` or ``"gated"`` (module docstring).
+        prompts: Whether there are prompts, on the skips and after the latent.
+        prompt_length: Prompts per prompt block.
+        prompt_heads: Heads of the prompts' attentions.
+        branches: Which branches dual blocks have.
+        d_state: States per channel of the scan.
+        expand: E of the scan in paper blocks; inner width of gated units.
+        ffn_expand: Inner width of feed-forwards.
+        orders: Scan orders of the dual blocks, taken in turn.
+        layer_scale: Initial factor of residual branches of gated units.
+        merge_first: Whether a 1×1 convolution brings level 1's joined skip back to its width.
+        sampling: Down- and upsampling by 3×3 convolutions or per 2×2 patch.
+    """
+
+    levels: tuple[Level, ...] = (
+        Level(width=48, encoder=4, decoder=4, heads=1, prompt_dim=64, prompt_size=128),
+        Level(width=96, encoder=6, decoder=6, heads=2, prompt_dim=128, prompt_size=64),
+        Level(width=192, encoder=6, decoder=6, heads=4, dual=False, prompt_dim=320, prompt_size=32),
+        Level(width=384, encoder=8, heads=8, dual=False, prompt_dim=320, prompt_size=16),
+    )
+    refinement: int = Field(default=4, ge=0)
+    stem_factor: Literal[1, 2, 4] = 1
+    block: Literal["paper", "gated"] = "paper"
+    prompts: bool = True
+    prompt_length: int = Field(default=5, gt=0)
+    prompt_heads: int = Field(default=4, gt=0)
+    branches: Literal["both", "spatial", "channel"] = "both"
+    d_state: int = Field(default=16, gt=0)
+    expand: float = Field(default=2.0, gt=0)
+    ffn_expand: float = Field(default=2.66, gt=0)
+    orders: tuple[tuple[ScanOrder, ...], ...] = (_ALL_ORDERS,)
+    layer_scale: float = 0.1
+    merge_first: bool = False
+    sampling: Literal["convolution", "patch"] = "convolution"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MTAIRConfig":
+        if not self.levels or self.levels[-1].decoder:
+            raise ValueError("levels must end with the latent, whose decoder has 0 blocks")
+        if not self.orders or not all(self.orders):
+            raise ValueError("orders must name at least one scan order for every block")
+        for level in self.levels:
+            heads = level.heads * (self.prompt_heads if self.prompts else 1)
+            if level.width % level.heads or (self.prompts and level.width % self.prompt_heads):
+                raise ValueError(f"width {level.width} does not divide into its heads ({heads})")
+        return self
+
+
+class DualBlock(nn.Module):
+    """M-T DN: channel attention beside a vision state-space module, then a feed-forward.
+
+    Args:
+        channels: Channels.
+        attention: The channel branch, or None.
+        scan: The spatial branch, or None.
+        ffn_expand: Factor of the feed-forward.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        attention: ChannelAttention | None,
+        scan: VisionSSM | None,
+        ffn_expand: float,
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention, self.scan = attention, scan
+        for name, branch in (("attention_scale", attention), ("scan_scale", scan)):
+            self.register_parameter(name, branch and nn.Parameter(torch.ones(channels)))
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.ffn = GatedFeedForward(channels, ffn_expand)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        y = self.norm(x)
+        if self.attention is not None:
+            x = x + self.attention(y, context) * self.attention_scale
+        if self.scan is not None:
+            x = x + self.scan(y) * self.scan_scale
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class PlainBlock(nn.Module):
+    """Channel attention, then a feed-forward, each on a residual."""
+
+    def __init__(self, channels: int, attention: ChannelAttention, ffn_expand: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = attention
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.ffn = GatedFeedForward(channels, ffn_expand)
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        x = x + self.attention(self.norm(x), context)
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class GatedBlock(nn.Module):
+    """The small variants' block: a gated unit with the branches inside, then a plain gated unit."""
+
+    def __init__(self, unit: GatedUnit, ffn: GatedUnit) -> None:
+        super().__init__()
+        self.unit, self.ffn = unit, ffn
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        y: Tensor = self.ffn(self.unit(x, context), context)
+        return y
+
+
+class MTAIR(RestorationModel):
+    """The network: patch embedding, encoder, latent, decoder with prompts, refinement, head.
+
+    Args:
+        config: Widths, blocks and switches.
+    """
+
+    config_type: ClassVar[type[ModelConfig]] = MTAIRConfig
+    config: MTAIRConfig
+
+    def __init__(self, config: MTAIRConfig) -> None:
+        super().__init__(config)
+        levels, pixels = config.levels, 3 * config.stem_factor**2
+        self._orders = cycle(config.orders)
+        down, up = resampling(config.sampling)
+        pairs = list(pairwise(levels))
+        self.embed = Conv3x3(pixels, levels[0].width, bias=False)
+        self.encoder = nn.ModuleList(
+            self._stage(level, level.width, level.encoder) for level in levels[:-1]
+        )
+        self.downs = nn.ModuleList(down(fine.width, coarse.width) for fine, coarse in pairs)
+        self.latent = self._stage(levels[-1], levels[-1].width, levels[-1].encoder)
+        self.prompts = nn.ModuleList(self._prompt(lv) for lv in levels if config.prompts)
+        self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
+        widths = [self._decoder_width(level) for level in range(len(levels) - 1)]
+        self.merges = nn.ModuleList(
+            nn.Linear(2 * level.width, width, bias=False) if width == level.width else nn.Identity()
+            for level, width in zip(levels, widths, strict=False)
+        )
+        self.decoder = nn.ModuleList(
+            self._stage(level, width, level.decoder)
+            for level, width in zip(levels, widths, strict=False)
+        )
+        out = widths[0] if widths else levels[0].width
+        self.refinement = Stage(
+            self._block(levels[0], out, dual=False) for _ in range(config.refinement)
+        )
+        # A small head starts the network near the identity.
+        self.head = Conv3x3(out, pixels, bias=False, gain=0.1)
+        del self._orders
+        self.name_statistics()
+
+    @property
+    def size_multiple(self) -> int:
+        """Heights and widths that `forward` takes are multiples of this."""
+        return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
+
+    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
+        """Restore a checked image."""
+        factor = self.config.stem_factor
+        x = self.embed(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
+        skips = []
+        for stage, down in zip(self.encoder, self.downs, strict=True):
+            x = stage(x, context)
+            skips.append(x)
+            x = down(x)
+        x = self._prompted(len(skips), self.latent(x, context), context)
+        for level in reversed(range(len(skips))):
+            skip = self._prompted(level, skips.pop(), context)
+            x = self.merges[level](torch.cat([self.ups[level](x), skip], -1))
+            x = self.decoder[level](x, context)
+        x = self.refinement(x, context)
+        residual = pixel_shuffle_last(self.head(x), factor)
+        return degraded + residual.permute(0, 3, 1, 2)
+
+    @torch.no_grad()
+    def prompt_weights(self, degraded: Tensor) -> Tensor:
+        """Return how the network mixes its prompts: its own view of the degradation.
+
+        Args:
+            degraded: ``(b, 3, h, w)`` as for `forward`.
+
+        Returns:
+            ``(b, prompts, prompt_length)``, each row summing to 1; prompts from level 1 to the
+            latent.
+
+        Raises:
+            InputError: The network has no prompts, or the shape does not fit.
+        """
+        weights = []
+        for image in degraded:
+            context = self.describe(image[None])
+            weights.append(self.context_prompt_weights(context))
+        return torch.stack(weights)
+
+    def context_prompt_weights(self, context: Context) -> Tensor:
+        """Return the prompts' weights in a context from `describe`, ``(prompts, prompt_length)``."""
+        rows = [context.statistics[name][0].softmax(-1) for name in self._mixers()]
+        return torch.stack(rows)
+
+    def steered(self, context: Context, weights: Tensor) -> Context:
+        """Return a context in which the prompts are mixed by given weights.
+
+        Args:
+            context: From `describe`.
+            weights: ``(prompts, prompt_length)``, positive, rows summing to 1: for instance a
+                task's mean `prompt_weights`.
+
+        Raises:
+            InputError: The network has no prompts, or the shape does not fit.
+        """
+        names = self._mixers()
+        if weights.shape != (len(names), self.config.prompt_length):
+            raise InputError(
+                f"weights have shape {tuple(weights.shape)}; expected "
+                f"({len(names)}, {self.config.prompt_length})"
+            )
+        for name, row in zip(names, weights, strict=True):
+            context = context.replaced(name, row.clamp(min=1e-8).log()[None])
+        return context
+
+    def _mixers(self) -> list[str]:
+        names = [n for n, module in self.named_modules() if isinstance(module, PromptMixer)]
+        if not names:
+            raise InputError("this network was built without prompts")
+        return names
+
+    def _prompted(self, level: int, x: Tensor, context: Context | None) -> Tensor:
+        if not self.config.prompts:
+            return x
+        y: Tensor = self.prompts[level](x, context)
+        return y
+
+    def _decoder_width(self, level: int) -> int:
+        width = self.config.levels[level].width
+        return width if level or self.config.merge_first else 2 * width
+
+    def _prompt(self, level: Level) -> PromptBlock:
+        return PromptBlock(
+            level.width,
+            length=self.config.prompt_length,
+            dim=level.prompt_dim,
+            size=level.prompt_size,
+            heads=self.config.prompt_heads,
+        )
+
+    def _stage(self, level: Level, width: int, blocks: int) -> Stage:
+        return Stage(self._block(level, width, level.dual) for _ in range(blocks))
+
+    def _block(self, level: Level, width: int, dual: bool) -> nn.Module:
+        config = self.config
+        spatial = dual and config.branches != "channel"
+        channel = not dual or config.branches != "spatial"
+        if config.block == "gated":
+            return self._gated_block(width, level.heads, spatial, channel)
+        attention = ChannelAttention(width, level.heads) if channel else None
+        if not dual and attention is not None:
+            return PlainBlock(width, attention, config.ffn_expand)
+        scan = None
+        if spatial:
+            orders = next(self._orders)
+            scan = VisionSSM(width, d_state=config.d_state, expand=config.expand, orders=orders)
+        return DualBlock(width, attention, scan, config.ffn_expand)
+
+    def _gated_block(self, width: int, heads: int, spatial: bool, channel: bool) -> GatedBlock:
+        config, inner = self.config, round(width * self.config.expand)
+        unit = GatedUnit(
+            width,
+            expand=config.expand,
+            scan=ImageScan(inner, config.d_state, None, next(self._orders)) if spatial else None,
+            mixer=GramAttention(inner, heads) if channel else None,
+            parallel=True,
+            layer_scale=config.layer_scale,
+        )
+        ffn = GatedUnit(width, expand=config.ffn_expand, layer_scale=config.layer_scale)
+        return GatedBlock(unit, ffn)
+
+
+def mtair_base(**overrides: Any) -> MTAIR:
+    """Build the network at the paper's scale."""
+    return MTAIR(MTAIRConfig(**overrides))
+
+
+def mtair_small(**overrides: Any) -> MTAIR:
+    """Build the variant for CPUs."""
+    return MTAIR(MTAIRConfig(**(SMALL.model_dump() | overrides)))
+
+
+def mtair_tiny(**overrides: Any) -> MTAIR:
+    """Build the variant for tests, below 100 000 parameters."""
+    return MTAIR(MTAIRConfig(**(TINY.model_dump() | overrides)))
+
+
+_PAIRS: tuple[tuple[ScanOrder, ...], ...] = (
+    ("row", "column"),
+    ("row_reversed", "column_reversed"),
+)
+SMALL = MTAIRConfig(
+    levels=(
+        Level(width=48, encoder=2, decoder=2, heads=1, dual=False, prompt_dim=32, prompt_size=8),
+        Level(width=96, encoder=2, decoder=2, heads=2, prompt_dim=64, prompt_size=8),
+        Level(width=144, encoder=4, heads=4, prompt_dim=64, prompt_size=8),
+    ),
+    refinement=1,
+    stem_factor=2,
+    block="gated",
+    d_state=8,
+    expand=1.0,
+    ffn_expand=1.0,
+    orders=_PAIRS,
+    merge_first=True,
+    sampling="patch",
+)
+TINY = MTAIRConfig(
+    levels=(
+        Level(width=16, encoder=1, decoder=1, heads=1, prompt_dim=8, prompt_size=4),
+        Level(width=24, encoder=1, heads=2, prompt_dim=8, prompt_size=4),
+    ),
+    refinement=1,
+    stem_factor=2,
+    block="gated",
+    d_state=4,
+    expand=1.0,
+    ffn_expand=1.0,
+    orders=_PAIRS,
+    merge_first=True,
+    sampling="patch",
+)
+_PAPER = "MTAIR (arXiv 2412.15845)"
+RECORDS = (
+    ModelRecord("mtair_base", MTAIR, MTAIRConfig(), 8, ("denoise", "derain", "dehaze"), _PAPER,
+                whole_megapixels=0.25, tile=256, overlap=32),
+    ModelRecord("mtair_small", MTAIR, SMALL, 8, ("denoise", "derain", "dehaze"), _PAPER,
+                whole_megapixels=1.0, tile=512, overlap=32),
+    ModelRecord("mtair_tiny", MTAIR, TINY, 4, ("denoise", "derain", "dehaze"), _PAPER,
+                whole_megapixels=1.0, tile=512, overlap=32),
+)  # fmt: skip
