@@ -28,6 +28,10 @@ def evaluate(
         list[str] | None,
         typer.Option("--with", help='Degrade clean images, e.g. "rain:heavy". May be repeated.'),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option("--pairs", help='How files pair: "input/{name} -> target/{name}".'),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -60,12 +64,13 @@ def evaluate(
         torch.set_num_threads(threads)
     chosen = protocol_named(protocol)
     cases = make_cases(sigma or [], degradations or [])
-    with _progress(model) as on_image:
+    with progress(model) as on_image:
         report = run(
             load_restorer(model),
             chosen,
             data,
             cases=cases,
+            layout=layout,
             seed=seed,
             limit=limit,
             output=output,
@@ -80,7 +85,7 @@ def evaluate(
 
 
 @contextmanager
-def _progress(model: str) -> Iterator[Callable[[int, int, "Case", "ImageScore"], None]]:
+def progress(model: str) -> Iterator[Callable[[int, int, "Case", "ImageScore"], None]]:
     """Show images done, the last score and the time left, on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -1,5 +1,7 @@
 """Scores that mean what they say: protocol × images × restorer → report."""
 
+from unveil.evaluation.compare import Difference, compare
+from unveil.evaluation.compare_table import comparison_to_json, comparison_to_markdown
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.protocols import PROTOCOLS, Protocol, Scores, protocol_named
 from unveil.evaluation.report import CaseResult, ImageScore, Report
@@ -13,6 +15,7 @@ __all__ = [
     "PROTOCOLS",
     "Case",
     "CaseResult",
+    "Difference",
     "Identity",
     "ImageScore",
     "Network",
@@ -23,6 +26,9 @@ __all__ = [
     "Sample",
     "Scores",
     "TestSet",
+    "compare",
+    "comparison_to_json",
+    "comparison_to_markdown",
     "evaluate",
     "find_test_set",
     "load_restorer",

@@ -5,11 +5,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from unveil.data.pairing import existing_folder, list_images, match_pairs
 from unveil.errors import DataError, InputError
 from unveil.evaluation.protocols import Protocol
-from unveil.imaging import IMAGE_SUFFIXES
-
-_PAIR_FOLDERS = (("input", "target"), ("lq", "gt"), ("degraded", "clean"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class TestSet:
 
     Attributes:
         name: Of the folder; its parent's is put before names like ``test``.
-        entries: In the order of their names.
+        entries: In the order of their names, with numbers compared as numbers.
         found: How many there were before a limit.
     """
 
@@ -53,14 +51,22 @@ class TestSet:
 
 
 def find_test_set(
-    folder: Path, protocol: Protocol, *, clean_only: bool = False, limit: int | None = None
+    folder: Path,
+    protocol: Protocol,
+    *,
+    clean_only: bool = False,
+    layout: str | None = None,
+    limit: int | None = None,
 ) -> TestSet:
     """List the images of `folder` that `protocol` scores.
 
     Args:
-        folder: Clean images, or pairs as the data layer finds them (``input``/``target``, …).
+        folder: Clean images, or pairs; where clean images are wanted and there are pairs, the clean
+            halves are taken.
         protocol: Says whether it wants clean images or pairs.
         clean_only: Degradations will be synthesised: take clean images whatever the protocol wants.
+        layout: How degraded and clean files correspond, as `unveil.data.match_pairs` reads it; None
+            finds the usual folders and names.
         limit: Keep the first so many.
 
     Raises:
@@ -69,40 +75,50 @@ def find_test_set(
     """
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}: expected at least 1")
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    pairs = None if clean_only or protocol.data == "clean" else _find_pairs(folder)
-    if pairs is None and protocol.data == "pairs" and not clean_only:
+    folder = existing_folder(folder)
+    pairs = _find_pairs(folder, layout)
+    if clean_only or protocol.data == "clean":
+        files = list(dict.fromkeys(clean for clean, _ in pairs)) if pairs else list_images(folder)
+        entries = [Entry(name, path) for name, path in _named(folder, files)]
+    elif pairs:
+        names = _named(folder, [degraded for _, degraded in pairs])
+        entries = [
+            Entry(n, clean, path) for (n, path), (clean, _) in zip(names, pairs, strict=True)
+        ]
+    elif protocol.data == "pairs":
         raise DataError(
             f"{folder}: {protocol.name} needs pairs (input/, target/) or clean images with --with"
         )
-    entries = pairs if pairs is not None else _find_clean(folder)
+    else:
+        entries = [Entry(name, path) for name, path in _named(folder, list_images(folder))]
     if not entries:
         raise DataError(f"{folder}: no images found")
     return TestSet(_name(folder), tuple(entries[:limit]), len(entries))
 
 
-def _find_clean(folder: Path) -> list[Entry]:
-    paths = _images(folder)
-    stems = Counter(path.stem for path in paths)
-    return [Entry(path.stem if stems[path.stem] == 1 else path.name, path) for path in paths]
+def _find_pairs(folder: Path, layout: str | None) -> list[tuple[Path, Path]]:
+    """Return (clean, degraded) files; none where no layout is given and no usual one fits."""
+    try:
+        matching = match_pairs(folder, layout)
+    except DataError:
+        if layout is None:
+            return []
+        raise
+    if matching.without_clean:
+        raise DataError(
+            f"{folder}: no clean partner for {matching.without_clean[0].name}"
+            f" ({len(matching.without_clean)} such files); see `unveil data check`"
+        )
+    return [(pair.clean, pair.degraded) for pair in matching.pairs if pair.degraded is not None]
 
 
-def _find_pairs(folder: Path) -> list[Entry] | None:
-    for degraded_name, clean_name in _PAIR_FOLDERS:
-        degraded, clean = folder / degraded_name, folder / clean_name
-        if degraded.is_dir() and clean.is_dir():
-            partners = {path.stem: path for path in _images(clean)}
-            inputs = _images(degraded)
-            missing = [path.name for path in inputs if path.stem not in partners]
-            if missing:
-                raise DataError(f"{folder}: no partner in {clean_name}/ for {missing[0]}")
-            return [Entry(path.stem, partners[path.stem], path) for path in inputs]
-    return None
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+def _named(folder: Path, files: list[Path]) -> list[tuple[str, Path]]:
+    """Name files by their stems, or by their paths in the folder where stems repeat."""
+    stems = Counter(path.stem for path in files)
+    return [
+        (path.stem if stems[path.stem] == 1 else path.relative_to(folder).as_posix(), path)
+        for path in files
+    ]
 
 
 def _name(folder: Path) -> str:

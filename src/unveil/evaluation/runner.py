@@ -27,6 +27,7 @@ def evaluate(
     data: Path,
     *,
     cases: Sequence[Case] = (Case(),),
+    layout: str | None = None,
     seed: int = 0,
     limit: int | None = None,
     output: Path | None = None,
@@ -41,6 +42,7 @@ def evaluate(
         data: Folder of clean images or pairs.
         cases: Noise levels (`Case(sigma_255=25)`), or degradations of clean images
             (`Case(degradation="rain:heavy")`); the default takes pairs as they are.
+        layout: How the files of pairs correspond; None finds the usual folders and names.
         seed: Of the noise; the protocols' authors use 0.
         limit: Score the first so many images.
         output: Folder that keeps each score and crop as it comes; called again with the same
@@ -58,7 +60,7 @@ def evaluate(
         OutputError: `output` cannot be used.
     """
     synthetic = any(case.degradation for case in cases)
-    test_set = find_test_set(data, protocol, clean_only=synthetic, limit=limit)
+    test_set = find_test_set(data, protocol, clean_only=synthetic, layout=layout, limit=limit)
     _check(protocol, cases, test_set)
     report = Report(
         model=restorer.name,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from unveil.data.full_images import to_unit
+from unveil.degradations import parse
 from unveil.errors import DataError, InputError
 from unveil.evaluation.files import TestSet
 from unveil.evaluation.protocols import Image, Protocol
@@ -80,21 +82,6 @@ class Sample:
     clean: Image
 
 
-def read_float(path: Path) -> Image:
-    """Read an image as (h, w, 3) float32 in [0, 1].
-
-    Args:
-        path: Of an image with 8, 16 or float samples.
-
-    Raises:
-        ImageFileError: It cannot be read.
-    """
-    pixels = load_rgb(path)
-    if np.issubdtype(pixels.dtype, np.integer):
-        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    return pixels.astype(np.float32)
-
-
 def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> Iterator[Sample]:
     """Yield the test images of one case, in the order of their names.
 
@@ -112,13 +99,13 @@ def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> 
         ImageFileError: A file cannot be read.
         InputError: The degradation's description is not understood.
     """
-    degrade = _degrader(protocol, case, seed)
+    degrade = _Degrader(protocol, case, seed)
     for entry in test_set.entries:
-        clean = _cropped(protocol, read_float(entry.clean), entry.clean)
+        clean = _read(protocol, entry.clean)
         if entry.degraded is None:
             yield Sample(entry.name, degrade(clean, entry.name), clean)
             continue
-        degraded = _cropped(protocol, read_float(entry.degraded), entry.degraded)
+        degraded = _read(protocol, entry.degraded)
         if degraded.shape != clean.shape:
             raise DataError(
                 f"{entry.degraded} is {_size(degraded)} and {entry.clean} {_size(clean)}:"
@@ -127,12 +114,10 @@ def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> 
         yield Sample(entry.name, degraded, clean)
 
 
-class _degrader:  # noqa: N801 - a function with state
-    """Map (clean, name) to degraded, in the order of the calls."""
+class _Degrader:
+    """Maps (clean, name) to degraded; the uint8 noise depends on the order of the calls."""
 
     def __init__(self, protocol: Protocol, case: Case, seed: int) -> None:
-        from unveil.degradations import parse  # noqa: PLC0415 - needed with clean images only
-
         self._noise = protocol.noise
         self._seed = seed
         self._sigma = case.sigma_255
@@ -149,14 +134,16 @@ class _degrader:  # noqa: N801 - a function with state
         if self._sigma is None:
             raise InputError("clean images need a noise level or a degradation")
         if self._noise == "float":
-            noise = np.random.RandomState(self._seed).normal(0, self._sigma / 255, clean.shape)
-            return (clean + noise).astype(np.float32)
+            same = np.random.RandomState(self._seed)
+            noise = same.normal(0, self._sigma / 255, clean.shape)
+            return np.asarray(clean + noise, np.float32)
         noise = self._stream.standard_normal(clean.shape) * self._sigma
         noisy = np.clip(np.rint(clean * 255.0) + noise, 0, 255).astype(np.uint8)
-        return noisy.astype(np.float32) / np.float32(255)
+        return to_unit(noisy)
 
 
-def _cropped(protocol: Protocol, image: Image, path: Path) -> Image:
+def _read(protocol: Protocol, path: Path) -> Image:
+    image = to_unit(load_rgb(path))
     cropped = protocol.crop(image)
     if cropped.size == 0:
         raise DataError(

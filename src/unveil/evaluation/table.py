@@ -77,7 +77,7 @@ def to_markdown(report: Report) -> str:
     lines = [
         f"## {report.model} on {report.dataset}, protocol {report.protocol}",
         "",
-        *_pipe_table(head, body),
+        *pipe_table(head, body),
         "",
         f"PSNR in dB / SSIM, means of {report.images_used} images. {speed(report)}".rstrip(),
         *(f"Note: {note}." for note in notes(report)),
@@ -100,7 +100,19 @@ def speed(report: Report) -> str:
     return f"{seconds} seconds per megapixel with {report.environment.get('threads')} thread(s)."
 
 
-def _pipe_table(head: list[str], body: list[list[str]]) -> list[str]:
+def pipe_table(head: list[str], body: list[list[str]]) -> list[str]:
+    """Lay out a Markdown table with aligned columns.
+
+    Args:
+        head: One cell for each column.
+        body: As many cells in each row.
+
+    Returns:
+        Its lines.
+
+    >>> pipe_table(["a"], [["long"]])
+    ['| a    |', '|------|', '| long |']
+    """
     table = [[cell.replace("|", "\\|") for cell in line] for line in [head, *body]]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     lines = [

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from unveil.errors import OutputError
+from unveil.evaluation.html import to_html
 from unveil.evaluation.protocols import protocol_named
 from unveil.evaluation.report import Report
 from unveil.evaluation.table import to_markdown
@@ -23,6 +24,7 @@ def write_report(report: Report, output: Path) -> None:
     texts = {
         "results.json": json.dumps(plain, indent=2) + "\n",
         "report.md": to_markdown(report),
+        "report.html": to_html(report, output),
     }
     for name, text in texts.items():
         try:

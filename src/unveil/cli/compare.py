@@ -1,0 +1,78 @@
+"""`unveil compare`: the paired difference of two models, with a confidence interval."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.evaluation import Report
+
+_MODEL = "A result of `unveil evaluate` (file or folder), or a model to evaluate now."
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help=_MODEL)],
+    b: Annotated[str, typer.Argument(help=_MODEL)],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images, for models evaluated now.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol, for models evaluated now.")
+    ] = None,
+    sigma: Annotated[
+        list[str] | None, typer.Option(help="Noise levels, e.g. 15,25,50.", metavar="LEVELS")
+    ] = None,
+    degradations: Annotated[
+        list[str] | None, typer.Option("--with", help="Degrade clean images. May be repeated.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option("--pairs", help="How files pair.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Score the first so many images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the bootstrap.")] = 0,
+    confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of Markdown.")
+    ] = False,
+) -> None:
+    """Compare two models image by image."""
+    import torch
+
+    from unveil.evaluation import compare as run
+    from unveil.evaluation import comparison_to_json, comparison_to_markdown, make_cases
+
+    if threads:
+        torch.set_num_threads(threads)
+    cases = make_cases(sigma or [], degradations or [])
+
+    def report(name: str) -> "Report":
+        return _report(name, data, protocol, cases=cases, layout=layout, limit=limit, seed=seed)
+
+    first, second = report(a), report(b)
+    differences = run(first, second, confidence=confidence, seed=seed)
+    if as_json:
+        plain = comparison_to_json(first, second, differences, confidence=confidence)
+        typer.echo(json.dumps(plain, indent=2))
+    else:
+        text = comparison_to_markdown(first, second, differences, confidence=confidence)
+        typer.echo(text.rstrip())
+
+
+def _report(name: str, data: Path | None, protocol: str | None, **options: Any) -> "Report":
+    """Read a result, or evaluate a model now."""
+    from unveil.cli.evaluate import progress
+    from unveil.errors import InputError
+    from unveil.evaluation import Report, evaluate, load_restorer, protocol_named
+
+    path = Path(name)
+    if path.suffix == ".json" or (path / "results.json").is_file():
+        return Report.read(path)
+    if data is None or protocol is None:
+        raise InputError(f"{name} is no result: give --data and --protocol to evaluate it now")
+    with progress(name) as on_image:
+        return evaluate(
+            load_restorer(name), protocol_named(protocol), data, on_image=on_image, **options
+        )
