@@ -3,13 +3,19 @@
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from unveil.degradations.blur import BLUR
+from unveil.degradations.haze import HAZE
 from unveil.degradations.jpeg import JPEG
+from unveil.degradations.lowlight import LOWLIGHT
 from unveil.degradations.noise import NOISE
 from unveil.degradations.pipeline import PROBABILITY, Pipeline, Step
+from unveil.degradations.rain import RAIN
 from unveil.degradations.records import Choice, Degradation, Parameter, Span, Value
 from unveil.errors import InputError
 
-CATALOGUE: Mapping[str, Degradation] = {entry.name: entry for entry in (*NOISE, *JPEG)}
+CATALOGUE: Mapping[str, Degradation] = {
+    entry.name: entry for entry in (*NOISE, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT)
+}
 
 
 def parse(description: str) -> Pipeline:

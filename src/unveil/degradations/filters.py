@@ -94,25 +94,25 @@ def box_mean(plane: Image, radius: int) -> Image:
     """Average over a window of ``2 * radius + 1`` pixels, cut off at the edges.
 
     Args:
-        plane: (h, w).
+        plane: (..., h, w).
         radius: Pixels to either side.
 
     Returns:
-        (h, w).
+        (..., h, w).
 
     >>> box_mean(np.eye(3, dtype=np.float32), 1)[1, 1].item()
     0.3333333432674408
     """
     mean = plane.astype(np.float64)
-    for axis in (0, 1):
+    for axis in (-2, -1):
         size = plane.shape[axis]
         low = np.maximum(np.arange(size) - radius, 0)
         high = np.minimum(np.arange(size) + radius + 1, size)
-        width = [(0, 0), (0, 0)]
-        width[axis] = (1, 0)
-        total = np.pad(np.cumsum(mean, axis=axis), width)
-        count = (high - low).reshape((-1, 1) if axis == 0 else (1, -1))
-        mean = (total.take(high, axis=axis) - total.take(low, axis=axis)) / count
+        total = np.cumsum(mean, axis=axis)
+        count = (high - low).reshape((-1, 1) if axis == -2 else (1, -1))
+        mean = total.take(high - 1, axis=axis)
+        mean -= total.take(np.maximum(low - 1, 0), axis=axis) * (low > 0).reshape(count.shape)
+        mean /= count
     return mean.astype(np.float32)
 
 
@@ -138,9 +138,11 @@ def guided_filter(plane: Image, guide: Image, radius: int, eps: float) -> Image:
     >>> bool(np.abs(smoothed - step).max() < 0.01)
     True
     """
-    mean_guide, mean_plane = box_mean(guide, radius), box_mean(plane, radius)
-    variance = box_mean(guide * guide, radius) - mean_guide**2
-    covariance = box_mean(guide * plane, radius) - mean_guide * mean_plane
+    moments = np.stack([guide, plane, guide * guide, guide * plane])
+    mean_guide, mean_plane, square, product = box_mean(moments, radius)
+    variance = square - mean_guide**2
+    covariance = product - mean_guide * mean_plane
     slope = covariance / (np.maximum(variance, 0) + np.float32(eps))
     offset = mean_plane - slope * mean_guide
-    return box_mean(slope, radius) * guide + box_mean(offset, radius)
+    mean_slope, mean_offset = box_mean(np.stack([slope, offset]), radius)
+    return np.asarray(mean_slope * guide + mean_offset, dtype=np.float32)

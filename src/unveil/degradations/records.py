@@ -30,12 +30,20 @@ class Frame(NamedTuple):
     """Where an image sits inside the photo it was cut from, in pixels.
 
     Haze needs it: the depth of a crop is a part of the whole photo's depth.
+
+    Attributes:
+        top: First row of the image in the photo.
+        left: First column of the image in the photo.
+        height: Rows of the photo.
+        width: Columns of the photo.
+        depth: (h, w) of the image itself if known, 1 the farthest.
     """
 
     top: int
     left: int
     height: int
     width: int
+    depth: Image | None = None
 
 
 @dataclass(frozen=True)
