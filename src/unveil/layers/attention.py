@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unveil.layers.context import Context, ImageWide
 from unveil.layers.convolution import Conv3x3
+from unveil.layers.functional import split_heads
 
 
 def project_per_image(x: Tensor, weight: Tensor) -> Tensor:
@@ -74,10 +75,11 @@ class ChannelAttention(ImageWide):
         both = self.query_key_conv(self.query_key(x)).flatten(1, 2)
         pixels = both.shape[1]
         # (b, pixels, 2, heads, size): every head's channels become rows.
-        query, key = both.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 4, 1)
+        query, key = split_heads(split_heads(both, 2), self.heads).permute(2, 0, 3, 4, 1)
         gram = query @ key.transpose(-1, -2)
         powers = torch.stack([query.square().sum(-1), key.square().sum(-1)], -1)
-        return torch.cat([gram, powers], -1) / pixels
+        products: Tensor = torch.cat([gram, powers], -1) / pixels
+        return products
 
 
 class GramAttention(ImageWide):
@@ -103,15 +105,15 @@ class GramAttention(ImageWide):
         gram = self.image_statistic(lambda: _gram(y), context)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
-        query_power = (query * self.query.weight).sum(-1).unflatten(-1, (self.heads, -1))
-        key_power = (key * self.key.weight.t()).sum(-2).unflatten(-1, (self.heads, -1))
+        query_power = split_heads((query * self.query.weight).sum(-1), self.heads)
+        key_power = split_heads((key * self.key.weight.t()).sum(-2), self.heads)
         attention = (cosines(inner, query_power, key_power) * self.temperature).softmax(-1)
-        values = self.value.weight.unflatten(0, (self.heads, -1))
+        values = split_heads(self.value.weight, self.heads, 0)
         return torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
 
     def _blocks(self, inner: Tensor) -> Tensor:
         """Return the diagonal blocks ``(b, heads, c/heads, c/heads)`` of ``(b, c, c)``."""
-        split = inner.unflatten(1, (self.heads, -1)).unflatten(3, (self.heads, -1))
+        split = split_heads(split_heads(inner, self.heads, 1), self.heads, 3)
         return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
 
 

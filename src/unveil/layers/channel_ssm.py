@@ -1,8 +1,8 @@
 """The selective scan along channels, free of the image's size.
 
 The paper (arXiv 2404.11778) scans the C×L channel map along the channels, every pixel a feature.
-Read literally its parameters would depend on the number of pixels. Here A, D and Δ's bias are shared
-over positions, and B_t, C_t and Δ_t come from a pooled descriptor of channel t and a learned
+Read literally its parameters would depend on the number of pixels. Here A, D and Δ's bias are
+shared over positions, and B_t, C_t and Δ_t come from a pooled descriptor of channel t and a learned
 embedding of it. Then the scan is a product with one lower-triangular C×C matrix per image,
 
     M_ts = Δ_s Σ_n C_tn B_sn exp(A_n Σ_{r=s+1..t} Δ_r),   plus D on the diagonal,
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.context import Context, ImageWide
+from unveil.layers.functional import split_heads
 from unveil.layers.scan import initial_a_log, initial_delta_bias
 from unveil.ops import selective_scan
 
@@ -35,6 +36,8 @@ class ChannelSSMOptions:
         delta: ``"pooled"``, or ``"local"``: Δ also varies by position (scan form only).
         normalize: Scale the rows of M to unit length and start as the identity plus a tenth of it;
             off, the layer is the plain S6.
+        decay: ``"states"``: every state has its own A (Mamba); ``"shared"``: one A (Mamba-2), n
+            times cheaper in the matrix form.
         d_embed: Width of the channels' embeddings.
     """
 
@@ -44,6 +47,7 @@ class ChannelSSMOptions:
     descriptor: Literal["mean", "moments", "grid"] = "moments"
     delta: Literal["pooled", "local"] = "pooled"
     normalize: bool = False
+    decay: Literal["states", "shared"] = "states"
     d_embed: int = 16
 
 
@@ -52,7 +56,7 @@ def semiseparable(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
 
     Args:
         delta: ``(b, c)``, positive.
-        A: ``(n,)``, negative.
+        A: ``(n,)``, negative, or ``(1,)`` for all states.
         B: ``(b, c, n)``.
         C: ``(b, c, n)``.
 
@@ -70,8 +74,11 @@ def semiseparable(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     elapsed = time[:, :, None] - time[:, None, :]
     later = torch.ones(elapsed.shape[1:], dtype=torch.bool, device=delta.device).tril()
     # Above the diagonal the exponent would be positive: it is masked before, not after.
-    decay = torch.exp(elapsed.masked_fill(~later, 0.0)[..., None] * A)
-    mixed = torch.einsum("btn,bsn,btsn->bts", C, B, decay)
+    elapsed = elapsed.masked_fill(~later, 0.0)
+    if len(A) == 1:
+        mixed = (C @ B.transpose(1, 2)) * torch.exp(elapsed * A)
+    else:
+        mixed = torch.einsum("btn,bsn,btsn->bts", C, B, torch.exp(elapsed[..., None] * A))
     return mixed.masked_fill(~later, 0.0) * delta[:, None, :]
 
 
@@ -89,7 +96,7 @@ def pooled_moments(x: Tensor, cells: int = 1) -> Tensor:
         return torch.stack([x.mean((1, 2)), x.square().mean((1, 2))], 1)[:, :, None]
     both = torch.cat([x, x.square()], -1).permute(0, 3, 1, 2)
     pooled = F.adaptive_avg_pool2d(both, cells).flatten(2)
-    return pooled.unflatten(1, (2, -1)).transpose(2, 3)
+    return split_heads(pooled, 2, 1).transpose(2, 3)
 
 
 class _Direction(nn.Module):
@@ -102,12 +109,14 @@ class _Direction(nn.Module):
         self.C_proj = nn.Linear(options.d_embed, options.d_state, bias=False)
         self.dt_proj = nn.Linear(options.d_embed, 1, bias=False)
         self.dt_bias = nn.Parameter(initial_delta_bias(channels))
-        self.A_log = nn.Parameter(initial_a_log(options.d_state))
+        self.A_log = nn.Parameter(
+            initial_a_log(options.d_state if options.decay == "states" else 1)
+        )
         if self.normalize:
             self.gain = nn.Parameter(torch.full((channels,), 0.1))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return delta before softplus ``(b, c)``, A ``(n,)``, B and C ``(b, c, n)``."""
+        """Return Δ before softplus ``(b, c)``, A ``(n,)`` or ``(1,)``, B and C ``(b, c, n)``."""
         delta = self.dt_proj(tokens).squeeze(-1) + self.dt_bias
         A = -self.A_log.float().exp()
         B, C = self.B_proj(tokens), self.C_proj(tokens)
@@ -192,11 +201,13 @@ def _scan_channels(
     """Scan ``(b, pixels, c)`` along c; `local` ``(b, pixels, 1)`` adds to Δ by position."""
     b, pixels, c = u.shape
     delta = delta[:, None, :] if local is None else delta[:, None, :] + local
-    return selective_scan(
+    y = selective_scan(
         u,
         delta.expand(b, pixels, c),
-        A.expand(pixels, -1),
+        A.expand(pixels, B.shape[-1]),
         B.transpose(1, 2).expand(b, -1, -1),
         C.transpose(1, 2).expand(b, -1, -1),
         delta_softplus=True,
     )
+    assert isinstance(y, Tensor)
+    return y

@@ -1,5 +1,6 @@
 """Channels-last passes that layers are made of; the fused forms live in `unveil.ops`."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,13 +17,22 @@ def conv2d_last(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: i
     Returns:
         ``(b, h, w, c_out)``, channels-last in memory.
 
-    >>> import torch
     >>> conv2d_last(torch.zeros(1, 5, 7, 3), torch.zeros(4, 3, 3, 3)).shape
     torch.Size([1, 5, 7, 4])
     """
     # The permuted view of channels-last data is torch's channels_last format: nothing is copied.
     y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=weight.shape[-1] // 2, groups=groups)
     return y.permute(0, 2, 3, 1)
+
+
+def split_heads(x: Tensor, heads: int, dim: int = -1) -> Tensor:
+    """Split an axis into ``(heads, size / heads)``.
+
+    >>> split_heads(torch.zeros(2, 6), 3).shape
+    torch.Size([2, 3, 2])
+    """
+    split: Tensor = torch.unflatten(x, dim, (heads, -1))
+    return split
 
 
 def pixel_unshuffle_last(x: Tensor, factor: int) -> Tensor:
@@ -35,7 +45,6 @@ def pixel_unshuffle_last(x: Tensor, factor: int) -> Tensor:
     Returns:
         ``(b, h / factor, w / factor, factor² · c)``.
 
-    >>> import torch
     >>> pixel_unshuffle_last(torch.zeros(1, 4, 6, 3), 2).shape
     torch.Size([1, 2, 3, 12])
     """
@@ -54,7 +63,6 @@ def pixel_shuffle_last(x: Tensor, factor: int) -> Tensor:
     Returns:
         ``(b, h · factor, w · factor, c)``.
 
-    >>> import torch
     >>> x = torch.rand(2, 4, 6, 3)
     >>> bool((pixel_shuffle_last(pixel_unshuffle_last(x, 2), 2) == x).all())
     True

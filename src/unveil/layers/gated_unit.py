@@ -1,8 +1,8 @@
 """The gated depth-wise unit, and what may stand inside it.
 
 norm → 1×1 expand → depth-wise 3×3 → gate (product of the halves) → mixer → 1×1 → scaled residual.
-The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the image, and, over channels,
-a selective scan, self-attention or pooled attention; one after the other, side by side, or none.
+The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the image, and, over
+channels, a selective scan, self-attention or pooled attention; one after the other, side by side, or none.
 """
 
 import torch
@@ -111,5 +111,5 @@ class DenseUnit(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
         """Map ``(b, h, w, channels)`` to the same shape."""
         y = F.leaky_relu(self.first(self.norm(x)), 0.2)
-        y = self.second(y)
-        return x + y * self.layer_scale
+        out: Tensor = x + self.second(y) * self.layer_scale
+        return out

@@ -1,10 +1,10 @@
 """The spatial-channel prompt block: learned prompts, mixed per image, joined by cross-attention.
 
 The paper (arXiv 2412.15845) says: prompts mixed by weights from the features, and cross-attention
-"from the spatial and from the channel perspective". Here the features ask and the prompts answer over
-space (every pixel a query, a fixed number of pooled prompt tokens as keys and values); over channels
-the prompts' channels ask, the features' channels are keys and values. Both are linear in pixels, and
-no answer depends on where in the image a pixel is, so tiles agree with the whole.
+"from the spatial and from the channel perspective". Here the features ask and the prompts answer
+over space (every pixel a query, a fixed number of pooled prompt tokens as keys and values); over
+channels the prompts' channels ask, the features' channels are keys and values. Both are linear in
+pixels, and no answer depends on where in the image a pixel is, so tiles agree with the whole.
 """
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from unveil.layers.attention import cosines, project_per_image
 from unveil.layers.context import Context, ImageWide
+from unveil.layers.functional import split_heads
 
 
 class PromptMixer(ImageWide):
@@ -62,14 +63,14 @@ class _SpatialCross(nn.Module):
     def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), self.grid)
         tokens = self.norm(pooled.flatten(2).transpose(1, 2))
-        key = self.key(tokens).unflatten(-1, (self.heads, -1))
-        value = self.value(tokens).unflatten(-1, (self.heads, -1))
-        query = self.query.weight.unflatten(0, (self.heads, -1))
-        out = self.out_proj.weight.unflatten(1, (self.heads, -1))
+        key = split_heads(self.key(tokens), self.heads)
+        value = split_heads(self.value(tokens), self.heads)
+        query = split_heads(self.query.weight, self.heads, 0)
+        out = split_heads(self.out_proj.weight, self.heads)
         ask = torch.einsum("bthd,hdc->bhtc", key, query) * query.shape[1] ** -0.5
         answer = torch.einsum("bthd,ohd->boht", value, out)
         scores = project_per_image(x, ask.flatten(1, 2))
-        weights = scores.unflatten(-1, (self.heads, -1)).softmax(-1).flatten(-2)
+        weights = split_heads(scores, self.heads).softmax(-1).flatten(-2)
         return project_per_image(weights, answer.flatten(2))
 
 
@@ -92,14 +93,14 @@ class _ChannelCross(ImageWide):
         statistic = self.image_statistic(lambda: self._inner_products(x, prompt), context)
         gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
         attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
-        values = self.value.weight.unflatten(0, (self.heads, -1))
-        out = self.out_proj.weight.unflatten(1, (self.heads, -1))
+        values = split_heads(self.value.weight, self.heads, 0)
+        out = split_heads(self.out_proj.weight, self.heads)
         return project_per_image(x, torch.einsum("ohq,bhqk,hkc->boc", out, attention, values))
 
     def _inner_products(self, x: Tensor, prompt: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), prompt.shape[1:3])
-        key = self.key(pooled.flatten(2).transpose(1, 2)).unflatten(-1, (self.heads, -1))
-        query = self.query(prompt.flatten(1, 2)).unflatten(-1, (self.heads, -1))
+        pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), (prompt.shape[1], prompt.shape[2]))
+        key = split_heads(self.key(pooled.flatten(2).transpose(1, 2)), self.heads)
+        query = split_heads(self.query(prompt.flatten(1, 2)), self.heads)
         gram = torch.einsum("bphq,bphk->bhqk", query, key)
         powers = torch.stack([query.square().sum(1), key.square().sum(1)], -1)
         return torch.cat([gram, powers], -1) / key.shape[1]
@@ -130,4 +131,5 @@ class PromptBlock(nn.Module):
         """Map ``(b, h, w, channels)`` to the same shape."""
         prompt = self.mixer(x, context)
         y = self.norm(x)
-        return x + self.spatial(y, prompt) + self.channel(y, prompt, context)
+        joined: Tensor = x + self.spatial(y, prompt) + self.channel(y, prompt, context)
+        return joined

@@ -139,7 +139,9 @@ class SpatialBlock(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
         """Map ``(b, h, w, channels)`` to the same shape."""
         y = self.depthwise(self.pointwise(self.norm(x)))
-        return x + (y if self.mixer is None else self.mixer(y))
+        y = y if self.mixer is None else self.mixer(y)
+        out: Tensor = x + y
+        return out
 
 
 class ChannelBlock(nn.Module):
@@ -177,7 +179,8 @@ class ChannelBlock(nn.Module):
             y = self.out_proj(self.scan(u, context) * F.silu(z))
         for convolution in self.smooth:
             y = F.leaky_relu(convolution(y), 0.2)
-        return x + y
+        out: Tensor = x + y
+        return out
 
     def _along_channels(self, channels: int) -> Tensor:
         """Return the causal convolution as a banded matrix, so that it runs as one product."""
@@ -305,7 +308,7 @@ SMALL = CUMambaConfig(
     block="gated",
     d_state=8,
     orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=8, directions=2, normalize=True),
+    channel=ChannelSSMOptions(d_state=8, directions=2, normalize=True, decay="shared"),
     skip="add",
     sampling="patch",
 )
@@ -318,7 +321,7 @@ TINY = CUMambaConfig(
     block="gated",
     d_state=4,
     orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=4, directions=2, normalize=True),
+    channel=ChannelSSMOptions(d_state=4, directions=2, normalize=True, decay="shared"),
     skip="add",
     sampling="patch",
 )

@@ -1,13 +1,13 @@
 """MTAIR: one network for several degradations, of Mamba and Transformer branches and prompts.
 
-Paper: Jiang et al., "Multi-dimensional Visual Prompt Enhanced Image Restoration via Mamba-Transformer
-Aggregation", arXiv 2412.15845.
+Paper: Jiang et al., "Multi-dimensional Visual Prompt Enhanced Image Restoration via
+Mamba-Transformer Aggregation", arXiv 2412.15845.
 
 Figure → class: the network `MTAIR`; M-T DN, the dual-branch network, `DualBlock` (channel
 self-attention beside a 2-D selective scan); the plain block `PlainBlock`; S-C PB, the
 spatial-channel prompt block, `unveil.layers.prompt.PromptBlock`.
 
-The skeleton (widths, blocks, heads, where each kind of block and prompt stands) is the published one.
+The skeleton (widths, blocks, heads, where each kind of block and prompt stands) is as published.
 What is not known, and what is done here:
 
 1. The branches see the same normalised features and are added, each with a learned factor per
@@ -21,8 +21,8 @@ What is not known, and what is done here:
 
 `mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem and three levels; both
 branches stand inside one gated depth-wise unit and share its convolution; q·kᵀ comes from one
-inner-product matrix; two scan orders per block, alternating; dual blocks at the coarse levels; small
-prompts; the first level's skip returns to the level's width.
+inner-product matrix; two scan orders per block, alternating; dual blocks at the coarse levels;
+small prompts; the first level's skip returns to the level's width.
 """
 
 from itertools import cycle, pairwise
@@ -147,7 +147,8 @@ class DualBlock(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.attention, self.scan = attention, scan
         for name, branch in (("attention_scale", attention), ("scan_scale", scan)):
-            self.register_parameter(name, branch and nn.Parameter(torch.ones(channels)))
+            scale = None if branch is None else nn.Parameter(torch.ones(channels))
+            self.register_parameter(name, scale)
         self.ffn_norm = nn.LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
@@ -158,7 +159,8 @@ class DualBlock(nn.Module):
             x = x + self.attention(y, context) * self.attention_scale
         if self.scan is not None:
             x = x + self.scan(y) * self.scan_scale
-        return x + self.ffn(self.ffn_norm(x))
+        out: Tensor = x + self.ffn(self.ffn_norm(x))
+        return out
 
 
 class PlainBlock(nn.Module):
@@ -174,7 +176,8 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
         x = x + self.attention(self.norm(x), context)
-        return x + self.ffn(self.ffn_norm(x))
+        y: Tensor = x + self.ffn(self.ffn_norm(x))
+        return y
 
 
 class GatedBlock(nn.Module):
@@ -276,7 +279,7 @@ class MTAIR(RestorationModel):
         return torch.stack(weights)
 
     def context_prompt_weights(self, context: Context) -> Tensor:
-        """Return the prompts' weights in a context from `describe`, ``(prompts, prompt_length)``."""
+        """Return the prompts' weights in a context, ``(prompts, prompt_length)``."""
         rows = [context.statistics[name][0].softmax(-1) for name in self._mixers()]
         return torch.stack(rows)
 

@@ -1,0 +1,292 @@
+"""Weights in files: safetensors only, by Hugging Face's conventions.
+
+A folder holds ``config.json`` and ``model.safetensors``. The configuration also stands in the
+safetensors metadata, so that the one file suffices.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from unveil._version import __version__
+from unveil.errors import CheckpointError, InputError
+from unveil.models.base import RestorationModel
+from unveil.models.registry import get_record, list_models
+
+WEIGHTS_NAME = "model.safetensors"
+CONFIG_NAME = "config.json"
+_HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
+
+
+def save_checkpoint(
+    model: RestorationModel, path: str | Path, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write one safetensors file with weights and configuration.
+
+    Args:
+        model: The network.
+        path: The file; replaced only once the new one is complete.
+        metadata: More entries for the file's metadata, e.g. the recipe.
+
+    Returns:
+        The file.
+
+    >>> from unveil import create_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_checkpoint(create_model("cu_mamba_tiny"), Path(folder, "a.safetensors"))
+    ...     load_checkpoint(path).model_id
+    'cu_mamba_tiny'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file(state, partial, metadata=entries)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def save_pretrained(
+    model: RestorationModel, folder: str | Path, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write ``config.json`` and ``model.safetensors`` into a folder.
+
+    Args:
+        model: The network.
+        folder: Made when missing.
+        metadata: As for `save_checkpoint`.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    save_checkpoint(model, folder / WEIGHTS_NAME, metadata)
+    text = json.dumps(_description(model), indent=2) + "\n"
+    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+    return folder
+
+
+def push_to_hub(model: RestorationModel, repo_id: str, **options: Any) -> str:
+    """Upload a network to the Hugging Face hub.
+
+    Args:
+        model: The network.
+        repo_id: ``owner/name``; made when missing.
+        options: For `huggingface_hub.HfApi.create_repo`, e.g. ``private=True``.
+
+    Returns:
+        The commit's address.
+    """
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    api = HfApi()
+    api.create_repo(repo_id, exist_ok=True, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder)
+        commit = api.upload_folder(repo_id=repo_id, folder_path=folder)
+    return str(commit)
+
+
+def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
+    """Load a network from a file, a folder or, when asked so explicitly, from the hub.
+
+    Args:
+        source: A ``.safetensors`` file, a folder with ``model.safetensors``, or
+            ``hf://owner/name[@revision]``, the only form that may download.
+        device: Where the network goes.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: There is no such file, or it is damaged, foreign or does not fit.
+    """
+    match = _HUB.fullmatch(str(source))
+    if match:
+        return load_checkpoint(_download(match["repo"], match["revision"]), device=device)
+    path = Path(source)
+    if path.is_dir():
+        path = path / WEIGHTS_NAME
+    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise CheckpointError(
+            f"{source}: no such file or folder; to download from the hub write hf://{source}"
+        )
+    return load_checkpoint(path, device=device)
+
+
+def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
+    """Build the network a safetensors file describes and load its weights.
+
+    Args:
+        path: A file written by `save_checkpoint`, or one beside its ``config.json``.
+        device: Where the network goes.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, a pickle, foreign or does not fit.
+    """
+    path = Path(path)
+    metadata, state = _read(path)
+    description = metadata.get("unveil")
+    beside = path.with_name(CONFIG_NAME)
+    if description is None and beside.exists():
+        description = beside.read_text(encoding="utf-8")
+    if description is None:
+        raise CheckpointError(
+            f"{path}: holds {len(state)} tensors but no unveil configuration, neither in its "
+            f"metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
+        )
+    model = _build(path, description)
+    _load_state(model, state, path)
+    return model.to(device).eval()
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Return a safetensors file's metadata without reading its weights.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or a pickle.
+    """
+    return _read(Path(path), weights=False)[0]
+
+
+def bundled_weights() -> list[str]:
+    """Return the ids of the models whose weights come with the package."""
+    return [model_id for model_id in list_models() if _bundled(model_id).is_file()]
+
+
+def load_bundled(model: RestorationModel) -> None:
+    """Load the weights that come with the package and set evaluation mode.
+
+    Args:
+        model: Made by `create_model`.
+
+    Raises:
+        CheckpointError: No weights are bundled for it, or they do not fit its configuration.
+    """
+    weights = _bundled(model.model_id)
+    if not weights.is_file():
+        known = ", ".join(bundled_weights()) or "none"
+        raise CheckpointError(
+            f"no weights are bundled for {model.model_id!r} (bundled: {known}); "
+            "train it, or load a file with from_pretrained"
+        )
+    with as_file(weights) as path:
+        _load_state(model, _read(path)[1], path)
+    model.eval()
+
+
+def _bundled(model_id: str) -> Any:
+    return files("unveil") / "weights" / f"{model_id}.safetensors"
+
+
+def _description(model: RestorationModel) -> dict[str, Any]:
+    model_id = model.model_id or next(
+        name for name in list_models() if get_record(name).build is type(model)
+    )
+    config = model.config.model_dump(mode="json")
+    return {"model": model_id, "config": config, "unveil_version": __version__}
+
+
+def _build(path: Path, description: str) -> RestorationModel:
+    try:
+        content = json.loads(description)
+        record = get_record(content["model"])
+        config = type(record.config).model_validate(content["config"])
+    except InputError as error:
+        raise CheckpointError(f"{path}: made by another version of unveil? {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path}: its configuration's {place}: {first['msg']}") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its configuration cannot be read ({error})") from None
+    model = record.build(config)
+    model.model_id = record.id
+    return model
+
+
+def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return a file's metadata and tensors."""
+    _refuse_unreadable(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys() if weights else []
+            return metadata, {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: damaged, truncated or not a safetensors file ({error}); get it again"
+        ) from None
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    # torch.save writes a zip archive, older versions and pickle.dump a protocol marker.
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+        raise CheckpointError(_pickle_message(path))
+    if not start:
+        raise CheckpointError(f"{path}: the file is empty")
+    if path.suffix in _PICKLE_SUFFIXES:
+        raise CheckpointError(f"{path}: expected a .safetensors file")
+
+
+def _pickle_message(path: Path) -> str:
+    return (
+        f"{path}: a pickle, which can run any program when it is opened, so unveil does not open "
+        "it; load it with torch.load(path, weights_only=True) into a model from create_model and "
+        "write that with unveil.models.checkpoint.save_checkpoint"
+    )
+
+
+def _load_state(model: RestorationModel, state: Mapping[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    problems = [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{name} is unknown" for name in state if name not in expected]
+    problems += [
+        f"{name} has shape {tuple(state[name].shape)}, the model {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise CheckpointError(
+            f"{path}: does not fit {model.model_id or type(model).__name__}: {problems[0]}{more}"
+        )
+    broken = next((name for name, value in state.items() if not value.isfinite().all()), None)
+    if broken is not None:
+        raise CheckpointError(f"{path}: {broken} holds values that are not finite")
+    model.load_state_dict(dict(state))
+
+
+def _download(repo: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    try:
+        hf_hub_download(repo, CONFIG_NAME, revision=revision)
+        return Path(hf_hub_download(repo, WEIGHTS_NAME, revision=revision))
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"hf://{repo}: cannot be downloaded ({reason})") from None
