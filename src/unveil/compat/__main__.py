@@ -1,0 +1,57 @@
+"""Run somebody's script with the stand-ins in place: `python -m unveil.compat script.py args…`."""
+
+import argparse
+import logging
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from unveil.compat.standin import PACKAGES, install
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Put the stand-ins in place and run a script or a module as `__main__`.
+
+    Args:
+        arguments: Command line after the program's name; `sys.argv` when None.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="unveil.compat: %(message)s")
+    if options.verbose:
+        logging.getLogger("unveil").setLevel(logging.INFO)
+    provided = install(force=options.force)
+    logging.getLogger("unveil.compat").info("standing in for %s", ", ".join(provided) or "nothing")
+    if kept := sorted(set(PACKAGES) - set(provided)):
+        logging.getLogger("unveil.compat").warning(
+            "%s: the installed packages are used; --force stands in for them", ", ".join(kept)
+        )
+    if options.module:
+        sys.argv = [options.script, *options.arguments]
+        sys.path.insert(0, "")
+        runpy.run_module(options.script, run_name="__main__", alter_sys=True)
+        return
+    script = Path(options.script)
+    if not script.exists():
+        parser.error(f"{script} does not exist, expected a Python script")
+    sys.argv = [options.script, *options.arguments]
+    sys.path.insert(0, str(script.resolve().parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m unveil.compat",
+        description="Run a script written for mamba_ssm, causal_conv1d or VMamba's extensions.",
+    )
+    parser.add_argument("--force", action="store_true", help="stand in for installed ones too")
+    parser.add_argument("--verbose", action="store_true", help="say what is provided")
+    parser.add_argument("-m", dest="module", action="store_true", help="run a module by its name")
+    parser.add_argument("script", help="script, or module with -m")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on as they are")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""Depthwise causal convolution along a sequence, with `causal_conv1d`'s interface.
+
+out[b, d, t] = act(bias[d] + Σ_j weight[d, j] · x[b, d, t − width + 1 + j])
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unveil.errors import InputError
+
+
+def causal_conv1d_fn(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    return_final_states: bool = False,
+    final_states_out: Tensor | None = None,
+    activation: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Convolve every channel of a sequence with its own filter, looking only backwards.
+
+    Args:
+        x: `(b, d, l)`, any float dtype.
+        weight: `(d, width)`; the last tap meets the present.
+        bias: `(d,)` or None.
+        seq_idx: `(b, l)` integers; a tap across a change of number counts as zero.
+        initial_states: `(b, d, width - 1)`, what came before `x`; zeros when None.
+        return_final_states: Also return the last `width - 1` inputs.
+        final_states_out: `(b, d, width - 1)`, overwritten with those inputs.
+        activation: None, `"silu"` or `"swish"`.
+
+    Returns:
+        `(b, d, l)` in the dtype of `x`; with the final states, a pair.
+
+    Raises:
+        InputError: A shape or an activation does not fit.
+
+    Example:
+        >>> x = torch.ones(1, 1, 4)
+        >>> causal_conv1d_fn(x, torch.tensor([[10.0, 1.0]])).tolist()
+        [[[1.0, 11.0, 11.0, 11.0]]]
+    """
+    _check(x, weight, activation)
+    if seq_idx is not None and (initial_states is not None or return_final_states):
+        raise InputError("causal_conv1d_fn: seq_idx cannot be combined with states, pass one")
+    past = weight.shape[1] - 1
+    if initial_states is not None and initial_states.shape != (*x.shape[:2], past):
+        raise InputError(
+            f"causal_conv1d_fn: initial_states has shape {tuple(initial_states.shape)}, "
+            f"expected {(*x.shape[:2], past)}"
+        )
+    if initial_states is None:
+        history = F.pad(x, (past, 0))
+    else:
+        history = torch.cat([initial_states.to(x.dtype), x], dim=-1)
+    if seq_idx is None:
+        out = _convolve(history, weight, bias)
+    else:
+        out = _convolve_within(history, weight, bias, seq_idx)
+    out = _activate(out, activation).to(x.dtype)
+    if not return_final_states:
+        return out
+    final = history[..., history.shape[-1] - past :]
+    if final_states_out is None:
+        return out, final.contiguous()
+    return out, final_states_out.copy_(final)
+
+
+def causal_convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
+) -> Tensor:
+    """Convolve a sequence that nothing precedes: `causal_conv1d_fn` without its options.
+
+    Args:
+        x: `(b, d, l)`.
+        weight: `(d, width)`.
+        bias: `(d,)` or None.
+        activation: None, `"silu"` or `"swish"`.
+
+    Returns:
+        `(b, d, l)`.
+
+    Example:
+        >>> causal_convolution(torch.ones(1, 1, 2), torch.tensor([[10.0, 1.0]]), None, None)
+        tensor([[[ 1., 11.]]])
+    """
+    _check(x, weight, activation)
+    return _activate(_convolve(F.pad(x, (weight.shape[1] - 1, 0)), weight, bias), activation)
+
+
+def causal_conv1d_update(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    cache_seqlens: Tensor | None = None,
+    conv_state_indices: Tensor | None = None,
+) -> Tensor:
+    """Continue a causal convolution by a few tokens, updating its state in place.
+
+    Args:
+        x: `(b, d)` or `(b, d, l)`.
+        conv_state: `(b, d, s)` with `s >= width - 1`, the latest inputs, newest last.
+        weight: `(d, width)`.
+        bias: `(d,)` or None.
+        activation: None, `"silu"` or `"swish"`.
+        cache_seqlens: `(b,)` integers; then the state is a ring whose next free place is
+            `cache_seqlens % s`.
+        conv_state_indices: `(b,)` integers, the row of `conv_state` of each sequence.
+
+    Returns:
+        Like `x`.
+
+    Raises:
+        InputError: A shape or an activation does not fit.
+
+    Example:
+        >>> state = torch.zeros(1, 1, 2)
+        >>> causal_conv1d_update(torch.ones(1, 1), state, torch.tensor([[10.0, 1.0]])).item()
+        1.0
+        >>> state.tolist()
+        [[[0.0, 1.0]]]
+    """
+    new = x.unsqueeze(-1) if x.dim() == 2 else x
+    _check(new, weight, activation)
+    length, past = conv_state.shape[-1], weight.shape[1] - 1
+    if length < past:
+        raise InputError(
+            f"causal_conv1d_update: conv_state keeps {length} inputs, expected at least {past}"
+        )
+    rows = slice(None) if conv_state_indices is None else conv_state_indices.long()
+    state = conv_state[rows]
+    if cache_seqlens is None:
+        history = torch.cat([state, new.to(state.dtype)], dim=-1)
+        state = history[..., history.shape[-1] - length :]
+        history = history[..., length - past :]
+    else:
+        before = _ring(cache_seqlens, -past, 0, length, state)
+        history = torch.cat([state.gather(-1, before), new.to(state.dtype)], dim=-1)
+        after = _ring(cache_seqlens, 0, new.shape[-1], length, state)
+        state = state.scatter(-1, after, new.to(state.dtype))
+    conv_state[rows] = state
+    out = _activate(_convolve(history.to(x.dtype), weight, bias), activation).to(x.dtype)
+    return out.squeeze(-1) if x.dim() == 2 else out
+
+
+def _check(x: Tensor, weight: Tensor, activation: str | None) -> None:
+    if activation not in (None, "silu", "swish"):
+        raise InputError(f"activation is {activation!r}, expected None, 'silu' or 'swish'")
+    if x.dim() != 3 or weight.dim() != 2 or x.shape[1] != weight.shape[0]:
+        raise InputError(
+            f"x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}, "
+            "expected (b, d, l) and (d, width)"
+        )
+
+
+def _convolve(history: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    weight = weight.to(history.dtype).unsqueeze(1)
+    bias = None if bias is None else bias.to(history.dtype)
+    return F.conv1d(history, weight, bias, groups=weight.shape[0])
+
+
+def _convolve_within(
+    history: Tensor, weight: Tensor, bias: Tensor | None, seq_idx: Tensor
+) -> Tensor:
+    """Convolve tap by tap, dropping taps that reach into another sequence."""
+    tokens, width = seq_idx.shape[-1], weight.shape[1]
+    numbers = F.pad(seq_idx, (width - 1, 0), value=-1)
+    out = history.new_zeros(*history.shape[:2], tokens)
+    for tap in range(width):
+        same = (numbers[:, tap : tap + tokens] == seq_idx).unsqueeze(1)
+        out = out + weight[:, tap, None] * history[..., tap : tap + tokens] * same
+    return out if bias is None else out + bias[:, None]
+
+
+def _ring(seqlens: Tensor, start: int, stop: int, length: int, state: Tensor) -> Tensor:
+    places = torch.arange(start, stop, device=state.device) + seqlens.long().unsqueeze(-1)
+    return (places % length).unsqueeze(1).expand(-1, state.shape[1], -1)
+
+
+def _activate(out: Tensor, activation: str | None) -> Tensor:
+    return out if activation is None else F.silu(out)

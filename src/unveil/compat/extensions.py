@@ -1,0 +1,176 @@
+"""The compiled modules that vision networks call directly: `fwd` and `bwd` of the scan.
+
+`selective_scan_cuda` is `mamba_ssm`'s; `selective_scan_cuda_core` and `selective_scan_cuda_oflex`
+are those of VMamba and its descendants, VmambaIR among them. Callers treat the second result of
+`fwd` as opaque, or read the last state from its odd entries; the even entries are zero here. `bwd`
+runs the scan again and needs nothing from it.
+"""
+
+from typing import Any, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unveil.compat.selective_scan_interface import selective_scan_fn
+
+Gradients: TypeAlias = list[Tensor | None]
+
+
+def mamba_fwd(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    /,
+) -> list[Tensor]:
+    """Scan; return the ungated result, the opaque state and, with `z`, the gated result.
+
+    Args:
+        u: `(b, d, l)`.
+        delta: `(b, d, l)`.
+        A: `(d, n)`, real.
+        B: `(b, g, n, l)` or `(d, n)`.
+        C: Like `B`.
+        D: `(d,)` or None.
+        z: `(b, d, l)` or None.
+        delta_bias: `(d,)` or None.
+        delta_softplus: Apply softplus to `delta` after the bias.
+
+    Returns:
+        `(b, d, l)`, `(b, d, 1, 2 n)` and perhaps `(b, d, l)`.
+    """
+    with torch.no_grad():
+        out, state = _scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
+        gated = [] if z is None else [out * F.silu(z)]
+    opaque = torch.stack([torch.zeros_like(state), state], dim=-1).flatten(2).unsqueeze(2)
+    return [out, opaque, *gated]
+
+
+def mamba_bwd(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    dout: Tensor,
+    x: Tensor | None,
+    out: Tensor | None,
+    dz: Tensor | None,
+    delta_softplus: bool,
+    recompute_out_z: bool,
+    /,
+) -> Gradients:
+    """Return the gradients of `mamba_fwd`'s last result.
+
+    Args:
+        u: Like the others before `dout`, what `mamba_fwd` was given.
+        delta: See `mamba_fwd`.
+        A: See `mamba_fwd`.
+        B: See `mamba_fwd`.
+        C: See `mamba_fwd`.
+        D: See `mamba_fwd`.
+        z: See `mamba_fwd`.
+        delta_bias: See `mamba_fwd`.
+        dout: Gradient of the result, `(b, d, l)`.
+        x: The opaque state; not needed.
+        out: The ungated result; not needed.
+        dz: Overwritten with the gradient of `z`, if given.
+        delta_softplus: See `mamba_fwd`.
+        recompute_out_z: Also return the gated result.
+
+    Returns:
+        Gradients of u, delta, A, B, C, D, delta_bias, then of z if given, then the gated result if
+        asked for. None for what was None.
+    """
+    del x, out
+    leaves = [
+        None if tensor is None else tensor.detach().requires_grad_()
+        for tensor in (u, delta, A, B, C, D, z, delta_bias)
+    ]
+    with torch.enable_grad():
+        gated = _scan(*leaves, delta_softplus)[0]
+    wanted = [leaf for leaf in leaves if leaf is not None]
+    found = iter(torch.autograd.grad(gated, wanted, dout.to(gated.dtype)))
+    *gradients, of_z, of_bias = [None if leaf is None else next(found) for leaf in leaves]
+    gradients.append(of_bias)
+    if of_z is not None:
+        gradients.append(of_z if dz is None else dz.copy_(of_z))
+        if recompute_out_z:
+            gradients.append(gated.detach())
+    return gradients
+
+
+def core_fwd(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    rows: int = 1,
+    /,
+) -> list[Tensor]:
+    """Scan without a gate; `rows` is a hint for GPUs. Otherwise `mamba_fwd`."""
+    del rows
+    return mamba_fwd(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
+
+
+def core_bwd(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    dout: Tensor,
+    x: Tensor | None,
+    delta_softplus: bool,
+    rows: int = 1,
+    /,
+) -> Gradients:
+    """Return the gradients of `core_fwd`, in the order of its tensors."""
+    del rows
+    return mamba_bwd(
+        *(u, delta, A, B, C, D, None, delta_bias, dout, x, None, None, delta_softplus, False)
+    )
+
+
+def oflex_fwd(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    rows: int = 1,
+    out_float: bool = True,
+    /,
+) -> list[Tensor]:
+    """Scan without a gate; the result is fp32 whatever the input if `out_float`."""
+    del rows
+    if not out_float:
+        return mamba_fwd(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
+    wide = u.to(torch.promote_types(u.dtype, torch.float32))
+    return mamba_fwd(wide, delta, A, B, C, D, None, delta_bias, delta_softplus)
+
+
+def _scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """Return the result and the last state."""
+    options: dict[str, Any] = {"return_last_state": True}
+    result = selective_scan_fn(*arguments, **options)
+    assert isinstance(result, tuple)
+    return result

@@ -1,0 +1,129 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from unveil.compat.causal_conv1d import causal_conv1d_fn, causal_conv1d_update
+from unveil.errors import InputError
+
+
+def by_definition(x, weight, bias=None, before=None):
+    """Σ_j weight[d, j] x[d, t − width + 1 + j], in float64, token by token."""
+    width = weight.shape[1]
+    before = torch.zeros(*x.shape[:2], width - 1) if before is None else before
+    history = torch.cat([before, x], -1).double()
+    out = torch.stack(
+        [(history[..., t : t + width] * weight.double()).sum(-1) for t in range(x.shape[-1])], -1
+    )
+    return out if bias is None else out + bias.double()[:, None]
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 3, 17])
+def test_it_is_the_sum_over_the_last_inputs(width, length):
+    x, weight, bias = torch.randn(2, 5, length), torch.randn(5, width), torch.randn(5)
+    expected = by_definition(x, weight, bias)
+    # Rounding of four products in fp32.
+    torch.testing.assert_close(
+        causal_conv1d_fn(x, weight, bias).double(), expected, rtol=1e-5, atol=1e-5
+    )
+    for name in ("silu", "swish"):
+        torch.testing.assert_close(
+            causal_conv1d_fn(x, weight, bias, activation=name).double(),
+            F.silu(expected),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_two_halves_with_states_are_the_whole():
+    x, weight = torch.randn(2, 3, 11), torch.randn(3, 4)
+    whole, last = causal_conv1d_fn(x, weight, return_final_states=True)
+    first, state = causal_conv1d_fn(x[..., :2], weight, return_final_states=True)
+    kept = torch.empty_like(state)
+    second, end = causal_conv1d_fn(
+        x[..., 2:], weight, initial_states=state, return_final_states=True, final_states_out=kept
+    )
+    torch.testing.assert_close(torch.cat([first, second], -1), whole)
+    torch.testing.assert_close(end, last)
+    assert end is kept
+
+
+def test_sequences_packed_into_one_do_not_see_each_other():
+    x, weight, bias = torch.randn(1, 3, 10), torch.randn(3, 4), torch.randn(3)
+    numbers = torch.tensor([[0, 0, 0, 0, 1, 1, 2, 2, 2, 2]])
+    apart = [causal_conv1d_fn(part, weight, bias) for part in x.split([4, 2, 4], -1)]
+    torch.testing.assert_close(
+        causal_conv1d_fn(x, weight, bias, seq_idx=numbers), torch.cat(apart, -1)
+    )
+
+
+def test_gradients_are_those_of_the_definition():
+    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda *given: causal_conv1d_fn(*given, activation="silu"), (x, weight, bias)
+    )
+
+
+@pytest.mark.parametrize("state_length", [3, 4, 7])
+@pytest.mark.parametrize("tokens", [1, 2, 5])
+def test_updates_continue_the_sequence(state_length, tokens):
+    x, weight, bias = torch.randn(2, 3, 8 + tokens), torch.randn(3, 4), torch.randn(3)
+    state = x[..., 8 - state_length : 8].clone()
+    out = causal_conv1d_update(x[..., 8:], state, weight, bias, "silu")
+    torch.testing.assert_close(out, causal_conv1d_fn(x, weight, bias, activation="silu")[..., 8:])
+    torch.testing.assert_close(state, x[..., -state_length:])
+
+
+def test_an_update_of_one_token_may_lack_the_time_axis():
+    state, weight = torch.zeros(2, 3, 4), torch.randn(3, 4)
+    x = torch.randn(2, 3)
+    torch.testing.assert_close(causal_conv1d_update(x, state, weight), x * weight[:, -1])
+
+
+def test_a_ring_of_states_is_the_shifted_one():
+    x, weight = torch.randn(2, 3, 12), torch.randn(3, 4)
+    ring = torch.zeros(2, 3, 5)
+    seen, outs = torch.tensor([0, 0]), []
+    for token in x.split([1, 2, 1, 1, 3, 2, 2], -1):
+        outs.append(causal_conv1d_update(token, ring, weight, cache_seqlens=seen))
+        seen = seen + token.shape[-1]
+    torch.testing.assert_close(torch.cat(outs, -1), causal_conv1d_fn(x, weight))
+
+
+def test_indices_choose_the_rows_of_the_state():
+    pool, weight, x = torch.randn(4, 3, 3), torch.randn(3, 4), torch.randn(2, 3)
+    rows = torch.tensor([2, 0], dtype=torch.int32)
+    own, before = pool[[2, 0]].clone(), pool.clone()
+    expected = causal_conv1d_update(x, own, weight)
+    torch.testing.assert_close(
+        causal_conv1d_update(x, pool, weight, conv_state_indices=rows), expected
+    )
+    torch.testing.assert_close(pool[[2, 0]], own)
+    torch.testing.assert_close(pool[[1, 3]], before[[1, 3]])
+
+
+def test_half_precision_stays_half():
+    x, weight = torch.randn(1, 2, 5, dtype=torch.bfloat16), torch.randn(2, 4)
+    assert causal_conv1d_fn(x, weight).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"activation": "relu"}, "activation is 'relu'"),
+        ({"weight": torch.zeros(4, 4)}, r"weight \(4, 4\)"),
+        ({"initial_states": torch.zeros(1, 3, 2)}, "initial_states has shape"),
+        ({"seq_idx": torch.zeros(1, 5), "return_final_states": True}, "seq_idx cannot"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments, message):
+    given = {"x": torch.zeros(1, 3, 5), "weight": torch.zeros(3, 4)} | arguments
+    with pytest.raises(InputError, match=message):
+        causal_conv1d_fn(**given)
+
+
+def test_a_state_that_is_too_short_is_refused():
+    with pytest.raises(InputError, match="keeps 2 inputs, expected at least 3"):
+        causal_conv1d_update(torch.zeros(1, 3), torch.zeros(1, 3, 2), torch.zeros(3, 4))
