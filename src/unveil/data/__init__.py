@@ -7,9 +7,9 @@ workers, processes and resumed runs agree without any saved generator state.
 
 from unveil.data.check import Problem, Report, check_sources
 from unveil.data.full_images import FullImages
-from unveil.data.pairing import Matching, Pair, match_pairs
+from unveil.data.pairing import Matching, Pair, list_images, match_pairs
 from unveil.data.sampling import SampleKey, StepBatches
-from unveil.data.sources import Source, clean_source, paired_source, promptir_sources
+from unveil.data.sources import Source, clean_source, find_sources, paired_source, promptir_sources
 from unveil.data.store import ImageStore
 from unveil.data.toy import write_toy_set
 from unveil.data.training_set import Sample, TrainingSet
@@ -28,6 +28,8 @@ __all__ = [
     "TrainingSet",
     "check_sources",
     "clean_source",
+    "find_sources",
+    "list_images",
     "match_pairs",
     "paired_source",
     "promptir_sources",

@@ -132,7 +132,7 @@ def match_pairs(
     """
     root = existing_folder(folder)
     files = list_images(root)
-    layouts = [layout] if layout else _usual_layouts(root)
+    layouts = [layout] if layout else usual_layouts(root)
     best: Matching | None = None
     for candidate in layouts:
         matching = _match(root, files, candidate, include, exclude)
@@ -147,7 +147,12 @@ def match_pairs(
     return best
 
 
-def _usual_layouts(root: Path) -> list[str]:
+def usual_layouts(root: Path) -> list[str]:
+    """List the layouts worth trying for a folder: those of the first usual sub-folders it has.
+
+    >>> usual_layouts(Path("."))
+    []
+    """
     folders = {path.name.lower(): path.name for path in root.iterdir() if path.is_dir()}
     for degraded, clean in FOLDER_NAMES:
         if degraded in folders and clean in folders:

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unveil.data.pairing import Matching, Pair, existing_folder, list_images, match_pairs
+from unveil.data.pairing import (
+    Matching,
+    Pair,
+    existing_folder,
+    list_images,
+    match_pairs,
+    usual_layouts,
+)
 from unveil.degradations import Pipeline, parse
 from unveil.errors import DataError
 
@@ -171,3 +178,27 @@ def promptir_sources(root: str | Path) -> tuple[Source, ...]:
         replace(source, weight=float(repeats[source.task] * len(source.pairs)))
         for source in sources
     )
+
+
+def find_sources(folder: str | Path, layout: str | None = None) -> tuple[Source, ...]:
+    """Recognise what a folder holds: PromptIR's tree, pairs in the usual sub-folders, or photos.
+
+    Args:
+        folder: To be looked at.
+        layout: How pairs correspond, see `match_pairs`; given, the folder must hold pairs.
+
+    Returns:
+        Its sources; clean photos come with the identity as degradation.
+
+    Raises:
+        DataError: The folder is missing, or holds no image or no pair.
+    """
+    root = existing_folder(folder)
+    if layout is not None:
+        return (paired_source(root, layout),)
+    trees = (root, root / "Train")
+    if any((tree / task).is_dir() for tree in trees for task in ("Denoise", "Derain", "Dehaze")):
+        return promptir_sources(root)
+    if usual_layouts(root):
+        return (paired_source(root),)
+    return (clean_source(root, "identity"),)

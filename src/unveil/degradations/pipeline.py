@@ -147,5 +147,5 @@ def _text(value: Value) -> str:
     if isinstance(value, Choice):
         return "|".join(map(_text, value.values))
     if isinstance(value, Span):
-        return f"{value.low:.12g}..{value.high:.12g}"
-    return f"{value:.12g}"
+        return f"{_text(value.low)}..{_text(value.high)}"
+    return repr(float(value)).removesuffix(".0")

@@ -1,0 +1,99 @@
+"""`unveil data check` and `unveil data toy`: look after sets of photos."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unveil.data import Report
+
+app = typer.Typer(no_args_is_help=True, help="Check sets of photos, or draw a small one.")
+
+
+@app.command()
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Clean photos, pairs, or PromptIR's tree.")],
+    layout: Annotated[
+        str | None,
+        typer.Option(help='How pairs are named, e.g. "rainy/rain-{id} -> gt/norain-{id}".'),
+    ] = None,
+    min_size: Annotated[
+        int, typer.Option(help="Shortest side accepted: the largest training patch.", min=0)
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """List what is wrong with a set, all of it; the exit code is 1 if it cannot be used."""
+    from unveil.data import check_sources, find_sources
+
+    sources = [source for folder in folders for source in find_sources(folder, layout)]
+    with _progress("decoding") as step:
+        report = check_sources(sources, min_size=min_size, progress=step)
+    if as_json:
+        typer.echo(json.dumps(_facts(report), indent=2))
+    else:
+        for problem in report.problems:
+            typer.echo(str(problem))
+        typer.echo(_summary(report))
+    if not report.usable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def toy(
+    out: Annotated[Path, typer.Argument(help="Gets the folders train and test.")],
+    count: Annotated[int, typer.Option(help="Pictures to train on.", min=1)] = 24,
+    test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0)] = 6,
+    size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 160,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
+    force: Annotated[bool, typer.Option(help="Write over existing pictures.")] = False,
+) -> None:
+    """Draw a small clean set, so that training and evaluation run without a download."""
+    from unveil.data import write_toy_set
+
+    files = write_toy_set(
+        out, count=count, test_count=test_count, size=size, seed=seed, force=force
+    )
+    for folder in dict.fromkeys(path.parent for path in files):
+        typer.echo(f"{folder}  {sum(path.parent == folder for path in files)} pictures")
+
+
+def _facts(report: "Report") -> dict[str, Any]:
+    return {
+        "usable": report.usable,
+        "photos": report.photos,
+        "samples": report.samples,
+        "megapixels": round(report.pixels / 1e6, 3),
+        "problems": [
+            {**problem._asdict(), "path": str(problem.path), "fatal": problem.fatal}
+            for problem in report.problems
+        ],
+    }
+
+
+def _summary(report: "Report") -> str:
+    memory = 3 * report.pixels / 2**20
+    counts = f"{report.samples} samples in {report.photos} files, {memory:.0f} MB decoded"
+    fatal = sum(problem.fatal for problem in report.problems)
+    if fatal:
+        return f"{counts}; cannot be used as it is: {fatal} problems"
+    notes = len(report.problems)
+    return f"{counts}; fit for use" + (f", {notes} duplicates" if notes else "")
+
+
+@contextmanager
+def _progress(label: str) -> Iterator["Callable[[int, int], None]"]:
+    """Show a bar on stderr while files are read; nothing where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,161 @@
+"""`unveil degrade`: make degraded copies of photos, or a sheet of all degradations."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.degradations import Pipeline
+
+
+def _print_catalogue(wanted: bool) -> None:
+    if not wanted:
+        return
+    from unveil.degradations import CATALOGUE
+
+    for entry in CATALOGUE.values():
+        typer.echo(f"{entry.name}: {entry.about}")
+        for parameter in entry.parameters:
+            bounds = f"{parameter.low:g}..{parameter.high:g}, default {parameter.default:g}"
+            typer.echo(f"  {parameter.name:<12} {parameter.about} ({bounds})")
+        if entry.presets:
+            typer.echo(f"  presets      {', '.join(entry.presets)}")
+    raise typer.Exit
+
+
+def degrade(
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    description: Annotated[
+        str,
+        typer.Option("--with", help='What to do, e.g. "rain:density=0.6+jpeg:quality=40".'),
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of all randomness.", min=0)] = 0,
+    depth: Annotated[
+        Path | None,
+        typer.Option(help="Depth map for haze, brighter is farther; for one photo only."),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option(help="Write a contact sheet: every degradation at three strengths.")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Write over existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    listing: Annotated[  # noqa: ARG001
+        bool,
+        typer.Option(
+            "--list", callback=_print_catalogue, is_eager=True, help="List the degradations."
+        ),
+    ] = False,
+) -> None:
+    """Write a degraded PNG of each photo, at its bit depth, and print the values drawn.
+
+    A photo's randomness depends on the seed and its file name only, so that it is degraded the
+    same way alone and among others.
+    """
+    from unveil.degradations import parse
+    from unveil.errors import InputError
+
+    if not description and not preview:
+        raise InputError('nothing to do: give --with "rain:light", or --preview')
+    pipeline = parse(description)
+    found = _photos(photos)
+    if depth is not None and len(found) != 1:
+        raise InputError(f"--depth belongs to one photo, but {len(found)} were given")
+    jobs = _targets(found, output, bool(description), preview, force)
+    for photo, target, sheet in jobs:
+        record: dict[str, Any] = {"photo": str(photo)}
+        if target is not None:
+            record |= {
+                "degraded": str(target),
+                "with": _degrade(photo, target, pipeline, seed, depth),
+            }
+        if sheet is not None:
+            _preview(photo, sheet, seed)
+            record["preview"] = str(sheet)
+        typer.echo(json.dumps(record) if as_json else "  ".join(record.values()))
+
+
+def _photos(given: list[Path]) -> list[tuple[Path, Path]]:
+    """List (photo, its place below the output folder)."""
+    from unveil.data import list_images
+
+    found: list[tuple[Path, Path]] = []
+    for path in given:
+        if path.is_dir():
+            found += [(image, image.relative_to(path)) for image in list_images(path)]
+        else:
+            found.append((path, Path(path.name)))
+    return found
+
+
+def _targets(
+    found: list[tuple[Path, Path]], output: Path, degraded: bool, preview: bool, force: bool
+) -> list[tuple[Path, Path | None, Path | None]]:
+    """Plan every file before the first is written; two results never share one."""
+    from unveil.errors import OutputError
+
+    jobs: list[tuple[Path, Path | None, Path | None]] = []
+    taken: dict[Path, Path] = {}
+    for photo, place in found:
+        target = output / place.with_suffix(".png") if degraded else None
+        sheet = output / place.with_name(f"{place.stem}_preview.png") if preview else None
+        for path in (target, sheet):
+            if path is None:
+                continue
+            if path in taken:
+                raise OutputError(f"{photo} and {taken[path]} would both become {path}; rename one")
+            if path.resolve() == photo.resolve():
+                raise OutputError(f"{path} is the photo itself; choose another folder")
+            if path.exists() and not force:
+                raise OutputError(f"{path} is already there; choose another folder or add --force")
+            taken[path] = photo
+        jobs.append((photo, target, sheet))
+    return jobs
+
+
+def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: Path | None) -> str:
+    import zlib
+
+    import numpy as np
+
+    from unveil.degradations import Frame
+    from unveil.imaging import load_rgb, save_png
+
+    pixels = load_rgb(photo)
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    frame = None
+    if depth is not None:
+        far = load_rgb(depth)[..., 0].astype(np.float32)
+        frame = Frame(0, 0, pixels.shape[0], pixels.shape[1], far / max(float(far.max()), 1e-6))
+    rng = np.random.default_rng((seed, zlib.crc32(photo.name.encode())))
+    drawn = pipeline.draw(rng)
+    degraded = drawn(pixels.astype(np.float32) / np.float32(peak), rng, frame)
+    dtype = np.uint8 if pixels.dtype == np.uint8 else np.uint16
+    levels = np.rint(np.clip(degraded, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    _make_folder(target.parent)
+    save_png(target, levels)
+    return str(drawn)
+
+
+def _preview(photo: Path, sheet: Path, seed: int) -> None:
+    import numpy as np
+
+    from unveil.degradations.preview import contact_sheet
+    from unveil.imaging import load_rgb, save_png
+
+    pixels = load_rgb(photo)
+    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    drawn = contact_sheet(pixels.astype(np.float32) / np.float32(peak), seed=seed)
+    _make_folder(sheet.parent)
+    save_png(sheet, np.rint(drawn * 255).astype(np.uint8))
+
+
+def _make_folder(folder: Path) -> None:
+    from unveil.errors import OutputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from None
