@@ -1,6 +1,7 @@
 """`unveil train`: train a network by a recipe."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -87,7 +88,7 @@ def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
     return out, overrides
 
 
-def _import_run():  # type: ignore[no-untyped-def] # noqa: ANN202
+def _import_run() -> ModuleType:
     try:
         from unveil.training import run
     except ModuleNotFoundError as error:

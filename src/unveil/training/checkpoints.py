@@ -1,7 +1,7 @@
 """Checkpoints that a power cut cannot tear, and that load without running code.
 
-A run keeps `last.pt` and the one before it, `previous.pt`. A checkpoint is written under a temporary
-name, forced to the disk and only then given its name, so at any moment one of the two is whole.
+A run keeps `last.pt` and the one before it, `previous.pt`. A checkpoint is written under another
+name, forced to the disk and only then given its own, so at any moment one of the two is whole.
 
 Layout (format 1): plain numbers, strings, lists, dicts and tensors under the keys of `State`.
 Generators are not stored: every sample and every step draws from its own, keyed by the step.
@@ -121,7 +121,8 @@ def read_state(path: Path) -> State:
         raise CheckpointError(f"{path} is not a training checkpoint of unveil")
     if content["format"] > FORMAT:
         raise CheckpointError(
-            f"{path} has format {content['format']}, this version reads up to {FORMAT}: update unveil"
+            f"{path} has format {content['format']}, this version reads up to {FORMAT}: "
+            "update unveil"
         )
     known = {part.name for part in fields(State)}
     return State(**{key: value for key, value in content.items() if key in known})

@@ -1,20 +1,6 @@
 """See what a recipe would do: its resolved form, size, memory and time, and two steps."""
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
-from unveil.training.batches import default_workers, load_seconds, training_set
-from unveil.training.plan import (
-    check_shapes,
-    measure_phases,
-    memory_needed,
-    micro_batches,
-)
-from unveil.training.recipe import Recipe
-from unveil.training.recipe_file import dump_recipe
-from unveil.training.quantities import format_seconds
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -80,9 +80,10 @@ class Planner(Callback):
         """Measure and decide, unless the run goes on with a stored plan."""
         assert isinstance(pl_module, RestorationModule)
         if pl_module.plan is None:
-            plan = self.decide(pl_module, trainer.world_size) if trainer.is_global_zero else None
-            content = trainer.strategy.broadcast(plan.to_dict() if plan else None, src=0)
-            pl_module.plan = Plan.from_dict(content)
+            content: dict[str, Any] = {}
+            if trainer.is_global_zero:
+                content = self.decide(pl_module, trainer.world_size).to_dict()
+            pl_module.plan = Plan.from_dict(trainer.strategy.broadcast(content, src=0))
 
     def decide(self, module: RestorationModule, processes: int) -> Plan:
         """Choose the micro-batches and, for a duration, measure the speed of every phase."""

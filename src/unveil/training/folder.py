@@ -94,8 +94,8 @@ def check_same(recipe: Recipe, state: State) -> None:
     if changed:
         key = changed[0]
         raise RecipeError(
-            f"cannot resume with {key} = {now.get(key)!r}: the run has {before.get(key)!r}; keep the "
-            "recipe, or start another run from the weights with model.weights="
+            f"cannot resume with {key} = {now.get(key)!r}: the run has {before.get(key)!r}; keep "
+            "the recipe, or start another run from the weights with model.weights="
         )
 
 

@@ -1,14 +1,17 @@
 """Validate, keep checkpoints and export weights while a run goes on."""
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
+from safetensors import SafetensorError
 
+from unveil.errors import OutputError
 from unveil.imaging import save_png
+from unveil.models.checkpoint import save_pretrained
 from unveil.training.checkpoints import save_state
 from unveil.training.folder import BEST, CHECKPOINTS, PICTURES
 from unveil.training.logs import RunLogs
@@ -28,7 +31,6 @@ class Keeper(Callback):
         out: Folder of the run.
         pairs: Photographs to validate on.
         logs: Where scores go.
-        export: Writes a network's weights into a folder.
     """
 
     def __init__(
@@ -36,12 +38,10 @@ class Keeper(Callback):
         out: Path,
         pairs: Sequence[Pair],
         logs: RunLogs,
-        export: Callable[[nn.Module, Path], Any],
     ) -> None:
         self.out = out
         self.pairs = pairs
         self.logs = logs
-        self.export = export
         self.latest: Validation | None = None
         self._validated = self._saved = time.monotonic()
 
@@ -71,10 +71,10 @@ class Keeper(Callback):
         self.latest = result
         self.logs.validation(module.step, result)
         save_png(self.out / PICTURES / f"step_{module.step:07d}.png", result.picture)
-        self.export(module.ema.network, self.out)
+        self._export(module, result, self.out)
         if not module.best or result.psnr > module.best["psnr"]:
             module.best = {"step": module.step, "psnr": result.psnr}
-            self.export(module.ema.network, self.out / BEST)
+            self._export(module, result, self.out / BEST)
         self._validated = time.monotonic()
         return result
 
@@ -82,6 +82,14 @@ class Keeper(Callback):
         """Write a checkpoint."""
         save_state(module.state(), self.out / CHECKPOINTS)
         self._saved = time.monotonic()
+
+    def _export(self, module: RestorationModule, result: Validation, folder: Path) -> None:
+        """Write the average's weights; the recipe stays out, it holds this machine's paths."""
+        facts = {"step": module.step, "steps": module.decided.steps, "validation": result.groups}
+        try:
+            save_pretrained(module.ema.network, folder, {"training": json.dumps(facts)})
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"cannot write the weights into {folder}: {error}") from error
 
     def _validation_due(self, module: RestorationModule) -> bool:
         evaluation = module.recipe.evaluation

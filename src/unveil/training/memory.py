@@ -18,7 +18,7 @@ _COPIES_OF_WEIGHTS = 4
 
 
 def process_memory() -> int:
-    """Return the bytes of memory this process holds now (its peak where that is all one can ask)."""
+    """Return the bytes of memory this process holds (its peak on systems that tell no more)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -86,7 +86,7 @@ def largest_micro_batch(
     if images < 1:
         needed = in_use + step_bytes(network, per_image, 1)
         raise RecipeError(
-            f"one image needs about {needed / 1e9:.2f} GB but optim.memory is {limit / 1e9:.2f} GB: "
+            f"one image needs about {needed / 1e9:.2f} GB, optim.memory is {limit / 1e9:.2f} GB: "
             "raise it, or choose a smaller patch or network"
         )
     # Equal parts waste no pass on a small remainder.

@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
-from torch import nn
 
 from unveil.errors import TrainingError
+from unveil.models.base import RestorationModel
 from unveil.training.checkpoints import State
 from unveil.training.ema import Ema
 from unveil.training.losses import Loss, parse_loss
@@ -40,7 +40,7 @@ class RestorationModule(LightningModule):
         out: Folder of the run, where the names of a bad batch are saved.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, out: Path) -> None:
+    def __init__(self, network: RestorationModel, recipe: Recipe, out: Path) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.network = network
@@ -81,7 +81,7 @@ class RestorationModule(LightningModule):
             TrainingError: The loss or the gradient is not finite.
         """
         self.phase_number, phase = self.phase()
-        # Dropout and the like draw from the step's own stream, so resuming needs no saved generator.
+        # Dropout and the like draw from the step's own stream: resuming needs no saved generator.
         torch.manual_seed((self.recipe.seed << 32) + self.step)
         optimizer = self._optimizer()
         schedule, peak = self.recipe.schedule, self.recipe.optim.lr

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from unveil.models.base import RestorationModel
 from unveil.training.recipe import OptimSection
 
 # Parameters of the state-space recurrence: decay would pull its time constants towards zero.
@@ -37,15 +38,13 @@ def parameter_groups(
     """Sort a network's parameters; a network that sorts its own has the say.
 
     Args:
-        network: With or without a method `parameter_groups`.
+        network: One of the package's models, or any other module.
         weight_decay: Decoupled weight decay of the parameters it applies to.
         ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C, where the
             network says which those are.
     """
-    if hasattr(network, "parameter_groups"):
-        groups: list[dict[str, Any]] = network.parameter_groups(
-            weight_decay=weight_decay, ssm_learning_rate=ssm_rate
-        )
+    if isinstance(network, RestorationModel):
+        groups = network.parameter_groups(weight_decay=weight_decay, ssm_learning_rate=ssm_rate)
     else:
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         groups = [

@@ -63,7 +63,7 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, name: str = "recip
         RecipeError: A key or value is wrong.
     """
     try:
-        tree = yaml.load(text, _Loader)  # noqa: S506 - derived from SafeLoader
+        tree = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
         raise RecipeError(f"{name} is not valid YAML: {where}") from error
@@ -102,12 +102,12 @@ def _override(tree: dict[str, Any], word: str) -> None:
     for part in parents:
         node = _child(node, part, key)
     if isinstance(node, list):
-        node[_position(node, leaf, key)] = yaml.load(value, _Loader)  # noqa: S506
+        node[_position(node, leaf, key)] = yaml.load(value, _Loader)
     elif isinstance(node, dict):
-        # `steps` and `duration`, or the two kinds of interval, exclude each other: the last word wins.
+        # `steps` and `duration`, or the two kinds of interval, exclude each other: the last wins.
         for other in _EXCLUDES.get(key, ()):
             node.pop(other, None)
-        node[leaf] = yaml.load(value, _Loader)  # noqa: S506
+        node[leaf] = yaml.load(value, _Loader)
     else:
         raise RecipeError(f"cannot set {key!r}: {parents[-1]!r} is a value, not a section")
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from unveil.data import TrainingSet
 from unveil.errors import CheckpointError
 from unveil.models.base import RestorationModel
-from unveil.models.checkpoint import from_pretrained, save_pretrained
-from unveil.models.registry import create_model, get_record
+from unveil.models.checkpoint import from_pretrained
+from unveil.models.registry import create_model
 from unveil.training.batches import default_workers, training_set, validation_pairs
 from unveil.training.checkpoints import load_state
 from unveil.training.fitting import Feed, Planner, make_trainer, quiet_lightning
@@ -121,7 +121,8 @@ def train(
         UnveilError: The recipe, the data or the folder is unusable, or the loss is not finite.
     """
     machine, out = machine or Machine(), Path(out)
-    check_shapes(recipe, get_record(recipe.model.id).size_multiple, machine.processes)
+    network = build_network(recipe)
+    check_shapes(recipe, network.size_multiple, machine.processes)
     state = None
     if resume:
         state = load_state(out / CHECKPOINTS)
@@ -129,7 +130,6 @@ def train(
     first = is_first_process()
     if first:
         prepare_folder(out, resume=resume, force=force)
-    network = build_network(recipe)
     if first:
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
     dataset = training_set(recipe)
@@ -155,7 +155,7 @@ def _fit(
     feed = Feed(dataset, workers)
     stop = StopOnSignal()
     logs = RunLogs(out, list(dict.fromkeys(p.group for p in pairs)), module.step) if pairs else None
-    keeper = Keeper(out, pairs, logs, save_pretrained) if logs else None
+    keeper = Keeper(out, pairs, logs) if logs else None
     # Stopping is decided before keeping, so that the last step is kept.
     callbacks: list[Callback] = [Planner(feed, pairs, logs), stop, Reporter(logs, console)]
     callbacks += [keeper] if keeper else []
@@ -176,4 +176,4 @@ def _fit(
 
 def is_first_process() -> bool:
     """Say whether this process reports for all of them."""
-    return bool(rank_zero_only.rank == 0)
+    return getattr(rank_zero_only, "rank", 0) == 0

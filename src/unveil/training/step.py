@@ -67,7 +67,7 @@ def accumulate_gradients(
     """
     degraded, clean = batch["degraded"], batch["clean"]
     images = len(degraded)
-    total = degraded.new_zeros(())
+    total: Tensor = degraded.new_zeros(())
     for start in range(0, images, micro_batch):
         part = slice(start, start + micro_batch)
         last = start + micro_batch >= images
