@@ -21,7 +21,7 @@ GAUSSIAN = protocol_named("gaussian-color")
 class Shrink:
     """Mixes in some grey: a restorer that is a little better than nothing."""
 
-    name, parameters, digest = "shrink", None, ""
+    name, parameters, digest, device = "shrink", None, "", "cpu"
 
     def __call__(self, degraded, _sigma_255):
         return np.float32(0.9) * degraded + np.float32(0.05)

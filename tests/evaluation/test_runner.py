@@ -14,7 +14,7 @@ CASES = (Case(sigma_255=15), Case(sigma_255=50))
 class Counting:
     """Halves the distance to grey and counts its calls; dies at a given one."""
 
-    name, parameters, digest = "counting", 7, "abc"
+    name, parameters, digest, device = "counting", 7, "abc", "cpu"
 
     def __init__(self, dies_at=None):
         self.calls, self._dies_at = 0, dies_at

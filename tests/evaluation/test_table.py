@@ -22,7 +22,7 @@ def _report(sigmas=(15, 25, 50), images=68, **changes):
         "files_digest": "",
         "seed": 0,
         "cases": result,
-        "environment": {"threads": 1},
+        "environment": {"threads": 1, "device": "cpu"},
     }
     return Report(**values | changes)
 

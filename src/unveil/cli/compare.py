@@ -34,6 +34,7 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the bootstrap.")] = 0,
     confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")
     ] = False,
@@ -46,12 +47,13 @@ def compare(
 
     if threads:
         torch.set_num_threads(threads)
-    cases = make_cases(sigma or [], degradations or [])
-
-    def report(name: str) -> "Report":
-        return _report(name, data, protocol, cases=cases, layout=layout, limit=limit, seed=seed)
-
-    first, second = report(a), report(b)
+    options = {
+        "cases": make_cases(sigma or [], degradations or []),
+        "layout": layout,
+        "limit": limit,
+        "seed": seed,
+    }
+    first, second = (_report(name, data, protocol, device, options) for name in (a, b))
     differences = run(first, second, confidence=confidence, seed=seed)
     if as_json:
         plain = comparison_to_json(first, second, differences, confidence=confidence)
@@ -61,7 +63,9 @@ def compare(
         typer.echo(text.rstrip())
 
 
-def _report(name: str, data: Path | None, protocol: str | None, **options: Any) -> "Report":
+def _report(
+    name: str, data: Path | None, protocol: str | None, device: str, options: dict[str, Any]
+) -> "Report":
     """Read a result, or evaluate a model now."""
     from unveil.cli.evaluate import progress
     from unveil.errors import InputError
@@ -72,7 +76,6 @@ def _report(name: str, data: Path | None, protocol: str | None, **options: Any) 
         return Report.read(path)
     if data is None or protocol is None:
         raise InputError(f"{name} is no result: give --data and --protocol to evaluate it now")
+    restorer, chosen = load_restorer(name, device=device), protocol_named(protocol)
     with progress(name) as on_image:
-        return evaluate(
-            load_restorer(name), protocol_named(protocol), data, on_image=on_image, **options
-        )
+        return evaluate(restorer, chosen, data, on_image=on_image, **options)

@@ -1,6 +1,7 @@
 """`unveil evaluate`: a model's scores under a named protocol."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
 
+_LOG_SECONDS = 30
 _PROTOCOLS = "gaussian-color, all-in-one, rain-y, rain-rgb or paired-rgb."
 
 
@@ -43,6 +45,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; papers use 0.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite another evaluation.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")
@@ -66,7 +69,7 @@ def evaluate(
     cases = make_cases(sigma or [], degradations or [])
     with progress(model) as on_image:
         report = run(
-            load_restorer(model),
+            load_restorer(model, device=device),
             chosen,
             data,
             cases=cases,
@@ -86,17 +89,37 @@ def evaluate(
 
 @contextmanager
 def progress(model: str) -> Iterator[Callable[[int, int, "Case", "ImageScore"], None]]:
-    """Show images done, the last score and the time left, on stderr."""
+    """Show images done, the last score and the time left on stderr: live, or as lines in a log."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _logger(model)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(model, total=None)
+    with Progress(*columns, console=console, transient=True) as display:
+        task = display.add_task(model, total=None)
 
         def on_image(done: int, total: int, case: "Case", score: "ImageScore") -> None:
             text = f"{case.label} {score.name} {score.psnr:.2f} dB"
-            progress.update(task, completed=done, total=total, description=text)
+            display.update(task, completed=done, total=total, description=text)
 
         yield on_image
+
+
+def _logger(model: str) -> Callable[[int, int, "Case", "ImageScore"], None]:
+    """Print a line now and then, where nobody watches."""
+    start = last = time.monotonic()
+
+    def on_image(done: int, total: int, case: "Case", score: "ImageScore") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _LOG_SECONDS:
+            last = now
+            left = (now - start) / done * (total - done)
+            text = f"{case.label} {score.name} {score.psnr:.2f} dB"
+            typer.echo(f"{model}: {done}/{total} {text}, about {left:.0f} s left", err=True)
+
+    return on_image

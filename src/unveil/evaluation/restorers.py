@@ -26,6 +26,10 @@ class Restorer(Protocol):
     def digest(self) -> str:
         """Of the weights; empty without a network."""
 
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
         """Restore one image.
 
@@ -45,6 +49,7 @@ class Identity:
     name: str = "identity"
     parameters: None = None
     digest: str = ""
+    device: str = "cpu"
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
         """Return the input."""
@@ -64,6 +69,7 @@ class NonLocalMeans:
     name: str = "nlm"
     parameters: None = None
     digest: str = ""
+    device: str = "cpu"
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
         """Denoise; needs `sigma_255`."""
@@ -85,44 +91,48 @@ class NonLocalMeans:
 class Network:
     """A network of this package, run on whole images."""
 
-    def __init__(self, name: str, model: Any) -> None:
+    def __init__(self, name: str, model: Any, *, device: str = "cpu") -> None:
         """Wrap a model.
 
         Args:
             name: How reports call it.
             model: With the interface of `unveil.models`.
+            device: Where it runs, in torch's words.
         """
         self.name = name
-        self._model = model.eval()
         self.parameters: int | None = sum(p.numel() for p in model.parameters())
         self.digest = _digest(model)
+        self.device = device
+        self._model = model.eval().to(device)
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
         """Restore with the network; it is not told the noise level."""
         import torch  # noqa: PLC0415
 
-        from unveil.inference import restore_tensor  # noqa: PLC0415
+        from unveil.inference.padding import restore_tensor  # noqa: PLC0415
 
         batch = torch.from_numpy(np.ascontiguousarray(degraded.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
-            restored = restore_tensor(self._model, batch)[0]
-        pixels: Image = restored.permute(1, 2, 0).contiguous().numpy()
+            restored = restore_tensor(self._model, batch.to(self.device))[0]
+        # Copying to the processor also waits for the device, so that the time taken is whole.
+        pixels: Image = restored.permute(1, 2, 0).float().cpu().contiguous().numpy()
         return pixels
 
 
-def load_restorer(name: str) -> Restorer:
+def load_restorer(name: str, *, device: str = "auto") -> Restorer:
     """Find what `name` means.
 
     Args:
         name: ``identity``, ``nlm``, an existing file or folder of saved weights, or the id of a
             model with bundled weights.
+        device: Where a network runs: ``auto`` takes a GPU when there is one.
 
     Returns:
         The restorer.
 
     Raises:
-        InputError: No model has that id, or it has no bundled weights.
-        CheckpointError: The file is not a model's.
+        InputError: No model has that id, or there is no such device.
+        CheckpointError: The file is not a model's, or the id has no bundled weights.
 
     >>> load_restorer("identity").name
     'identity'
@@ -130,14 +140,27 @@ def load_restorer(name: str) -> Restorer:
     simple: dict[str, Restorer] = {"identity": Identity(), "nlm": NonLocalMeans()}
     if name in simple:
         return simple[name]
+    chosen = _device(device)
     path = Path(name)
     if path.exists():
-        from unveil.models.checkpoint import load_checkpoint  # noqa: PLC0415
+        from unveil.models.checkpoint import from_pretrained  # noqa: PLC0415
 
-        return Network(path.name, load_checkpoint(path))
+        return Network(path.name, from_pretrained(path), device=chosen)
     from unveil.models.registry import create_model  # noqa: PLC0415
 
-    return Network(name, create_model(name, pretrained=True))
+    return Network(name, create_model(name, pretrained=True), device=chosen)
+
+
+def _device(device: str) -> str:
+    import torch  # noqa: PLC0415
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device is {device!r}: expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda: this torch sees no GPU; use --device cpu")
+    return device
 
 
 def _digest(model: Any) -> str:

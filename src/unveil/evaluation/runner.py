@@ -72,7 +72,7 @@ def evaluate(
         files_digest=test_set.digest,
         seed=seed,
         cases=(),
-        environment=_environment(),
+        environment={**_environment(), "device": restorer.device},
     )
     journal = Journal(output, _run(report, cases), force=force) if output else None
     total = len(cases) * len(test_set.entries)

@@ -97,7 +97,9 @@ def speed(report: Report) -> str:
     if report.model == "identity":
         return ""
     seconds = " / ".join(f"{case.seconds_per_megapixel:.2f}" for case in report.cases)
-    return f"{seconds} seconds per megapixel with {report.environment.get('threads')} thread(s)."
+    device, threads = (report.environment.get(key) for key in ("device", "threads"))
+    where = f"with {threads} thread(s)" if device == "cpu" else f"on {device}"
+    return f"{seconds} seconds per megapixel {where}."
 
 
 def pipe_table(head: list[str], body: list[list[str]]) -> list[str]:

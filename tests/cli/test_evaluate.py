@@ -1,0 +1,120 @@
+import json
+
+import numpy as np
+import pytest
+
+from unveil.cli.app import main
+from unveil.imaging import save_png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    clean = tmp_path / "photos"
+    clean.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        save_png(clean / f"{k}.png", rng.integers(60, 200, (24, 32, 3), dtype=np.uint8))
+    return clean
+
+
+def _run(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+def test_the_table_goes_to_stdout(folder, capsys):
+    code, out, _ = _run(
+        capsys, "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
+        "--sigma", "15,50",
+    )  # fmt: skip
+    assert code == 0
+    assert out.startswith("## identity on photos, protocol gaussian-color")
+    assert "σ = 15" in out
+    assert "σ = 50" in out
+
+
+def test_json_holds_protocol_means_and_images(folder, capsys):
+    code, out, _ = _run(
+        capsys, "evaluate", "nlm", "--data", folder, "--protocol", "all-in-one", "--sigma", "25",
+        "--limit", "2", "--seed", "3", "--json",
+    )  # fmt: skip
+    assert code == 0
+    report = json.loads(out)
+    assert report["protocol"]["crop_multiple"] == 16
+    assert (report["seed"], report["images_found"]) == (3, 3)
+    (case,) = report["cases"]
+    assert [(i["width"], i["height"]) for i in case["images"]] == [(32, 16)] * 2
+    assert case["mean"]["psnr"] == pytest.approx(np.mean([i["psnr"] for i in case["images"]]))
+
+
+def test_a_folder_gets_all_three_reports(folder, capsys, tmp_path):
+    words = ("evaluate", "identity", "--data", folder, "--protocol", "rain-y")
+    words += ("--with", "noise:sigma_255=10", "-o", tmp_path / "out")
+    assert _run(capsys, *words)[0] == 0
+    for name in ("results.json", "report.md", "report.html"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_an_error_is_one_line_and_exits_one(folder, capsys):
+    code, out, err = _run(
+        capsys, "evaluate", "identity", "--data", folder, "--protocol", "paired-rgb"
+    )
+    assert code == 1
+    assert out == ""
+    assert err.strip().count("\n") == 0
+    assert err.startswith("unveil: ")
+
+
+def test_missing_options_are_wrong_usage(folder, capsys):
+    assert _run(capsys, "evaluate", "identity", "--data", folder)[0] == 2
+
+
+def test_threads_are_set(folder, capsys):
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        _, out, _ = _run(
+            capsys, "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
+            "--sigma", "25", "--threads", "1", "--json",
+        )  # fmt: skip
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert json.loads(out)["environment"]["threads"] == 1
+
+
+def test_compare_takes_results_and_models(folder, capsys, tmp_path):
+    shared = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
+    assert _run(capsys, "evaluate", "nlm", *shared, "-o", tmp_path / "out")[0] == 0
+    code, out, _ = _run(capsys, "compare", tmp_path / "out", "identity", *shared, "--json")
+    assert code == 0
+    comparison = json.loads(out)
+    assert (comparison["a"]["model"], comparison["b"]["model"]) == ("nlm", "identity")
+    assert [d["metric"] for d in comparison["differences"]] == ["psnr", "ssim"]
+    code, text, _ = _run(
+        capsys,
+        "compare",
+        tmp_path / "out" / "results.json",
+        tmp_path / "out",
+        "--confidence",
+        "0.9",
+    )
+    assert code == 0
+    assert "90% interval" in text
+    assert "undecided" in text
+
+
+def test_compare_needs_images_for_a_model(capsys):
+    code, _, err = _run(capsys, "compare", "identity", "nlm")
+    assert code == 1
+    assert "--data and --protocol" in err
+
+
+def test_compare_refuses_a_file_that_is_no_result(capsys, tmp_path):
+    (tmp_path / "x.json").write_text("[1, 2]")
+    code, _, err = _run(capsys, "compare", tmp_path / "x.json", tmp_path / "x.json")
+    assert code == 1
+    assert "not the result" in err

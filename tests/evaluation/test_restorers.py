@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+
+from unveil import create_model
+from unveil.errors import CheckpointError, InputError
+from unveil.evaluation import Network, load_restorer
+from unveil.metrics import psnr
+
+
+@pytest.fixture
+def noisy():
+    y, x = np.mgrid[0:30, 0:41] / 10
+    clean = np.stack([np.sin(x), np.cos(y), np.sin(x * y)], axis=-1).astype(np.float32) / 3 + 0.5
+    noise = np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    return clean, (clean + noise).astype(np.float32)
+
+
+def test_the_identity_changes_nothing(noisy):
+    _, degraded = noisy
+    np.testing.assert_array_equal(load_restorer("identity")(degraded, None), degraded)
+
+
+def test_non_local_means_removes_noise_of_a_known_level(noisy):
+    clean, degraded = noisy
+    restored = load_restorer("nlm")(degraded, 25)
+    assert restored.dtype == np.float32
+    assert psnr(restored, clean, data_range=1) > psnr(degraded, clean, data_range=1) + 4
+
+
+def test_non_local_means_must_know_the_level(noisy):
+    with pytest.raises(InputError, match="--sigma"):
+        load_restorer("nlm")(noisy[1], None)
+
+
+def test_a_network_restores_any_size_as_it_does_alone(noisy):
+    _, degraded = noisy
+    model = create_model("cu_mamba_tiny").eval()
+    restored = Network("tiny", model)(degraded, 25)
+    assert restored.shape == degraded.shape
+    even = np.ascontiguousarray(degraded[:28, :40])  # multiples of 4: no padding, plain forward
+    batch = torch.from_numpy(even.transpose(2, 0, 1))[None]
+    with torch.no_grad():
+        expected = model(batch)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(Network("tiny", model)(even, None), expected)
+
+
+def test_a_saved_network_scores_as_the_one_in_memory(noisy, tmp_path):
+    from unveil.models.checkpoint import save_pretrained
+
+    model = create_model("cu_mamba_tiny").eval()
+    save_pretrained(model, tmp_path / "saved")
+    ours, loaded = Network("tiny", model), load_restorer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_array_equal(loaded(noisy[1], None), ours(noisy[1], None))
+    assert (loaded.digest, loaded.parameters) == (ours.digest, ours.parameters)
+    assert loaded.name == "saved"
+
+
+def test_the_digest_tells_weights_apart():
+    one, other = create_model("cu_mamba_tiny"), create_model("cu_mamba_tiny")
+    assert Network("a", one).digest == Network("b", one).digest != Network("a", other).digest
+
+
+def test_an_unknown_model_is_an_error():
+    with pytest.raises(InputError, match="cu_mamba_tiny"):
+        load_restorer("cu_mamba_tny")
+
+
+def test_a_model_without_weights_is_an_error():
+    with pytest.raises(CheckpointError):
+        load_restorer("cu_mamba_tiny")
+
+
+def test_a_file_that_is_no_model_is_an_error(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"not a model")
+    with pytest.raises(CheckpointError):
+        load_restorer(str(tmp_path / "model.safetensors"))
+
+
+def test_an_unknown_device_is_an_error():
+    with pytest.raises(InputError, match="cpu or cuda"):
+        load_restorer("cu_mamba_tiny", device="tpu")
