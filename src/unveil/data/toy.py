@@ -78,11 +78,12 @@ def draw_picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     y, x = np.mgrid[:size, :size].astype(np.float32)
     image = np.empty((size, size, 3), np.float32)
     image[:] = rng.uniform(0.2, 0.8, 3)
-    palette = rng.uniform(0, 1, (8, 3))
+    # Colours of photos: any brightness, little saturation.
+    palette = rng.uniform(0.05, 0.95, (8, 1)) + rng.normal(0, 0.12, (8, 3))
     # An inverse-cube law between the smallest and largest radius, drawn by inversion.
-    low, high = 2.0, size / 2
-    radii = (high**-2 + rng.random(int(3 * size)) * (low**-2 - high**-2)) ** -0.5
-    for radius in np.sort(radii)[::-1]:
+    low, high = 2.5, size / 2
+    radii = (high**-2 + rng.random(6 * size) * (low**-2 - high**-2)) ** -0.5
+    for radius in radii:
         _draw_leaf(image, x, y, float(radius), palette, rng)
     grain = rng.uniform(0, 0.01) * rng.standard_normal((size, size, 1))
     return np.asarray(np.rint(255 * np.clip(image + grain, 0, 1)), dtype=np.uint8)

@@ -192,7 +192,7 @@ RAIN = (
             Parameter("length", 100, 2, 400, "length of the nearest streaks, pixels"),
             Parameter("width", 2.5, 0.3, 20, "width of the nearest streaks, pixels"),
             Parameter("depth", 3, 1, 10, "distance of the farthest drops over the nearest"),
-            Parameter("brightness", 0.3, 0, 2, "light of a streak"),
+            Parameter("brightness", 0.25, 0, 2, "light of a streak"),
             Parameter("veil", 0.05, 0, 1, "share of the mist's light"),
         ),
         presets={

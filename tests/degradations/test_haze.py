@@ -1,0 +1,81 @@
+"""Haze follows the scattering law and its depth follows the photo."""
+
+import numpy as np
+import pytest
+
+from unveil.degradations import Frame, parse
+from unveil.degradations.haze import synthetic_depth
+from unveil.errors import InputError
+from unveil.imaging import load_rgb
+
+
+def test_a_given_depth_gives_the_scattering_law():
+    rng = np.random.default_rng(0)
+    clean = rng.random((12, 16, 3), dtype=np.float32)
+    depth = rng.random((12, 16), dtype=np.float32)
+    frame = Frame(0, 0, 12, 16, depth)
+    hazy = parse("haze:beta=1.3,airlight=0.8,tint=0")(clean, rng, frame)
+    t = np.exp(-1.3 * depth.astype(np.float64))[..., None]
+    assert np.abs(hazy - (clean * t + 0.8 * (1 - t))).max() < 1e-6
+
+
+def test_a_depth_of_another_size_is_refused():
+    frame = Frame(0, 0, 8, 8, np.zeros((4, 4), np.float32))
+    with pytest.raises(InputError, match="depth map of shape"):
+        parse("haze")(np.zeros((8, 8, 3), np.float32), np.random.default_rng(0), frame)
+
+
+def test_more_scattering_brings_every_pixel_closer_to_the_airlight():
+    image = np.random.default_rng(0).random((40, 40, 3), dtype=np.float32)
+    gaps = [
+        np.abs(parse(f"haze:beta={beta},tint=0")(image, np.random.default_rng(1)) - 0.88).mean()
+        for beta in (0, 0.5, 1, 2, 4)
+    ]
+    assert gaps == sorted(gaps, reverse=True)
+
+
+def _edged():
+    """A dark tower before a bright, textured background."""
+    image = np.full((120, 160, 3), 0.8, np.float32)
+    image += np.random.default_rng(0).normal(0, 0.03, image.shape).astype(np.float32)
+    image[30:, 70:90] = 0.15
+    return np.clip(image, 0, 1)
+
+
+def test_invented_depth_is_farther_above_and_has_the_photos_edges():
+    image = _edged()
+    at_edge, elsewhere, above, below = [], [], [], []
+    for seed in range(20):
+        depth = synthetic_depth(image, np.random.default_rng(seed))
+        step = np.abs(np.diff(depth[40:110], axis=1))
+        at_edge.append(step[:, [69, 89]].mean())
+        elsewhere.append(step[:, 20:60].mean())
+        above.append(depth[:10].mean())
+        below.append(depth[-10:].mean())
+    assert np.mean(at_edge) > 5 * np.mean(elsewhere)
+    assert all(a > b for a, b in zip(above, below, strict=True))
+
+
+def test_a_crop_gets_its_part_of_the_photos_depth(unveil_data):
+    photo = load_rgb(unveil_data / "kodak24" / "kodim21.png").astype(np.float32) / 255
+    height, width = photo.shape[:2]
+    apart = []
+    for seed in range(5):
+        whole = synthetic_depth(photo, np.random.default_rng(seed))
+        for top, left in ((0, 0), (200, 300), (height - 64, width - 64)):
+            crop = np.ascontiguousarray(photo[top : top + 64, left : left + 64])
+            frame = Frame(top, left, height, width)
+            part = synthetic_depth(crop, np.random.default_rng(seed), frame)
+            apart.append(np.abs(part - whole[top : top + 64, left : left + 64]).mean())
+    # Only the filters' windows, cut off at the crop's border, differ.
+    assert np.mean(apart) < 0.02
+
+
+def test_haze_over_a_measured_depth_is_stronger_far_away(unveil_data):
+    photo = load_rgb(unveil_data / "depth" / "aloe_rgb.jpg").astype(np.float32) / 255
+    disparity = load_rgb(unveil_data / "depth" / "aloe_disp.png")[..., 0].astype(np.float32)
+    far = np.clip(disparity[disparity > 0].min() / np.maximum(disparity, 1), 0, 1)
+    frame = Frame(0, 0, *photo.shape[:2], far.astype(np.float32))
+    hazy = parse("haze:beta=2,airlight=0.9,tint=0")(photo, np.random.default_rng(0), frame)
+    change = np.abs(hazy - photo).mean(axis=2) / np.maximum(np.abs(0.9 - photo).mean(axis=2), 0.05)
+    assert change[far > 0.8].mean() > 1.5 * change[far < 0.4].mean()

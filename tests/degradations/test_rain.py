@@ -1,0 +1,72 @@
+"""Rain keeps its calibration, its statistics on crops, and its direction."""
+
+import numpy as np
+import pytest
+
+from unveil.degradations import Frame, parse
+from unveil.imaging import load_rgb
+
+
+def _psnr(a, b):
+    return -10 * np.log10(np.mean((a.astype(np.float64) - b) ** 2))
+
+
+def _black(height, width):
+    return np.zeros((height, width, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("preset", "low", "high"),
+    # Mean PSNR of the published sets' inputs: Rain100L 26.8 dB, Rain100H 12 dB.
+    [("light", 26.0, 28.0), ("heavy", 12.0, 14.0)],
+)
+def test_presets_are_as_strong_as_the_published_sets(unveil_data, preset, low, high):
+    scores = []
+    for index, path in enumerate(sorted((unveil_data / "kodak24").glob("*.png"))):
+        clean = load_rgb(path).astype(np.float32) / 255
+        rainy = parse(f"rain:{preset}")(clean, np.random.default_rng((0, index)))
+        scores.append(_psnr(np.rint(255 * rainy) / 255, clean))
+    assert len(scores) == 24
+    assert low <= np.mean(scores) <= high
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("angle", [0, 40])
+def test_density_is_the_mean_cover(angle, depth):
+    """The light of streaks adds up to density x brightness x the mean of their profile."""
+    description = f"rain:density=0.2,angle={angle},spread=0,width=4,length=60,veil=0,brightness=0.1"
+    rainy = parse(f"{description},depth={depth}")(_black(400, 400), np.random.default_rng(0))
+    # A Gaussian of the half-maximum width w has the area 1.064 w; a parabola the mean 2/3.
+    profile = 1.0645 * 2 / 3
+    # Near drops are dimmer; over the distances, weighted by their streaks' area, that averages to:
+    nearness = {1: 1.0, 3: 0.958}[depth]
+    assert rainy.mean() == pytest.approx(0.2 * 0.1 * profile * nearness, rel=0.15)
+
+
+def test_a_crop_has_the_statistics_of_its_photo():
+    pipeline = parse("rain:density=0.5,angle=20,veil=0,brightness=0.2")
+    photo = pipeline(_black(480, 640), np.random.default_rng(0))
+    frame = Frame(100, 100, 480, 640)
+    crops = [pipeline(_black(64, 64), np.random.default_rng(i), frame) for i in range(100)]
+    assert np.mean(crops) == pytest.approx(photo.mean(), rel=0.07)
+    assert np.std(crops) == pytest.approx(photo.std(), rel=0.07)
+    # Borders get as much rain as the middle: streaks that start outside reach in.
+    mean = np.mean(crops, axis=(0, 3))
+    assert mean[:6].mean() == pytest.approx(mean[24:40].mean(), rel=0.15)
+    assert mean[:, -6:].mean() == pytest.approx(mean[:, 24:40].mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("angle", [-40, 0, 25])
+def test_streaks_run_at_the_angle_asked_for(angle):
+    description = f"rain:density=0.2,angle={angle},spread=0,depth=1,width=8,veil=0"
+    light = parse(description)(_black(300, 300), np.random.default_rng(1))[..., 0]
+    dy, dx = np.gradient(light.astype(np.float64))
+    # The main axis of the structure tensor lies across the streaks.
+    across = 0.5 * np.arctan2(2 * (dx * dy).sum(), (dx * dx - dy * dy).sum())
+    assert np.rad2deg(across) == pytest.approx(-angle, abs=1)
+
+
+def test_no_density_and_no_veil_change_nothing():
+    image = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
+    dry = parse("rain:density=0,veil=0")(image, np.random.default_rng(0))
+    assert np.array_equal(dry, image)
