@@ -1,5 +1,6 @@
 """Files of every kind, as other programs write them."""
 
+import functools
 import io
 import struct
 from collections.abc import Callable
@@ -23,6 +24,7 @@ def samples(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> np.n
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
+@functools.cache
 def profile() -> bytes:
     return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 

@@ -18,7 +18,22 @@ def vips() -> Any:
 
     pyvips.cache_set_max(0)
     pyvips.concurrency_set(_THREADS)
+    _tolerate_any_text(pyvips)
     return pyvips
+
+
+def _tolerate_any_text(pyvips: Any) -> None:
+    """Let messages that quote a damaged file be decoded; pyvips dies on what is not UTF-8."""
+    strict = pyvips.error._to_string
+
+    def tolerant(text: Any) -> str:
+        try:
+            return str(strict(text))
+        except UnicodeDecodeError as error:
+            return str(error.object.decode("utf-8", "replace"))
+
+    for module in (pyvips, pyvips.error):
+        module._to_string = tolerant
 
 
 def reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
 
 
 def allocate_like(image: Image) -> Array:
-    """Return a zeroed array for pixels like `image`'s, upright, laid out as its file stores them."""
+    """Return zeros for pixels like `image`'s: upright, laid out as its file stores them."""
     orientation = image.metadata.orientation
     return upright(
         allocate(as_stored(image.pixels, orientation).shape, image.pixels.dtype), orientation

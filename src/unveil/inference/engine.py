@@ -1,0 +1,238 @@
+"""Restore pixels of any size: whole, or tile by tile with shared image-wide statistics."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import InputError
+from unveil.imaging.scratch import release
+from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
+from unveil.inference.padding import restore_tensor
+from unveil.inference.samples import Array, add_residual, to_network, to_residual
+from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
+from unveil.layers.context import Context
+from unveil.models.base import RestorationModel
+
+Progress = Callable[[float], None]
+
+_log = logging.getLogger(__name__)
+# What a network without a record gets.
+_WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
+_SAMPLE = 256
+# More than any network here takes; what a network really takes is measured only beyond this.
+_AMPLE_BYTES_PER_PIXEL = 8192
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """When and how an image is cut.
+
+    Attributes:
+        whole_megapixels: Images up to this size are restored whole.
+        tile: Side of a tile.
+        overlap: Pixels shared by neighbours.
+    """
+
+    whole_megapixels: float = _WHOLE_MEGAPIXELS
+    tile: int = _TILE
+    overlap: int = _OVERLAP
+
+
+class Steering(Context):
+    """Statistics of an image of which some are given in advance.
+
+    Used while an image is restored whole, or while its statistics are gathered.
+    """
+
+    def __init__(self, given: dict[str, Tensor]) -> None:
+        super().__init__()
+        self._given = given
+
+    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return what was given for layer `name`, else what the image says."""
+        return super().share(name, lambda: self._given[name] if name in self._given else compute())
+
+
+@dataclass
+class Engine:
+    """A network with everything that decides what it makes of an image.
+
+    Attributes:
+        model: Maps ``(b, 3, h, w)`` to the same shape.
+        device: Where it lies.
+        tiling: When and how images are cut.
+        forced: Whether the user asked for this tiling, so that it is kept or fails.
+        strength: Share of the network's change that is applied.
+        ensemble: Average over the 8 flips and rotations.
+        steering: Statistics, by layer, that replace the image's own.
+    """
+
+    model: nn.Module
+    device: torch.device
+    tiling: Tiling = field(default_factory=Tiling)
+    forced: bool = False
+    strength: float = 1.0
+    ensemble: bool = False
+    steering: dict[str, Tensor] = field(default_factory=dict)
+    _bytes_per_pixel: float | None = None
+
+    def restore(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
+        """Restore ``(h, w, c)`` samples, c 1 or 3, into `out`.
+
+        Args:
+            pixels: uint8, uint16 or floating point.
+            out: Same shape and type; may be file-backed.
+            progress: Called with the share that is done.
+
+        Raises:
+            InputError: If memory does not suffice even for the smallest tile, or for the tiling
+                that was asked for.
+        """
+        grid = self._grid(pixels.shape[0], pixels.shape[1])
+        while True:
+            try:
+                self._restore_in(grid, pixels, out, progress or (lambda _: None))
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                grid = self._smaller(grid, pixels.shape[0] * pixels.shape[1])
+            else:
+                return
+
+    def _grid(self, height: int, width: int) -> Grid | None:
+        """Choose the grid from the size alone, unless memory is known to be too short for it."""
+        tiling, multiple = self.tiling, getattr(self.model, "size_multiple", 1)
+        whole = height * width <= tiling.whole_megapixels * 1e6
+        grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, multiple)
+        room = None if self.forced else available_bytes(self.device)
+        while room is not None and self._needs(grid, height * width, room) > room:
+            if grid is not None and grid.tile // 2 < SMALLEST_TILE:
+                break
+            grid = self._smaller(grid, height * width)
+        return grid
+
+    def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
+        count = pixels if grid is None else min(grid.tile**2, pixels)
+        if count * _AMPLE_BYTES_PER_PIXEL <= room:
+            return 0.0
+        if self._bytes_per_pixel is None:
+            self._bytes_per_pixel = bytes_per_pixel(self.model, self.device)
+        return count * self._bytes_per_pixel
+
+    def _smaller(self, grid: Grid | None, pixels: int) -> Grid:
+        if self.forced:
+            size = "the whole image" if grid is None else f"tiles of {grid.tile} pixels"
+            raise InputError(f"not enough memory for {size}; give a smaller --tile, or auto")
+        side = self.tiling.tile if grid is None else grid.tile // 2
+        while grid is None and side * side >= pixels:
+            side //= 2
+        if side < SMALLEST_TILE:
+            raise InputError("not enough memory even for the smallest tiles; close other programs")
+        multiple = getattr(self.model, "size_multiple", 1)
+        smaller = fitted_grid(side, self.tiling.overlap, multiple)
+        _log.warning("memory is short: restoring in tiles of %d pixels", smaller.tile)
+        return smaller
+
+    def _restore_in(self, grid: Grid | None, pixels: Array, out: Array, progress: Progress) -> None:
+        height, width, channels = pixels.shape
+        if grid is None or (height <= grid.tile and width <= grid.tile):
+            given = to_network(pixels)
+            residual = to_residual(self._change(given, None), channels)
+            add_residual(pixels, self.strength * residual, out)
+            progress(1.0)
+            return
+        contexts = self._contexts(pixels, grid)
+        rows, columns = grid.spans(height), grid.spans(width)
+        carried = np.zeros((0, width, channels), np.float32)
+        for i, (top, bottom) in enumerate(rows):
+            strip = np.zeros((bottom - top, width, channels), np.float32)
+            strip[: len(carried)] = carried
+            down = grid.weights((top, bottom), height)[:, None, None]
+            for j, (left, right) in enumerate(columns):
+                given = to_network(pixels[top:bottom, left:right])
+                residual = to_residual(self._change(given, contexts), channels)
+                across = grid.weights((left, right), width)[:, None]
+                strip[:, left:right] += down * across * residual
+                release(pixels)
+                progress((i * len(columns) + j + 1) / (len(rows) * len(columns)))
+            done = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
+            window = slice(top, top + done)
+            add_residual(pixels[window], self.strength * strip[:done], out[window])
+            release(out)
+            carried = strip[done:]
+
+    def _change(self, given: Tensor, contexts: list[Context] | None) -> Tensor:
+        """Return what the network would change about ``(1, 3, h, w)``."""
+        given = given.to(self.device)
+        with torch.inference_mode():
+            turns = range(8) if self.ensemble else range(1)
+            total = torch.zeros_like(given)
+            for turn in turns:
+                context = contexts[turn] if contexts else self._own_context()
+                seen = _turned(given, turn)
+                total += _turned_back(self._run(seen, context) - seen, turn)
+            return total / len(turns)
+
+    def _run(self, x: Tensor, context: Context | None) -> Tensor:
+        if hasattr(self.model, "size_multiple"):
+            return restore_tensor(cast("RestorationModel", self.model), x, context)
+        return torch.as_tensor(self.model(x))
+
+    def _own_context(self) -> Context | None:
+        return Steering(self.steering) if self.steering else None
+
+    def _contexts(self, pixels: Array, grid: Grid) -> list[Context] | None:
+        """Gather the image's statistics once, per turn of an ensemble."""
+        if not hasattr(self.model, "describe"):
+            return None
+        short = grid.tile < self.tiling.tile and not self.forced
+        budget = grid.tile**2 if short else self.tiling.whole_megapixels * 1e6
+        multiple = getattr(self.model, "size_multiple", 1)
+        samples = _samples(pixels, min(_SAMPLE, grid.tile), budget, multiple)
+        release(pixels)
+        batch = torch.cat([to_network(sample) for sample in samples]).to(self.device)
+        with torch.inference_mode():
+            contexts = []
+            for turn in range(8 if self.ensemble else 1):
+                recorder = Steering(self.steering)
+                self.model(_turned(batch, turn), context=recorder)
+                contexts.append(recorder.finished())
+        return contexts
+
+
+def _samples(pixels: Array, side: int, budget: float, multiple: int) -> list[Array]:
+    """Cut equal crops, evenly spread, at full resolution: shrinking would hide noise.
+
+    Args:
+        pixels: The image.
+        side: Wanted side of a crop.
+        budget: Pixels of all crops together.
+        multiple: Sides are padded to multiples of this.
+    """
+    height, width, _ = pixels.shape
+    tall, wide = min(side, height), min(side, width)
+    number = max(int(budget / (tall * wide)), 1)
+    down = min(max(round((number * height / width) ** 0.5), 1), number, -(-height // tall))
+    across = min(number // down, -(-width // wide))
+    pad = ((0, -tall % multiple), (0, -wide % multiple), (0, 0))
+    return [
+        np.pad(pixels[top : top + tall, left : left + wide], pad, "edge")
+        for top in np.linspace(0, height - tall, down).astype(int)
+        for left in np.linspace(0, width - wide, across).astype(int)
+    ]
+
+
+def _turned(x: Tensor, turn: int) -> Tensor:
+    """Return one of the 8 flips and rotations of ``(b, c, h, w)``."""
+    x = x.flip(-1) if turn & 4 else x
+    return x.rot90(turn & 3, (-2, -1)).contiguous()
+
+
+def _turned_back(x: Tensor, turn: int) -> Tensor:
+    x = x.rot90(-(turn & 3), (-2, -1))
+    return x.flip(-1) if turn & 4 else x

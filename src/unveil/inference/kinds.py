@@ -1,0 +1,104 @@
+"""Any picture a caller may hand over, as samples, and the result back as the same kind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unveil.errors import InputError
+from unveil.inference.samples import Array
+
+# Restores ``(h, w, c)`` colour samples, c 1 or 3, into a new array.
+RestorePixels = Callable[[Array], Array]
+
+_INT_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": ">u2"}
+
+
+def restore_array(array: Array, restore: RestorePixels) -> Array:
+    """Restore a numpy image: ``(h, w)``, or ``(h, w, c)`` with c 1 to 4, the last of 2 or 4 alpha.
+
+    Args:
+        array: uint8, uint16, or floats with 1.0 as full scale.
+        restore: What to do with the colours.
+
+    Returns:
+        Same shape and type; alpha is passed through.
+
+    Raises:
+        InputError: If the shape or type is another.
+    """
+    image = array[..., None] if array.ndim == 2 else array
+    if image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
+        raise InputError(
+            f"array has shape {array.shape}; expected (h, w), or (h, w, c) with c from 1 to 4"
+        )
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise InputError(f"array is {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
+    colours = 1 if image.shape[2] <= 2 else 3
+    out = np.concatenate([restore(image[..., :colours]), image[..., colours:]], axis=2)
+    return out.reshape(array.shape)
+
+
+def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
+    """Restore a tensor ``(c, h, w)`` or ``(b, c, h, w)``, c 1 or 3, floats, nominally in [0, 1].
+
+    Returns:
+        Same shape, type and device; not clipped.
+
+    Raises:
+        InputError: If the shape or type is another.
+    """
+    batch = x[None] if x.ndim == 3 else x
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3) or x.numel() == 0:
+        raise InputError(
+            f"tensor has shape {tuple(x.shape)}; expected (c, h, w) or (b, c, h, w), c 1 or 3"
+        )
+    if not x.is_floating_point():
+        raise InputError(f"tensor is {x.dtype}; expected floats, nominally in [0, 1]")
+    exact = x.dtype if x.dtype == torch.float64 else torch.float32
+    arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).numpy()
+    restored = torch.from_numpy(np.stack([restore(array) for array in arrays]))
+    return restored.permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
+
+
+def is_pillow(x: object) -> bool:
+    """Tell whether `x` is a PIL image, without importing Pillow."""
+    return any(kind.__module__.startswith("PIL.") for kind in type(x).__mro__)
+
+
+def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
+    """Restore a PIL image of mode L, LA, RGB, RGBA, I;16 or F; P and 1 become RGB(A) and L.
+
+    Returns:
+        A PIL image with the same `info` (profile, EXIF, …).
+
+    Raises:
+        InputError: If the mode is another.
+    """
+    plain = _without_palette(picture)
+    if plain.mode in _INT_MODES:
+        samples = np.asarray(plain).astype(_INT_MODES[plain.mode]).astype(np.uint16)
+    elif plain.mode in ("L", "LA", "RGB", "RGBA", "F"):
+        samples = np.asarray(plain)
+    else:
+        raise InputError(f"PIL image has mode {picture.mode}; convert it to L, RGB or RGBA first")
+    # A subclass (say, a file that is still open) gives a plain image back.
+    out = plain.copy()
+    out.frombytes(np.ascontiguousarray(_in_order(restore_array(samples, restore), plain.mode)))
+    out.info = dict(picture.info)
+    return out
+
+
+def _in_order(samples: Array, mode: str) -> Array:
+    return samples.astype(_INT_MODES.get(mode, samples.dtype))
+
+
+def _without_palette(picture: Any) -> Any:
+    if picture.mode == "1":
+        return picture.convert("L")
+    if picture.mode in ("P", "PA"):
+        transparent = picture.mode == "PA" or "transparency" in picture.info
+        return picture.convert("RGBA" if transparent else "RGB")
+    return picture

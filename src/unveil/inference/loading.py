@@ -1,0 +1,136 @@
+"""Find the network that was asked for, with its tiling and what steers it to a task."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import CheckpointError, InputError
+from unveil.inference.engine import Tiling
+from unveil.inference.readout import Readout, mixer_names, read_readout
+from unveil.models.checkpoint import WEIGHTS_NAME, bundled_weights, from_pretrained
+from unveil.models.registry import create_model, get_record, list_models
+
+Task = Literal["auto", "denoise", "derain", "dehaze"]
+TASKS: tuple[Task, ...] = ("auto", "denoise", "derain", "dehaze")
+DEFAULT_MODEL, DENOISER = "mtair_small", "cu_mamba_small"
+
+# What the read-out calls the degradation that a task removes.
+_CAUSES = {"denoise": "noise", "derain": "rain", "dehaze": "haze"}
+
+
+@dataclass
+class LoadedModel:
+    """A network ready to restore.
+
+    Attributes:
+        name: What the user called it, or the network's class.
+        network: Maps ``(b, 3, h, w)`` to the same shape.
+        tiling: From its record.
+        steering: Statistics, by layer, that turn it to a task.
+        weights: Its file, if it has one.
+    """
+
+    name: str
+    network: nn.Module
+    tiling: Tiling = field(default_factory=Tiling)
+    steering: dict[str, Tensor] = field(default_factory=dict)
+    weights: Path | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the parameters' values, the first 16 digits: tells weights apart."""
+        state = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            state.update(name.encode())
+            state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return state.hexdigest()[:16]
+
+
+def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedModel:
+    """Load a network by id, file, or as it is.
+
+    Args:
+        model: As `unveil.Restorer`.
+        task: One of `TASKS`.
+
+    Raises:
+        InputError: If the task is unknown or the model does not do it.
+        CheckpointError: If weights are missing or damaged.
+    """
+    if task not in TASKS:
+        raise InputError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    if model is None:
+        model = _default(task)
+    loaded = _load(model)
+    if task != "auto":
+        loaded.steering = _steering(loaded, task)
+    return loaded
+
+
+def _default(task: Task) -> str:
+    """Return the denoiser for its task, else the all-in-one model, of what the package brings."""
+    wanted = [DENOISER, DEFAULT_MODEL] if task == "denoise" else [DEFAULT_MODEL, DENOISER]
+    found = bundled_weights()
+    return next((name for name in wanted if name in found), wanted[0])
+
+
+def _load(model: str | Path | nn.Module) -> LoadedModel:
+    if isinstance(model, nn.Module):
+        name = getattr(model, "model_id", "") or type(model).__name__
+        return LoadedModel(name, model, _recorded(name))
+    name = str(model)
+    if name in list_models():
+        network = create_model(name, pretrained=True)
+        weights = Path(str(resources.files("unveil") / "weights" / f"{name}.safetensors"))
+        return LoadedModel(name, network, _recorded(name), weights=weights)
+    path = Path(model)
+    if not path.exists() and "/" not in name:
+        known = ", ".join(list_models())
+        raise InputError(f"no model {name!r}: neither a weights file nor one of {known}")
+    network = from_pretrained(model)
+    weights = path / WEIGHTS_NAME if path.is_dir() else path
+    found = weights if weights.is_file() else None
+    return LoadedModel(name, network, _recorded(network.model_id), weights=found)
+
+
+def _recorded(model_id: str) -> Tiling:
+    if model_id not in list_models():
+        return Tiling()
+    record = get_record(model_id)
+    return Tiling(record.whole_megapixels, record.tile, record.overlap)
+
+
+def read_out(loaded: LoadedModel) -> Readout:
+    """Return the read-out stored with a network's weights.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    readout = read_readout(loaded.weights) if loaded.weights else None
+    if readout is None:
+        raise CheckpointError(
+            f"{loaded.name}: its weights hold no read-out of what the network sees; "
+            f"take the all-in-one model ({DEFAULT_MODEL}) or fit one with fit_readout"
+        )
+    return readout
+
+
+def _steering(loaded: LoadedModel, task: Task) -> dict[str, Tensor]:
+    """Return the prompt weights that stand for `task`; a network made for it alone needs none."""
+    if not mixer_names(loaded.network):
+        model_id = getattr(loaded.network, "model_id", "")
+        tasks = get_record(model_id).tasks if model_id in list_models() else (task,)
+        if task not in tasks:
+            raise InputError(f"{loaded.name} does not {task}; it does: {', '.join(tasks)}")
+        return {}
+    means = read_out(loaded).means
+    cause = _CAUSES[task]
+    if cause not in means:
+        raise InputError(f"{loaded.name} does not {task}; it knows {', '.join(sorted(means))}")
+    return {name: torch.tensor([values]) for name, values in means[cause].items()}

@@ -1,0 +1,238 @@
+"""What the all-in-one network sees in a picture: a small linear read-out on its prompt weights.
+
+The network mixes its prompts by weights it computes from the picture. A logistic regression on
+these weights, fitted after training, names the degradations; a ridge regression gives the noise
+level.
+Both are stored in the metadata of the weights file, under ``"readout"``.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from unveil.errors import CheckpointError, InputError
+from unveil.imaging.write import replacing
+from unveil.layers.context import Context
+from unveil.layers.prompt import PromptMixer
+from unveil.models.checkpoint import read_metadata
+
+CAUSES = ("noise", "rain", "haze")
+_KEY = "readout"
+_RIDGE = 1e-3
+_STEPS = 2000
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A fitted read-out.
+
+    Attributes:
+        causes: Names of the degradations it tells.
+        mean: Mean of the features over the fitting set.
+        scale: Their standard deviation.
+        weight: One row of coefficients per cause, then one for the noise level.
+        bias: Likewise.
+        means: Mean prompt weights (before softmax) of pictures with one cause only, by layer.
+        confusion: Counts on held-out pictures, rows true and columns told; the last is clean.
+    """
+
+    causes: tuple[str, ...]
+    mean: list[float]
+    scale: list[float]
+    weight: list[list[float]]
+    bias: list[float]
+    means: dict[str, dict[str, list[float]]]
+    confusion: list[list[int]] | None = None
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a network sees in a picture.
+
+    Attributes:
+        probabilities: Of each degradation, 0–1, independent of each other.
+        sigma_255: Estimated standard deviation of the noise on the 0–255 scale; 0 when there is
+            more likely none.
+        verdict: Degradations that are more likely than not, or ``("clean",)``.
+    """
+
+    probabilities: dict[str, float]
+    sigma_255: float
+    verdict: tuple[str, ...]
+
+
+def mixer_names(model: nn.Module) -> list[str]:
+    """Return the statistics' names of the prompt mixers of `model`, in order.
+
+    >>> mixer_names(nn.Identity())
+    []
+    """
+    return [m.statistic_name for m in model.modules() if isinstance(m, PromptMixer)]
+
+
+def features(names: Sequence[str], context: Context) -> Vector:
+    """Return the prompt weights of a picture, softmax over each layer's prompts, as one vector."""
+    parts = [context.statistics[name][0].softmax(-1) for name in names]
+    return np.asarray(torch.cat(parts).double().cpu().numpy())
+
+
+def fit_readout(
+    model: nn.Module,
+    seen: Iterable[tuple[Context, frozenset[str], float]],
+    *,
+    held_out: Iterable[tuple[Context, frozenset[str], float]] = (),
+) -> Readout:
+    """Fit a read-out on pictures whose degradations are known.
+
+    Args:
+        model: Network with prompt mixers.
+        seen: Per picture: its context from ``model.describe``, the causes in it (of `CAUSES`, empty
+            for clean), the noise level sigma_255.
+        held_out: The same of other pictures, for the confusion matrix.
+
+    Returns:
+        The read-out, to be stored with `store_readout`.
+
+    Raises:
+        InputError: If the model has no prompt mixers or a cause never occurs.
+    """
+    names = mixer_names(model)
+    if not names:
+        raise InputError(f"{type(model).__name__} has no prompt weights to read out")
+    contexts, causes, sigmas = zip(*seen, strict=True)
+    X = np.stack([features(names, context) for context in contexts])
+    missing = [c for c in CAUSES if not any(c in found for found in causes)]
+    if missing:
+        raise InputError(f"no picture with {', '.join(missing)} to fit the read-out on")
+    mean, scale = X.mean(0), X.std(0) + 1e-6
+    Z = (X - mean) / scale
+    rows = [_logistic(Z, np.array([cause in found for found in causes])) for cause in CAUSES]
+    noisy = np.array(["noise" in found for found in causes])
+    rows.append(_ridge(Z[noisy], np.array(sigmas)[noisy]))
+    fitted = Readout(
+        causes=CAUSES,
+        mean=mean.tolist(),
+        scale=scale.tolist(),
+        weight=[row[:-1].tolist() for row in rows],
+        bias=[float(row[-1]) for row in rows],
+        means={c: _mean_logits(names, contexts, causes, c) for c in CAUSES},
+    )
+    table = _confusion(fitted, names, held_out)
+    return Readout(**{**asdict(fitted), "confusion": table})
+
+
+def look(readout: Readout, names: Sequence[str], context: Context) -> Sighting:
+    """Tell what a network sees, from the context it gathered.
+
+    Raises:
+        CheckpointError: If the read-out was fitted on another network.
+    """
+    x = features(names, context)
+    if len(x) != len(readout.mean):
+        raise CheckpointError(
+            f"the read-out takes {len(readout.mean)} prompt weights, the network has {len(x)}: "
+            "fit it again"
+        )
+    z = (x - np.array(readout.mean)) / np.array(readout.scale)
+    scores = np.array(readout.weight) @ z + np.array(readout.bias)
+    chances = 1 / (1 + np.exp(-np.clip(scores[:-1], -50, 50)))
+    probabilities = dict(zip(readout.causes, map(float, chances), strict=True))
+    verdict = tuple(c for c, p in probabilities.items() if p > 0.5) or ("clean",)
+    sigma = max(float(scores[-1]), 0.0) if "noise" in verdict else 0.0
+    return Sighting(probabilities, sigma, verdict)
+
+
+def read_readout(weights: Path) -> Readout | None:
+    """Return the read-out in the metadata of a weights file; None when it holds none.
+
+    Raises:
+        CheckpointError: If the file or the read-out is damaged.
+    """
+    stored = read_metadata(weights).get(_KEY)
+    try:
+        return None if stored is None else Readout(**json.loads(stored))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{weights}: its read-out cannot be read: {error}") from error
+
+
+def store_readout(weights: Path, readout: Readout) -> None:
+    """Put a read-out into the metadata of a weights file, replacing the file whole.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+        OutputError: If it cannot be written.
+    """
+    try:
+        with safe_open(weights, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{weights}: cannot be read: {error}") from error
+    metadata[_KEY] = json.dumps(asdict(readout))
+    with replacing(weights) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def _logistic(Z: Vector, y: np.ndarray[Any, Any]) -> Vector:
+    """Fit logistic regression with an L2 penalty; classes weigh the same whatever their number."""
+    inputs = torch.from_numpy(np.c_[Z, np.ones(len(Z))])
+    target = torch.from_numpy(y.astype(np.float64))
+    share = target.mean().clamp(1e-6, 1 - 1e-6)
+    balance = torch.where(target > 0, 0.5 / share, 0.5 / (1 - share))
+    w = torch.zeros(inputs.shape[1], dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([w], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        solver.zero_grad()
+        logits = inputs @ w
+        fit = nn.functional.binary_cross_entropy_with_logits(logits, target, balance)
+        value = fit + _RIDGE * w[:-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    return np.asarray(w.detach().numpy())
+
+
+def _ridge(Z: Vector, y: Vector) -> Vector:
+    inputs = np.c_[Z, np.ones(len(Z))]
+    penalty = _RIDGE * len(Z) * np.eye(inputs.shape[1])
+    penalty[-1, -1] = 0
+    return np.asarray(np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ y))
+
+
+def _mean_logits(
+    names: Sequence[str], contexts: Sequence[Context], causes: Sequence[frozenset[str]], cause: str
+) -> dict[str, list[float]]:
+    alone = [c for c, found in zip(contexts, causes, strict=True) if found == {cause}]
+    chosen = alone or [c for c, found in zip(contexts, causes, strict=True) if cause in found]
+    return {n: torch.stack([c.statistics[n][0] for c in chosen]).mean(0).tolist() for n in names}
+
+
+def _confusion(
+    readout: Readout,
+    names: Sequence[str],
+    held_out: Iterable[tuple[Context, frozenset[str], float]],
+) -> list[list[int]] | None:
+    """Count, for pictures with at most one cause, the likeliest against the true one."""
+    size = len(readout.causes) + 1
+    table = np.zeros((size, size), int)
+    for context, causes, _ in held_out:
+        if len(causes) > 1:
+            continue
+        seen = look(readout, names, context)
+        told = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
+        column = size - 1 if seen.verdict == ("clean",) else readout.causes.index(told)
+        row = readout.causes.index(next(iter(causes))) if causes else size - 1
+        table[row, column] += 1
+    return table.tolist() if table.any() else None

@@ -1,0 +1,221 @@
+"""The public way in: restore a path, a PIL image, an array or a tensor, and get the same kind."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import ImageFileError, InputError, OutputError
+from unveil.imaging import Image, read_image, write_image
+from unveil.imaging.formats import MAX_MEGAPIXELS, format_of_suffix
+from unveil.imaging.scratch import allocate_like
+from unveil.inference.engine import Engine, Progress, Tiling
+from unveil.inference.kinds import is_pillow, restore_array, restore_batch, restore_pillow
+from unveil.inference.loading import LoadedModel, Task, load
+from unveil.inference.samples import Array
+from unveil.inference.tiles import SMALLEST_TILE
+
+Picture = TypeVar("Picture")
+Tile = int | Literal["auto", "off"]
+
+
+class Restorer:
+    """A loaded model that restores pictures.
+
+    Args:
+        model: Id as in `unveil.list_models`, a weights file or folder, or a network. None takes the
+            bundled all-in-one model, or the denoiser for the task ``"denoise"``.
+        task: ``"auto"`` lets the network see for itself; ``"denoise"``, ``"derain"`` and
+            ``"dehaze"`` name what to do.
+        strength: 0–1, share of the network's change that is applied.
+        tile: ``"auto"`` cuts images above the size in the model's record; a number of pixels always
+            cuts; ``"off"`` never does.
+        ensemble: Average over the 8 flips and rotations: slower, slightly better.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+        max_megapixels: Largest file accepted.
+
+    Raises:
+        InputError: If an option is out of range or the model does not do the task.
+        CheckpointError: If weights are missing or damaged.
+
+    >>> restorer = Restorer(torch.nn.Identity())
+    >>> restorer(np.zeros((3, 5), np.uint8)).shape
+    (3, 5)
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module | None = None,
+        *,
+        task: Task = "auto",
+        strength: float = 1.0,
+        tile: Tile = "auto",
+        ensemble: bool = False,
+        device: str = "auto",
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ) -> None:
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength is 0 to 1, got {strength}")
+        self.loaded: LoadedModel = load(model, task)
+        self.max_megapixels = max_megapixels
+        self.engine = Engine(
+            model=self.loaded.network.to(_device(device)).eval(),
+            device=_device(device),
+            tiling=_tiling(self.loaded.tiling, tile),
+            forced=tile != "auto",
+            strength=strength,
+            ensemble=ensemble,
+            steering={k: v.to(_device(device)) for k, v in self.loaded.steering.items()},
+        )
+
+    def __call__(self, picture: Picture, *, progress: Progress | None = None) -> Picture:
+        """Restore `picture`.
+
+        Args:
+            picture: A path (the result lies beside it as ``name.restored.ext``, an existing file is
+                not replaced), a PIL image, a numpy array ``(h, w)`` or ``(h, w, c)``, or a tensor
+                ``(c, h, w)`` or ``(b, c, h, w)``.
+            progress: Called with the share that is done.
+
+        Returns:
+            The same kind, size and type; for a path, the path of the result.
+
+        Raises:
+            InputError: If it is none of these.
+            ImageFileError: If the file cannot be read.
+            OutputError: If the result cannot be written or is there already.
+        """
+        restore = self._restore_pixels(progress)
+        result: Any
+        if isinstance(picture, str | os.PathLike):
+            target = restored_name(Path(picture))
+            if target.exists():
+                raise OutputError(f"{target}: exists; remove it or name another output")
+            self.restore_file(Path(picture), target, progress=progress)
+            result = str(target) if isinstance(picture, str) else target
+        elif isinstance(picture, Tensor):
+            result = restore_batch(picture, restore)
+        elif isinstance(picture, np.ndarray):
+            result = restore_array(picture, restore)
+        elif is_pillow(picture):
+            result = restore_pillow(picture, restore)
+        else:
+            raise InputError(
+                f"cannot restore a {type(picture).__name__}; expected a path, a PIL image, a numpy "
+                "array or a tensor"
+            )
+        return cast("Picture", result)
+
+    def restore_file(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        quality: int | None = None,
+        progress: Progress | None = None,
+    ) -> Image:
+        """Restore the file `source` into the file `target`, replacing that.
+
+        Args:
+            source: Image file.
+            target: Result; its suffix names the format.
+            quality: As `unveil.imaging.write_image`.
+            progress: Called with the share that is done.
+
+        Returns:
+            The restored image.
+
+        Raises:
+            ImageFileError: If `source` cannot be read.
+            OutputError: If `target` cannot be written.
+        """
+        image = read_source(source, self.max_megapixels)
+        restored = self.restore_image(image, progress=progress)
+        write_image(target, restored, quality=quality)
+        return restored
+
+    def restore_image(self, image: Image, *, progress: Progress | None = None) -> Image:
+        """Restore the colours of an image; alpha and metadata are passed on."""
+        out = allocate_like(image)
+        self.engine.restore(image.pixels, out, progress)
+        return replace(image, pixels=out)
+
+    def _restore_pixels(self, progress: Progress | None) -> Callable[[Array], Array]:
+        def restore(pixels: Array) -> Array:
+            out = np.empty_like(pixels)
+            self.engine.restore(pixels, out, progress)
+            return out
+
+        return restore
+
+
+def restore(
+    picture: Picture, model: str | Path | nn.Module | None = None, **options: Any
+) -> Picture:
+    """Restore one picture: a path, PIL image, numpy array or tensor; the same kind comes back.
+
+    Args:
+        picture: As `Restorer.__call__`.
+        model: As `Restorer`.
+        options: As `Restorer`: task, strength, tile, ensemble, device, max_megapixels.
+
+    Raises:
+        UnveilError: As `Restorer` and `Restorer.__call__`.
+
+    >>> restore(torch.zeros(3, 5, 7), torch.nn.Identity()).shape
+    torch.Size([3, 5, 7])
+    """
+    return Restorer(model, **options)(picture)
+
+
+def read_source(source: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Image:
+    """Read an image file whose name tells the truth; see `unveil.imaging.read_image`.
+
+    Raises:
+        ImageFileError: If it cannot be read, or holds another format than its suffix says: its
+            result would carry the wrong suffix, too.
+    """
+    image = read_image(source, max_megapixels=max_megapixels)
+    promised = format_of_suffix(source)
+    if promised is not image.format:
+        raise ImageFileError(
+            f"{source}: holds {image.format.name}, not what its name says; "
+            f"rename it to {source.stem}{image.format.suffixes[0]}"
+        )
+    return image
+
+
+def restored_name(source: Path) -> Path:
+    """Return where the result of `source` goes by default.
+
+    >>> restored_name(Path("a/photo.small.JPG")).name
+    'photo.small.restored.JPG'
+    """
+    return source.with_name(f"{source.stem}.restored{source.suffix}")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here: {reason}") from error
+    return device
+
+
+def _tiling(recorded: Tiling, tile: Tile) -> Tiling:
+    if tile == "auto":
+        return recorded
+    if tile == "off":
+        return replace(recorded, whole_megapixels=float("inf"))
+    if tile < SMALLEST_TILE:
+        raise InputError(f"a tile of {tile} pixels is too small; expected {SMALLEST_TILE} or more")
+    return replace(recorded, whole_megapixels=tile * tile / 1e6, tile=tile)

@@ -1,0 +1,194 @@
+"""Any size, whole or in tiles, comes out the same, and short memory never spoils a pixel."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from tests.inference.conftest import Blur, Darker, Hungry, Identity, MinusMean
+from torch import nn
+
+from unveil.errors import InputError
+from unveil.imaging import scratch
+from unveil.imaging.scratch import allocate
+from unveil.inference import engine as engine_module
+from unveil.inference.engine import Engine, Tiling
+from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
+
+_CPU = torch.device("cpu")
+_SMALL_TILES = Tiling(whole_megapixels=0.0, tile=64, overlap=16)
+
+
+def _restored(model: nn.Module, pixels: np.ndarray, **options: object) -> np.ndarray:
+    out = np.full_like(pixels, 77)
+    Engine(model.eval(), _CPU, **options).restore(pixels, out)
+    return out
+
+
+def _pixels(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
+    rng = np.random.default_rng(3)
+    if dtype.startswith("float"):
+        return rng.normal(0.4, 0.5, shape).astype(dtype)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("tiling", [Tiling(), _SMALL_TILES])
+def test_identity_changes_no_bit(dtype: str, channels: int, tiling: Tiling) -> None:
+    pixels = _pixels((150, 201, channels), dtype)
+    np.testing.assert_array_equal(_restored(Identity(), pixels, tiling=tiling), pixels)
+
+
+def test_floats_beyond_the_range_survive() -> None:
+    pixels = np.array([[[np.nan, np.inf, -np.inf], [1e6, -3.0, 0.5]]], np.float32)
+    np.testing.assert_array_equal(_restored(Identity(), pixels), pixels)
+    darker = _restored(Darker(), pixels)
+    np.testing.assert_allclose(darker[0, 1], [1e6 - 0.1, -3.1, 0.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_integers_are_rounded_and_saturate(dtype: str) -> None:
+    top = np.iinfo(dtype).max
+    pixels = np.array([[[0, top // 2, top]]], dtype)
+    step = round(0.1 * top)
+    wanted = [0, top // 2 - step, top - step]
+    assert np.abs(_restored(Darker(), pixels)[0, 0].astype(int) - wanted).max() <= 1
+    half = _restored(Darker(), pixels, strength=0.5)[0, 0].astype(int)
+    assert np.abs(half - [0, top // 2 - step / 2, top - step / 2]).max() <= 1
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 7, 63, 64, 65, 130])
+@pytest.mark.parametrize("width", [1, 5, 129])
+def test_any_size_comes_back_whole_and_tiled(height: int, width: int) -> None:
+    pixels = _pixels((height, width, 3))
+    whole = _restored(Darker(), pixels)
+    np.testing.assert_allclose(whole, pixels - 0.1, atol=1e-6)
+    np.testing.assert_allclose(_restored(Darker(), pixels, tiling=_SMALL_TILES), whole, atol=1e-6)
+
+
+def test_tiles_equal_the_whole_where_they_share_enough() -> None:
+    pixels = _pixels((300, 211, 3))
+    whole = _restored(Blur(), pixels)
+    tiled = _restored(Blur(), pixels, tiling=_SMALL_TILES)
+    np.testing.assert_allclose(tiled, whole, atol=2e-6)
+
+
+def test_all_tiles_share_the_statistics_of_the_image() -> None:
+    pixels = np.linspace(0, 1, 256 * 320 * 3, dtype=np.float32).reshape(256, 320, 3)
+    tiled = _restored(MinusMean(), pixels, tiling=_SMALL_TILES)
+    change = tiled - pixels
+    np.testing.assert_allclose(change, np.broadcast_to(change[0, 0], change.shape), atol=1e-6)
+    generous = Tiling(whole_megapixels=0.08, tile=64, overlap=16)
+    change = _restored(MinusMean(), pixels, tiling=generous) - pixels
+    np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.01)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_given_statistics_replace_the_images_own(ensemble: bool) -> None:
+    pixels = _pixels((100, 90, 3))
+    steering = {"mean": torch.full((1, 3, 1, 1), 0.25)}
+    for tiling in (Tiling(), _SMALL_TILES):
+        out = _restored(MinusMean(), pixels, tiling=tiling, steering=steering, ensemble=ensemble)
+        np.testing.assert_allclose(out, pixels - 0.25, atol=1e-6)
+
+
+class _Shift(nn.Module):
+    """Moves everything one pixel to the right: the ensemble spreads it evenly."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.roll(1, -1)
+
+
+def test_the_ensemble_averages_all_flips_and_rotations() -> None:
+    pixels = np.zeros((5, 5, 3), np.float32)
+    pixels[2, 2] = 1
+    out = _restored(_Shift(), pixels, ensemble=True)[..., 0]
+    wanted = np.zeros((5, 5))
+    wanted[[1, 3, 2, 2], [2, 2, 1, 3]] = 0.25
+    np.testing.assert_allclose(out, wanted, atol=1e-6)
+
+
+def test_gray_gets_the_mean_change_of_the_channels() -> None:
+    class Tint(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + torch.tensor([0.1, 0.2, 0.3])[:, None, None]
+
+    pixels = _pixels((9, 8, 1))
+    np.testing.assert_allclose(_restored(Tint(), pixels), pixels + 0.2, atol=1e-6)
+
+
+def test_out_of_memory_means_smaller_tiles_and_the_same_pixels(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pixels = _pixels((400, 300, 3))
+    model = Hungry(140)
+    with caplog.at_level(logging.WARNING):
+        tiled = _restored(model, pixels, tiling=Tiling(1.0, 512, 64))
+    assert model.refused == 2
+    assert "tiles of 128 pixels" in caplog.text
+    np.testing.assert_allclose(tiled, _restored(Blur(), pixels), atol=2e-6)
+
+
+def test_a_tiling_that_was_asked_for_fails_rather_than_change() -> None:
+    with pytest.raises(InputError, match=r"whole image.*--tile"):
+        _restored(Hungry(50), _pixels((80, 80, 3)), forced=True)
+
+
+def test_no_memory_at_all_is_an_error() -> None:
+    with pytest.raises(InputError, match="smallest tiles"):
+        _restored(Hungry(5), _pixels((80, 80, 3)))
+
+
+def test_known_shortage_is_met_before_it_hurts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Hungry(10**6)
+    per_pixel = bytes_per_pixel(model, _CPU)
+    monkeypatch.setattr(engine_module, "available_bytes", lambda _: int(per_pixel * 130**2))
+    monkeypatch.setattr(engine_module, "_AMPLE_BYTES_PER_PIXEL", 10**9)
+    with caplog.at_level(logging.WARNING):
+        _restored(model, _pixels((300, 300, 3)), tiling=Tiling(0.01, 256, 32))
+    assert "tiles of 128 pixels" in caplog.text
+
+
+def test_other_errors_are_not_taken_for_short_memory() -> None:
+    class Broken(nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        _restored(Broken(), _pixels((8, 8, 3)))
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_the_probe_sees_what_a_pass_takes() -> None:
+    class Wide(nn.Module):
+        size_multiple = 1
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.repeat(1, 100, 1, 1)[:, :3] + x
+
+    # 300 channels of float32, plus the input, the sum and a margin of one half.
+    assert 1.5 * 1200 <= bytes_per_pixel(Wide(), _CPU) <= 1.5 * 1300
+
+
+def test_file_backed_pixels_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = _pixels((200, 150, 3), "uint8")
+    wanted = _restored(Blur(), pixels, tiling=_SMALL_TILES)
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000)
+    given, out = allocate(pixels.shape, "uint8"), allocate(pixels.shape, "uint8")
+    assert isinstance(out, np.memmap)
+    given[:] = pixels
+    Engine(Blur(), _CPU, _SMALL_TILES).restore(given, out)
+    np.testing.assert_array_equal(out, wanted)
+
+
+def test_progress_ends_at_one() -> None:
+    seen: list[float] = []
+    pixels = _pixels((150, 150, 3))
+    Engine(Blur(), _CPU, _SMALL_TILES).restore(pixels, np.empty_like(pixels), seen.append)
+    assert seen == sorted(seen)
+    assert (len(seen), seen[-1]) == (9, 1.0)
