@@ -100,7 +100,11 @@ class GramAttention(ImageWide):
         self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
 
-    def matrix(self, y: Tensor, context: Context | None = None) -> Tensor:
+    def folded(self, weight: Tensor, y: Tensor, context: Context | None = None) -> Tensor:
+        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
+        return weight @ self._matrix(y, context)
+
+    def _matrix(self, y: Tensor, context: Context | None) -> Tensor:
         """Return blockdiag(attention) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
         gram = self.image_statistic(lambda: _gram(y), context)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()

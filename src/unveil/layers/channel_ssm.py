@@ -30,15 +30,18 @@ class ChannelSSMOptions:
     Attributes:
         d_state: States per channel, n.
         form: ``"matrix"`` (one product per image) or ``"scan"``.
-        directions: 1 scans from the first channel to the last, 2 also back.
+        directions: 1 scans from the first channel to the last; 2 also back, with the same
+            parameters, so that M is full.
         descriptor: What is pooled from a channel: its ``"mean"``, its ``"moments"`` (mean and
             log-power) or the moments of each cell of a 2×2 ``"grid"``.
         delta: ``"pooled"``, or ``"local"``: Δ also varies by position (scan form only).
-        normalize: Scale the rows of M to unit length and start as the identity plus a tenth of it;
-            off, the layer is the plain S6.
+        normalize: Scale B_t and C_t to unit length, which bounds a row of M by 2/|A| whatever the
+            descriptors hold, and multiply C_t by a learned gain.
         decay: ``"states"``: every state has its own A (Mamba); ``"shared"``: one A (Mamba-2), n
             times cheaper in the matrix form.
-        d_embed: Width of the channels' embeddings.
+        per_token: Channels that make one token of the scan; above 1, M is smaller and shared by
+            them.
+        d_embed: Width of the tokens' embeddings.
     """
 
     d_state: int = 16
@@ -48,10 +51,13 @@ class ChannelSSMOptions:
     delta: Literal["pooled", "local"] = "pooled"
     normalize: bool = False
     decay: Literal["states", "shared"] = "states"
+    per_token: int = 1
     d_embed: int = 16
 
 
-def semiseparable(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+def semiseparable(
+    delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *, both_ways: bool = False
+) -> Tensor:
     """Return the matrix that a scan along the last axis of `delta` is.
 
     Args:
@@ -59,11 +65,12 @@ def semiseparable(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         A: ``(n,)``, negative, or ``(1,)`` for all states.
         B: ``(b, c, n)``.
         C: ``(b, c, n)``.
+        both_ways: Add the scan from the end to the start; the diagonal counts once.
 
     Returns:
-        ``(b, c, c)``, lower triangular, without D.
+        ``(b, c, c)``, without D; lower triangular unless `both_ways`.
 
-    Source: Mamba-2 (arXiv 2405.21060), section 3, for one A shared by all features.
+    Source: Mamba-2 (arXiv 2405.21060), section 3; for both ways Hydra (arXiv 2407.09941).
 
     >>> one = torch.ones(1, 2, 1)
     >>> semiseparable(torch.ones(1, 2), torch.tensor([-1.0]), one, one)[0]
@@ -72,14 +79,21 @@ def semiseparable(delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """
     time = delta.cumsum(-1)
     elapsed = time[:, :, None] - time[:, None, :]
-    later = torch.ones(elapsed.shape[1:], dtype=torch.bool, device=delta.device).tril()
-    # Above the diagonal the exponent would be positive: it is masked before, not after.
-    elapsed = elapsed.masked_fill(~later, 0.0)
+    # Between a channel and a later one the decay runs over what follows the earlier one, so the
+    # backward scan's exponent uses the time before each channel instead of after it.
+    if both_ways:
+        before = time - delta
+        backward = before[:, None, :] - before[:, :, None]
+        elapsed = torch.where(elapsed > 0, elapsed, backward)
+    else:
+        # Above the diagonal the exponent would be positive: it is masked before, not after.
+        elapsed = elapsed.clamp(min=0.0)
+    B = B * delta[..., None]
     if len(A) == 1:
         mixed = (C @ B.transpose(1, 2)) * torch.exp(elapsed * A)
     else:
         mixed = torch.einsum("btn,bsn,btsn->bts", C, B, torch.exp(elapsed[..., None] * A))
-    return mixed.masked_fill(~later, 0.0) * delta[:, None, :]
+    return mixed if both_ways else mixed.tril()
 
 
 def pooled_moments(x: Tensor, cells: int = 1) -> Tensor:
@@ -99,59 +113,36 @@ def pooled_moments(x: Tensor, cells: int = 1) -> Tensor:
     return split_heads(pooled, 2, 1).transpose(2, 3)
 
 
-class _Direction(nn.Module):
-    """S6's parameters of one direction, from channel tokens ``(b, c, e)``."""
-
-    def __init__(self, channels: int, options: ChannelSSMOptions) -> None:
-        super().__init__()
-        self.d_state, self.normalize = options.d_state, options.normalize
-        self.B_proj = nn.Linear(options.d_embed, options.d_state, bias=False)
-        self.C_proj = nn.Linear(options.d_embed, options.d_state, bias=False)
-        self.dt_proj = nn.Linear(options.d_embed, 1, bias=False)
-        self.dt_bias = nn.Parameter(initial_delta_bias(channels))
-        self.A_log = nn.Parameter(
-            initial_a_log(options.d_state if options.decay == "states" else 1)
-        )
-        if self.normalize:
-            self.gain = nn.Parameter(torch.full((channels,), 0.1))
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return Δ before softplus ``(b, c)``, A ``(n,)`` or ``(1,)``, B and C ``(b, c, n)``."""
-        delta = self.dt_proj(tokens).squeeze(-1) + self.dt_bias
-        A = -self.A_log.float().exp()
-        B, C = self.B_proj(tokens), self.C_proj(tokens)
-        if self.normalize:
-            raw = semiseparable(F.softplus(delta), A, B, C)
-            length = torch.linalg.vector_norm(raw, dim=-1, keepdim=True)
-            C = C * self.gain[:, None] / (length + 1e-4)
-        return delta, A, B, C
-
-
 class ChannelSSM(ImageWide):
     """Selective scan along the channels of ``(b, h, w, c)``.
 
     Args:
-        channels: Channels, the sequence's length.
+        channels: Channels; `options.per_token` divides them.
         options: Form, directions, descriptor and so on.
     """
 
     def __init__(self, channels: int, options: ChannelSSMOptions) -> None:
         super().__init__()
         self.options = options
-        cells = 2 if options.descriptor == "grid" else 1
-        features = (1 if options.descriptor == "mean" else 2) * cells**2
-        self.cells = cells
-        self.embedding = nn.Parameter(torch.randn(channels, options.d_embed))
-        self.describe_channel = nn.Linear(features, options.d_embed, bias=False)
-        self.describe_image = nn.Linear(features * channels, options.d_embed, bias=False)
-        self.token_norm = nn.LayerNorm(options.d_embed)
-        self.D = nn.Parameter(torch.ones(channels))
-        self.forth = _Direction(channels, options)
-        self.back = _Direction(channels, options) if options.directions == 2 else None
+        self.length = channels // options.per_token
+        self.cells = 2 if options.descriptor == "grid" else 1
+        statistics = (1 if options.descriptor == "mean" else 2) * self.cells**2
+        embed, states = options.d_embed, options.d_state
+        self.embedding = nn.Parameter(torch.randn(self.length, embed))
+        self.describe_token = nn.Linear(statistics * options.per_token, embed, bias=False)
+        self.describe_image = nn.Linear(statistics * channels, embed, bias=False)
+        self.token_norm = nn.LayerNorm(embed)
+        self.B_proj = nn.Linear(embed, states, bias=False)
+        self.C_proj = nn.Linear(embed, states, bias=False)
+        self.dt_proj = nn.Linear(embed, 1, bias=False)
+        self.dt_bias = nn.Parameter(initial_delta_bias(self.length))
+        self.A_log = nn.Parameter(initial_a_log(states if options.decay == "states" else 1))
+        self.D = nn.Parameter(torch.ones(self.length))
+        self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
         self.local_dt = nn.Linear(channels, 1, bias=False) if options.delta == "local" else None
 
     def tokens(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return one token per channel, ``(b, c, d_embed)``, from pooled statistics."""
+        """Return one embedding per token, ``(b, length, d_embed)``, from pooled statistics."""
         if self.options.descriptor == "mean":
             mean = self.image_statistic(lambda: x.mean((1, 2))[:, None, None], context)
             description = mean.flatten(1, 2)
@@ -160,54 +151,59 @@ class ChannelSSM(ImageWide):
             power = moments[:, 1].clamp(min=0.0) + 1e-2
             # Relative mean and log-power keep the descriptor of order one at any noise level.
             description = torch.cat([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
-        local = self.describe_channel(description.transpose(1, 2))
+        # Channel c belongs to token c mod length: a pixel's rows of tokens need no copy.
+        by_token = description.view(len(description), -1, self.length).transpose(1, 2)
         image = self.describe_image(description.flatten(1))
-        tokens: Tensor = self.token_norm(self.embedding + local + image[:, None])
-        return tokens
+        tokens = self.embedding + self.describe_token(by_token) + image[:, None]
+        normed: Tensor = self.token_norm(tokens)
+        return normed
 
-    def matrix(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return the layer as one matrix per image, ``(b, c, c)``, D included."""
-        tokens = self.tokens(x, context)
-        delta, A, B, C = self.forth(tokens)
-        M = semiseparable(F.softplus(delta), A, B, C)
-        if self.back is not None:
-            delta, A, B, C = self.back(tokens.flip(1))
-            M = M + semiseparable(F.softplus(delta), A, B, C).flip(1, 2)
+    def parameters_of(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return Δ before softplus ``(b, length)``, A ``(n or 1,)``, B and C ``(b, length, n)``."""
+        delta = self.dt_proj(tokens).squeeze(-1) + self.dt_bias
+        A = -self.A_log.exp()
+        B, C = self.B_proj(tokens), self.C_proj(tokens)
+        if self.gain is not None:
+            B, C = F.normalize(B, dim=-1), F.normalize(C, dim=-1) * self.gain[:, None]
+        return delta, A, B, C
+
+    def token_matrix(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """Return M of the tokens, ``(b, length, length)``, D included."""
+        delta, A, B, C = self.parameters_of(self.tokens(x, context))
+        both_ways = self.options.directions == 2
+        M = semiseparable(F.softplus(delta), A, B, C, both_ways=both_ways)
         return M + torch.diag(self.D)
+
+    def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
+        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
+        M = self.token_matrix(x, context).to(weight.dtype)
+        by_token = weight.view(1, -1, self.length).expand(len(M), -1, -1)
+        return torch.bmm(by_token, M).view(len(M), *weight.shape)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Mix the channels of ``(b, h, w, c)`` and return the same shape."""
+        rows = x.reshape(len(x), -1, self.length)
         if self.options.form == "scan":
-            return self._scan(x, context)
-        b, h, w, c = x.shape
-        M = self.matrix(x, context).to(x.dtype).expand(b, c, c)
-        return torch.bmm(x.reshape(b, h * w, c), M.transpose(1, 2)).view(b, h, w, c)
+            return self._scan(rows, x, context).reshape(x.shape)
+        M = self.token_matrix(x, context).to(x.dtype).expand(len(x), -1, -1)
+        return torch.bmm(rows, M.transpose(1, 2)).reshape(x.shape)
 
-    def _scan(self, x: Tensor, context: Context | None) -> Tensor:
-        b, h, w, c = x.shape
-        # (b, h·w, c) read as (b, d, l): pixels are the features, channels the sequence.
-        u = x.reshape(b, h * w, c)
-        tokens = self.tokens(x, context)
-        local = None if self.local_dt is None else self.local_dt(u)
-        y = _scan_channels(u, local, *self.forth(tokens))
-        if self.back is not None:
-            y = y + _scan_channels(u.flip(-1), local, *self.back(tokens.flip(1))).flip(-1)
-        return (y + u * self.D).view(b, h, w, c)
+    def _scan(self, rows: Tensor, x: Tensor, context: Context | None) -> Tensor:
+        """Scan ``(b, pixels, length)`` along its last axis: every pixel is a feature."""
+        delta, A, B, C = self.parameters_of(self.tokens(x, context))
+        delta = delta[:, None].expand(len(x), rows.shape[1], -1)
+        if self.local_dt is not None:
+            by_pixel = self.local_dt(x).reshape(len(x), -1, 1)
+            delta = delta + by_pixel.repeat_interleave(self.options.per_token, 1)
+        B, C = (item.transpose(1, 2).expand(len(x), -1, -1) for item in (B, C))
+        y = _scan_last(rows, delta, A, B, C) + rows * self.D
+        if self.options.directions == 1:
+            return y
+        reverse = _scan_last(rows.flip(-1), delta.flip(-1), A, B.flip(-1), C.flip(-1)).flip(-1)
+        return y + reverse - rows * F.softplus(delta) * (B * C).sum(1)[:, None]
 
 
-def _scan_channels(
-    u: Tensor, local: Tensor | None, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
-) -> Tensor:
-    """Scan ``(b, pixels, c)`` along c; `local` ``(b, pixels, 1)`` adds to Δ by position."""
-    b, pixels, c = u.shape
-    delta = delta[:, None, :] if local is None else delta[:, None, :] + local
-    y = selective_scan(
-        u,
-        delta.expand(b, pixels, c),
-        A.expand(pixels, B.shape[-1]),
-        B.transpose(1, 2).expand(b, -1, -1),
-        C.transpose(1, 2).expand(b, -1, -1),
-        delta_softplus=True,
-    )
+def _scan_last(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    y = selective_scan(u, delta, A.expand(u.shape[1], B.shape[1]), B, C, delta_softplus=True)
     assert isinstance(y, Tensor)
     return y

@@ -2,7 +2,7 @@
 
 norm → 1×1 expand → depth-wise 3×3 → gate (product of the halves) → mixer → 1×1 → scaled residual.
 The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the image, and, over
-channels, a selective scan, self-attention or pooled attention; one after the other, side by side, or none.
+channels, a selective scan, self-attention or pooled attention; in turn, side by side, or none.
 """
 
 import torch
@@ -25,11 +25,11 @@ class PooledAttention(ImageWide):
         nn.init.normal_(self.linear.weight, std=0.1 * channels**-0.5)
         nn.init.ones_(self.linear.bias)
 
-    def factors(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return the factors of ``(b, h, w, c)``, as ``(b, c)``."""
+    def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
+        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
         mean = self.image_statistic(lambda: x.mean((1, 2)), context)
-        factors: Tensor = self.linear(mean)
-        return factors
+        folded: Tensor = weight * self.linear(mean)[:, None]
+        return folded
 
 
 ChannelMixer = ChannelSSM | GramAttention | PooledAttention
@@ -90,11 +90,9 @@ class GatedUnit(nn.Module):
         weight = self._scaled(self.project)
         if self.mixer is None:
             return F.linear(y, weight)
-        if isinstance(self.mixer, PooledAttention):
-            return project_per_image(y, weight * self.mixer.factors(y, context)[:, None])
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
             return F.linear(self.mixer(y, context), weight)
-        return project_per_image(y, weight @ self.mixer.matrix(y, context))
+        return project_per_image(y, self.mixer.folded(weight, y, context))
 
 
 class DenseUnit(nn.Module):

@@ -75,7 +75,7 @@ class ImageScan(nn.Module):
         return selective_scan_2d(
             u,
             delta,
-            -self.A_log.float().exp(),
+            -self.A_log.exp(),
             B,
             C,
             self.D,

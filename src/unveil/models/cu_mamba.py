@@ -116,6 +116,9 @@ class CUMambaConfig(ModelConfig):
         if self.channel.delta == "local" and self.channel.form != "scan":
             raise ValueError('channel.delta "local" needs channel.form "scan"')
         joint = any("joint" in level.parts for level in self.levels)
+        uneven = [lv.width for lv in self.levels if lv.width % self.channel.per_token]
+        if uneven:
+            raise ValueError(f"channel.per_token does not divide the width {uneven[0]}")
         if joint and self.block == "paper":
             raise ValueError('the part "joint" needs block "gated"')
         return self
@@ -298,6 +301,13 @@ def cu_mamba_tiny(**overrides: Any) -> CUMamba:
     return CUMamba(CUMambaConfig(**(TINY.model_dump() | overrides)))
 
 
+_CHANNEL: dict[str, Any] = {
+    "directions": 2,
+    "descriptor": "mean",
+    "normalize": True,
+    "decay": "shared",
+    "per_token": 2,
+}
 SMALL = CUMambaConfig(
     levels=(
         Level(width=40, encoder=2, decoder=2, parts=("channel",)),
@@ -308,7 +318,7 @@ SMALL = CUMambaConfig(
     block="gated",
     d_state=8,
     orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=8, directions=2, normalize=True, decay="shared"),
+    channel=ChannelSSMOptions(d_state=8, **_CHANNEL),
     skip="add",
     sampling="patch",
 )
@@ -321,7 +331,7 @@ TINY = CUMambaConfig(
     block="gated",
     d_state=4,
     orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=4, directions=2, normalize=True, decay="shared"),
+    channel=ChannelSSMOptions(d_state=4, **_CHANNEL),
     skip="add",
     sampling="patch",
 )
