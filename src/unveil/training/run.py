@@ -137,6 +137,8 @@ def train(
     module = RestorationModule(network, recipe, out)
     if state is not None:
         module.resume_from(state)
+        if state.step >= module.decided.steps:
+            return Outcome(state.step, state.step, None, state.best, None)
     if first:
         write_recipe(recipe, out)
     return _fit(module, dataset, pairs, out, machine, console)

@@ -1,0 +1,238 @@
+"""A whole training: resumed exactly, stopped cleanly, refused early."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from unveil.data import TrainingSet
+from unveil.errors import CheckpointError, OutputError, RecipeError, TrainingError
+from unveil.models.checkpoint import from_pretrained
+from unveil.training.checkpoints import State, load_state
+from unveil.training.machine import Machine
+from unveil.training.run import train
+
+CPU = Machine(accelerator="cpu")
+
+
+def assert_same(one, other, where=""):
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}.{i}")
+    else:
+        assert one == other, where
+
+
+def assert_same_state(one: State, other: State) -> None:
+    for part in ("step", "plan", "network", "average", "optimizer", "best"):
+        assert_same(getattr(one, part), getattr(other, part), part)
+
+
+def signal_when_loading(monkeypatch, step: int, number: signal.Signals) -> None:
+    """Send this process a signal while a step's first sample is made."""
+    original = TrainingSet.sample
+
+    def sample(self, at, index, patch):
+        if at == step and index == 0:
+            os.kill(os.getpid(), number)
+        return original(self, at, index, patch)
+
+    monkeypatch.setattr(TrainingSet, "sample", sample)
+
+
+@pytest.fixture
+def uninterrupted(toy_recipe, tmp_path):
+    folder = tmp_path / "whole"
+    outcome = train(toy_recipe(), folder, machine=CPU)
+    assert outcome.finished
+    return load_state(folder / "checkpoints")
+
+
+# Step 2 lies in the first phase, 3 on the border, 5 after a validation in the second.
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    step, toy_recipe, tmp_path, monkeypatch, uninterrupted
+):
+    with monkeypatch.context() as patched:
+        signal_when_loading(patched, step - 1, signal.SIGTERM)
+        outcome = train(toy_recipe(), tmp_path / "run", machine=CPU)
+    assert (outcome.step, outcome.finished, outcome.signal) == (step, False, "SIGTERM")
+    torch.manual_seed(12345)  # whatever the process drew before must not matter
+    outcome = train(toy_recipe(), tmp_path / "run", resume=True, machine=CPU)
+    assert outcome.finished
+    assert_same_state(load_state(tmp_path / "run" / "checkpoints"), uninterrupted)
+
+
+def test_a_finished_run_resumes_to_itself(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 2}), tmp_path, machine=CPU)
+    before = load_state(tmp_path / "checkpoints")
+    outcome = train(toy_recipe(schedule={"steps": 2}), tmp_path, resume=True, machine=CPU)
+    assert outcome.finished
+    assert_same_state(load_state(tmp_path / "checkpoints"), before)
+
+
+def test_the_signals_handlers_are_given_back(toy_recipe, tmp_path):
+    former = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == former
+
+
+def test_training_lowers_the_loss_and_raises_psnr(toy_recipe, tmp_path):
+    recipe = toy_recipe(
+        schedule={"steps": 60, "phases": [{"until": 1.0, "patch": 32, "batch": 4}]},
+        optim={"lr": 3e-3, "ema": 0.9},
+        evaluation={"every_steps": 60},
+    )
+    outcome = train(recipe, tmp_path, machine=CPU)
+    rows = (tmp_path / "validation.csv").read_text().splitlines()
+    start = float(rows[1].split(",")[1])
+    assert outcome.psnr is not None
+    assert outcome.psnr > start + 1.0
+
+
+def test_a_run_leaves_weights_logs_and_pictures(toy_recipe, tmp_path):
+    outcome = train(toy_recipe(), tmp_path, machine=CPU)
+    state = load_state(tmp_path / "checkpoints")
+    exported = from_pretrained(tmp_path)
+    assert_same(dict(exported.state_dict()), state.average)
+    assert outcome.psnr is not None
+    assert outcome.best["psnr"] >= outcome.psnr
+    assert (tmp_path / "best" / "model.safetensors").exists()
+    assert [p.name for p in sorted((tmp_path / "pictures").iterdir())] == [
+        "step_0000004.png",
+        "step_0000006.png",
+    ]
+    assert len((tmp_path / "train.csv").read_text().splitlines()) == 7
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_exported_weights_hold_no_path_of_this_machine(toy_recipe, tmp_path, photos):
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    assert str(photos).encode() not in (tmp_path / "model.safetensors").read_bytes()
+
+
+def test_logs_of_a_resumed_run_have_every_step_once(toy_recipe, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        signal_when_loading(patched, 3, signal.SIGTERM)
+        train(toy_recipe(), tmp_path, machine=CPU)
+    train(toy_recipe(), tmp_path, resume=True, machine=CPU)
+    rows = (tmp_path / "train.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_duration_becomes_steps_that_are_kept_when_resuming(toy_recipe, tmp_path, monkeypatch):
+    recipe = toy_recipe(schedule={"steps": None, "duration": "3s"})
+    with monkeypatch.context() as patched:
+        signal_when_loading(patched, 1, signal.SIGTERM)
+        first = train(recipe, tmp_path, machine=CPU)
+    plan = load_state(tmp_path / "checkpoints").plan
+    second = train(recipe, tmp_path, resume=True, machine=CPU)
+    assert second.steps == first.steps == plan["steps"] > 2
+    assert len(plan["step_seconds"]) == 2
+
+
+def test_micro_batches_train_to_the_same_weights(toy_recipe, tmp_path):
+    train(toy_recipe(), tmp_path / "whole", machine=CPU)
+    train(toy_recipe(optim={"micro_batch": 3}), tmp_path / "parts", machine=CPU)
+    whole = load_state(tmp_path / "whole" / "checkpoints").average
+    parts = load_state(tmp_path / "parts" / "checkpoints").average
+    for name, value in whole.items():
+        # Sums in another order; AdamW turns a rounding of a tiny gradient into a visible step.
+        torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_a_non_finite_loss_stops_and_names_the_files(toy_recipe, tmp_path, monkeypatch):
+    original = TrainingSet.sample
+
+    def poisoned(self, step, index, patch):
+        sample = original(self, step, index, patch)
+        if step == 4:
+            sample["clean"][0, 0, 0] = float("nan")
+        return sample
+
+    monkeypatch.setattr(TrainingSet, "sample", poisoned)
+    with pytest.raises(TrainingError, match="step 4"):
+        train(toy_recipe(), tmp_path, machine=CPU)
+    content = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert content["step"] == 4
+    assert len(content["files"]) == 2
+    state = load_state(tmp_path / "checkpoints")
+    assert state.step == 4
+    assert all(value.isfinite().all() for value in state.network.values())
+
+
+def test_a_run_is_not_overwritten_unasked(toy_recipe, tmp_path):
+    recipe = toy_recipe(schedule={"steps": 1})
+    train(recipe, tmp_path, machine=CPU)
+    with pytest.raises(OutputError, match="--resume"):
+        train(recipe, tmp_path, machine=CPU)
+    assert train(recipe, tmp_path, force=True, machine=CPU).finished
+
+
+def test_resuming_with_another_recipe_is_refused(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    with pytest.raises(RecipeError, match=r"optim\.lr = 0\.5"):
+        train(
+            toy_recipe(schedule={"steps": 1}, optim={"lr": 0.5}), tmp_path, resume=True, machine=CPU
+        )
+
+
+def test_resuming_may_change_how_the_run_is_watched(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    recipe = toy_recipe(schedule={"steps": 1}, evaluation={"images": 1})
+    assert train(recipe, tmp_path, resume=True, machine=CPU).finished
+
+
+def test_resuming_nothing_is_an_error(toy_recipe, tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        train(toy_recipe(), tmp_path, resume=True, machine=CPU)
+
+
+def test_a_patch_the_network_cannot_take_is_refused(toy_recipe, tmp_path):
+    recipe = toy_recipe(schedule={"phases": [{"until": 1.0, "patch": 18, "batch": 1}]})
+    with pytest.raises(RecipeError, match="multiples of 4"):
+        train(recipe, tmp_path, machine=CPU)
+
+
+def test_a_run_starts_from_given_weights(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 3}), tmp_path / "a", machine=CPU)
+    recipe = toy_recipe(
+        model={"weights": str(tmp_path / "a")},
+        schedule={"steps": 1, "warmup": 0.0},
+        optim={"lr": 1e-12, "weight_decay": 0.0},
+    )
+    train(recipe, tmp_path / "b", machine=CPU)
+    start = from_pretrained(tmp_path / "a").state_dict()
+    for name, value in load_state(tmp_path / "b" / "checkpoints").network.items():
+        torch.testing.assert_close(value, start[name], rtol=0, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_reduced_precision_trains(toy_recipe, tmp_path, precision):
+    outcome = train(toy_recipe(optim={"precision": precision}), tmp_path, machine=CPU)
+    assert outcome.finished
+
+
+def test_full_disk_is_an_error_before_training(toy_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage)
+    with pytest.raises(OutputError, match="MB free"):
+        train(toy_recipe(), tmp_path, machine=CPU)
+
+
+class Usage:
+    free = 1000
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(toy_recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        train(toy_recipe(), tmp_path / "file" / "run", machine=CPU)
