@@ -4,10 +4,13 @@
 
 namespace unveil {
 
+struct PassKernels;  // passes.h
+
 // One entry per operation. Each instruction set compiles the same sources and fills its own table.
 struct Kernels {
   int64_t (*scan_limit)(int64_t steps, float* sink);
   void (*exp2)(const float* x, float* y, int64_t count);
+  const PassKernels* passes;
 };
 
 // Runs `function(begin, end, context)` over [0, count) in torch's thread pool.

@@ -1,4 +1,5 @@
 // The table of one instruction set.
+#include "passes.h"
 #include "table.h"
 
 namespace unveil::UNVEIL_ISA {
@@ -6,6 +7,7 @@ namespace unveil::UNVEIL_ISA {
 const Kernels table = {
     scan_limit,
     exp2_array,
+    &passes,
 };
 
 }  // namespace unveil::UNVEIL_ISA

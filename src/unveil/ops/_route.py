@@ -1,0 +1,83 @@
+"""How the fused passes choose between the kernel library and plain PyTorch operations."""
+
+import ctypes
+from enum import Enum
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from unveil.errors import BackendUnavailableError, InputError
+from unveil.ops import native
+
+Backend = Literal["auto", "reference", "native"]
+
+BACKENDS: tuple[Backend, ...] = ("auto", "reference", "native")
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Where the library's pointers can be taken at once; fake tensors and other subclasses go through
+# the registered operator.
+_PLAIN_TYPES = (Tensor, nn.Parameter)
+
+
+class Route(Enum):
+    """How a call runs."""
+
+    PLAIN = "plain PyTorch operations"
+    DIRECT = "the library, called at once"
+    OPERATOR = "the library, as an operator that torch.compile can see"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the kernel library, None where there is none."""
+    try:
+        return native.load()
+    except BackendUnavailableError:
+        return None
+
+
+def route(backend: Backend, *tensors: Tensor | None) -> Route:
+    """Choose how a call runs.
+
+    Args:
+        backend: What the caller asked for.
+        tensors: The call's tensors, the first one being the features.
+
+    Raises:
+        InputError: There is no such backend.
+        BackendUnavailableError: ``"native"`` was asked for and cannot run this call.
+    """
+    if backend == "reference":
+        return Route.PLAIN
+    if backend not in BACKENDS:
+        raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+    reason = _hindrance(tensors)
+    if reason is not None:
+        if backend == "native":
+            raise BackendUnavailableError(f"the native backend cannot run this call: {reason}")
+        return Route.PLAIN
+    if torch.compiler.is_compiling():
+        return Route.OPERATOR
+    if library() is None:
+        if backend == "native":
+            raise BackendUnavailableError(native.status().reason)
+        return Route.PLAIN
+    direct = all(tensor is None or type(tensor) in _PLAIN_TYPES for tensor in tensors)
+    return Route.DIRECT if direct else Route.OPERATOR
+
+
+def _hindrance(tensors: tuple[Tensor | None, ...]) -> str | None:
+    """Say why the kernels cannot run on these tensors; None when they can."""
+    if torch.compiler.is_exporting():
+        return "an exported graph holds plain operations only"
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            return f"a tensor is on {tensor.device}, expected cpu"
+        if tensor.dtype not in _DTYPES:
+            return f"a tensor is {tensor.dtype}, expected float32, bfloat16 or float16"
+        if tensor.numel() == 0:
+            return "a tensor is empty"
+    return None

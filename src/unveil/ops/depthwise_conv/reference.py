@@ -1,0 +1,27 @@
+"""The depth-wise convolution in plain PyTorch operations."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def activate(x: Tensor, activation: str, negative_slope: float) -> Tensor:
+    """Apply an activation by name.
+
+    >>> import torch
+    >>> activate(torch.tensor([-1.0, 2.0]), "leaky_relu", 0.5)
+    tensor([-0.5000,  2.0000])
+    """
+    if activation == "silu":
+        return F.silu(x)
+    if activation == "gelu":
+        return F.gelu(x)
+    return F.leaky_relu(x, negative_slope) if activation == "leaky_relu" else x
+
+
+def plain_depthwise_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, negative_slope: float
+) -> Tensor:
+    """Convolve and activate; arguments as `depthwise_conv`, already checked."""
+    # The permuted view of channels-last data is torch's channels_last format: nothing is copied.
+    y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[3])
+    return activate(y.permute(0, 2, 3, 1), activation, negative_slope)
