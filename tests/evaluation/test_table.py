@@ -84,6 +84,14 @@ def test_markdown_prints_every_field_of_the_protocol():
     assert "1.23 M" in text
 
 
+def test_synthetic_degradations_are_named():
+    report = _report(sigmas=(None,), protocol="rain-rgb")
+    rain = dataclasses.replace(report.cases[0], case=Case(degradation="rain:heavy"))
+    text = to_markdown(dataclasses.replace(report, cases=(rain,)))
+    assert "rain:heavy" in text
+    assert "- data: clean images, degraded as the columns say" in text
+
+
 def test_a_report_survives_json():
     report = _report(images=2)
     assert Report.from_json(report.to_json({"name": "gaussian-color"})) == report

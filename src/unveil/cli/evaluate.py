@@ -111,14 +111,15 @@ def progress(model: str) -> Iterator[Callable[[int, int, "Case", "ImageScore"], 
 
 def _logger(model: str) -> Callable[[int, int, "Case", "ImageScore"], None]:
     """Print a line now and then, where nobody watches."""
-    start = last = time.monotonic()
+    last, last_done = time.monotonic(), 0
 
     def on_image(done: int, total: int, case: "Case", score: "ImageScore") -> None:
-        nonlocal last
+        nonlocal last, last_done
         now = time.monotonic()
         if now - last >= _LOG_SECONDS:
-            last = now
-            left = (now - start) / done * (total - done)
+            # The pace since the last line: scores found from a killed run cost no time.
+            left = (now - last) / (done - last_done) * (total - done)
+            last, last_done = now, done
             text = f"{case.label} {score.name} {score.psnr:.2f} dB"
             typer.echo(f"{model}: {done}/{total} {text}, about {left:.0f} s left", err=True)
 

@@ -6,9 +6,8 @@ from html import escape
 from pathlib import Path
 
 from unveil.evaluation.crops import crop_path
-from unveil.evaluation.protocols import protocol_named
 from unveil.evaluation.report import CaseResult, ImageScore, Report
-from unveil.evaluation.table import Row, notes, rows, speed
+from unveil.evaluation.table import Row, facts, notes, rows, speed
 
 _WORST = 6
 _OTHERS = 3
@@ -61,7 +60,7 @@ def to_html(report: Report, output: Path) -> str:
         *(f"<p><strong>Note:</strong> {escape(note)}.</p>" for note in notes(report)),
         "<p>Rows in italics were published by others and not measured here.</p>",
         "<h2>Protocol</h2>",
-        _facts({**protocol_named(report.protocol).describe(), "seed": str(report.seed)}),
+        _facts(facts(report)),
         *(_case(case, output) for case in report.cases),
         "<h2>Run</h2>",
         _facts({**_about(report), **{k: str(v) for k, v in report.environment.items()}}),
@@ -93,8 +92,8 @@ def _about(report: Report) -> dict[str, str]:
     }
 
 
-def _facts(facts: dict[str, str]) -> str:
-    lines = (f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items())
+def _facts(values: dict[str, str]) -> str:
+    lines = (f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in values.items())
     return f"<dl>{''.join(lines)}</dl>"
 
 

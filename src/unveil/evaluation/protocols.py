@@ -88,7 +88,7 @@ class Protocol:
         noise = {
             "float": "Gaussian, float, not clipped; RandomState(seed) anew for every image",
             "uint8": "Gaussian, clipped, truncated to uint8; one RandomState(seed) for all images",
-            None: "none added: as in the pairs, or as --with says",
+            None: "none added",
         }
         windows = {
             "gaussian": "Gaussian 11×11, standard deviation 1.5 (Wang et al. 2004)",

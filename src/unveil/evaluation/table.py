@@ -82,10 +82,22 @@ def to_markdown(report: Report) -> str:
         f"PSNR in dB / SSIM, means of {report.images_used} images. {speed(report)}".rstrip(),
         *(f"Note: {note}." for note in notes(report)),
         "",
-        *(f"- {key}: {value}" for key, value in protocol_named(report.protocol).describe().items()),
-        f"- seed: {report.seed}",
+        *(f"- {key}: {value}" for key, value in facts(report).items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def facts(report: Report) -> dict[str, str]:
+    """Say how the images were made and scored: the protocol's fields and what the run chose.
+
+    Args:
+        report: The report.
+    """
+    lines = protocol_named(report.protocol).describe()
+    if any(case.case.degradation for case in report.cases):
+        lines["data"] = "clean images, degraded as the columns say; seeded by (seed, name)"
+    lines["seed"] = str(report.seed)
+    return lines
 
 
 def speed(report: Report) -> str:
