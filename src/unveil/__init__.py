@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from unveil._version import __version__
 
 if TYPE_CHECKING:
+    from unveil.inference.restorer import Restorer, restore
     from unveil.models.registry import create_model, list_models
 
 _EXPORTS = {
+    "Restorer": "unveil.inference.restorer",
     "create_model": "unveil.models.registry",
     "list_models": "unveil.models.registry",
+    "restore": "unveil.inference.restorer",
 }
 
-__all__ = ["__version__", "create_model", "list_models"]
+__all__ = ["Restorer", "__version__", "create_model", "list_models", "restore"]
 
 
 def __getattr__(name: str) -> Any:

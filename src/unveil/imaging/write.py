@@ -1,5 +1,6 @@
 """Write image files: under a temporary name first, so that nothing torn is ever seen."""
 
+import glob
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def save_png(path: str | Path, pixels: Array) -> None:
             f"got {pixels.shape} of {pixels.dtype}"
         )
     with replacing(Path(path)) as temporary:
-        _encode(_to_vips(pixels), temporary, "png", keep="none")
+        _encode(_to_vips(pixels), temporary, "png", filter="all", keep="none")
 
 
 @contextmanager
@@ -103,6 +104,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of a run that was killed while it wrote `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.stem[:40])}-????????????.*"):
+        if leftover.suffix in (".part", ".raw"):
+            leftover.unlink(missing_ok=True)
 
 
 def _write_with_vips(
@@ -157,7 +165,7 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
             "bigtiff": large,
             "keep": "none",
         }
-    return {"keep": "none"}
+    return {"filter": "all", "keep": "none"}
 
 
 def _to_vips(pixels: Array) -> Any:

@@ -85,6 +85,8 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
         name = getattr(model, "model_id", "") or type(model).__name__
         return LoadedModel(name, model, _recorded(name))
     name = str(model)
+    if name == "identity":
+        return LoadedModel(name, nn.Identity())
     if name in list_models():
         network = create_model(name, pretrained=True)
         weights = Path(str(resources.files("unveil") / "weights" / f"{name}.safetensors"))

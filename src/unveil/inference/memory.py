@@ -54,7 +54,7 @@ def bytes_per_pixel(model: nn.Module, device: torch.device) -> float:
 def _peak(model: nn.Module, device: torch.device, side: int) -> int:
     with torch.no_grad(), _Watch() as watch:
         model(torch.zeros(1, 3, side, side, device=device))
-    return watch.peak
+    return int(watch.peak)
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

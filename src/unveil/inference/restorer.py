@@ -17,6 +17,7 @@ from unveil.imaging.scratch import allocate_like
 from unveil.inference.engine import Engine, Progress, Tiling
 from unveil.inference.kinds import is_pillow, restore_array, restore_batch, restore_pillow
 from unveil.inference.loading import LoadedModel, Task, load
+from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
 from unveil.inference.tiles import SMALLEST_TILE
 
@@ -196,7 +197,7 @@ def restored_name(source: Path) -> Path:
     >>> restored_name(Path("a/photo.small.JPG")).name
     'photo.small.restored.JPG'
     """
-    return source.with_name(f"{source.stem}.restored{source.suffix}")
+    return source.with_name(Naming()(source))
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,218 @@
+"""`unveil restore`: better photos from photos."""
+
+import json
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unveil.errors import UnveilError
+    from unveil.inference.batch import Outcome
+    from unveil.inference.plan import Job
+
+
+def restore(
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders or patterns.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder, or file for a single input; default: beside."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's id or a weights file; default: the bundled all-in-one model."),
+    ] = None,
+    task: Annotated[str, typer.Option(help="auto, denoise, derain or dehaze.")] = "auto",
+    strength: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the change that is applied.")
+    ] = 1.0,
+    tile: Annotated[
+        str, typer.Option(help="auto, off, or the side of a tile in pixels.", metavar="auto|off|N")
+    ] = "auto",
+    format_name: Annotated[
+        str | None,
+        typer.Option("--format", help="jpeg, png, tiff, webp, avif, …; default: as the input."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Names of the results.", show_default=True)
+    ] = "{stem}.restored{ext}",
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Of lossy formats; default: as a JPEG input has it."),
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over 8 flips and rotations: 8 times slower.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into folders below the given ones.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also write original and result side by side.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace results that are there.")
+    ] = False,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
+    ] = 250.0,
+    device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads the network uses.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
+    import torch
+
+    from unveil.errors import InputError
+    from unveil.imaging.formats import format_named
+    from unveil.inference.batch import Saving
+    from unveil.inference.plan import Naming, plan
+    from unveil.inference.restorer import Restorer
+
+    side = _tile(tile)
+    try:
+        naming = Naming(name, format_named(format_name) if format_name else None)
+        made = plan(paths, output=output, naming=naming, recursive=recursive)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
+    if threads is not None:
+        torch.set_num_threads(threads)
+    restorer = Restorer(
+        model,
+        task=cast("Any", task),
+        strength=strength,
+        tile=side,
+        ensemble=ensemble,
+        device=device,
+        max_megapixels=max_megapixels,
+    )
+    alone = len(paths) == 1 and len(made.jobs) <= 1 and not Path(paths[0]).is_dir()
+    saving = Saving(quality, force, compare, remember=not alone)
+    outcomes = _run(restorer, made.jobs, saving)
+    _report(outcomes, made.failed, compare, as_json)
+    if made.failed or any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _tile(text: str) -> int | Literal["auto", "off"]:
+    if text in ("auto", "off"):
+        return cast("Literal['auto', 'off']", text)
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"expected auto, off or a number of pixels, got {text!r}", param_hint="--tile"
+        ) from None
+
+
+def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
+    """Restore with progress, ETA and speed on stderr; SIGTERM ends it as Ctrl-C does."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from unveil.inference.batch import restore_files
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}/{task.fields[files]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        stack.enter_context(_terminated_like_interrupted())
+        stack.enter_context(_logging_to(RichHandler(console=console, show_path=False)))
+        bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+        line = bar.add_task("", total=max(len(jobs), 1), count=0, files=len(jobs), speed="")
+        position = {id(job): i for i, job in enumerate(jobs)}
+
+        def share(job: "Job", done: float) -> None:
+            bar.update(line, completed=position[id(job)] + done, description=job.source.name)
+
+        for outcome in restore_files(restorer, jobs, saving, share):
+            outcomes.append(outcome)
+            elapsed = bar.tasks[0].elapsed or 0.0
+            speed = f"{len(outcomes) / elapsed:.2f} images/s" if elapsed else ""
+            bar.update(line, count=len(outcomes), speed=speed)
+    return outcomes
+
+
+def _terminated_like_interrupted() -> Any:
+    from contextlib import contextmanager
+
+    @contextmanager
+    def handling() -> Any:
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        previous = signal.signal(signal.SIGTERM, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    return handling()
+
+
+def _logging_to(handler: Any) -> Any:
+    import logging
+    from contextlib import contextmanager
+
+    @contextmanager
+    def handling() -> Any:
+        logger = logging.getLogger("unveil")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+    return handling()
+
+
+def _report(
+    outcomes: "Sequence[Outcome]",
+    refused: "Sequence[tuple[Path, UnveilError]]",
+    compare: bool,
+    as_json: bool,
+) -> None:
+    from unveil.inference.plan import comparison_name
+
+    results: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        entry: dict[str, Any] = {"source": str(outcome.source), "status": outcome.status}
+        if outcome.status == "failed":
+            entry["error"] = outcome.reason
+        else:
+            entry["target"] = str(outcome.target)
+            if compare:
+                entry["comparison"] = str(comparison_name(outcome.target))
+        if outcome.status == "restored":
+            entry |= {"megapixels": outcome.megapixels, "seconds": round(outcome.seconds, 3)}
+        results.append(entry)
+    for path, error in refused:
+        results.append({"source": str(path), "status": "failed", "error": str(error)})
+    if as_json:
+        typer.echo(json.dumps({"results": results}, indent=2))
+    else:
+        _print_lines(results)
+    for entry in results:
+        if entry["status"] == "failed":
+            typer.echo(f"unveil: {entry['error']}", err=True)
+
+
+def _print_lines(results: list[dict[str, Any]]) -> None:
+    for entry in results:
+        if entry["status"] == "restored":
+            typer.echo(entry["target"])
+            if "comparison" in entry:
+                typer.echo(entry["comparison"])
+    skipped = sum(entry["status"] == "skipped" for entry in results)
+    if skipped:
+        typer.echo(f"{skipped} already done", err=True)

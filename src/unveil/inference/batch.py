@@ -1,0 +1,216 @@
+"""Restore many files: reading, restoring and writing overlap, and one bad file stops nothing."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from unveil.errors import OutputError, UnveilError
+from unveil.imaging import Image, write_image
+from unveil.imaging.formats import BMP, PNG
+from unveil.imaging.image import Metadata, converted
+from unveil.imaging.scratch import allocate
+from unveil.imaging.write import remove_leftovers
+from unveil.inference.journal import Journal, content_hash
+from unveil.inference.plan import Job, comparison_name
+from unveil.inference.restorer import Restorer, read_source
+
+# What a damaged file or a full machine may end in, beside our own errors.
+_FAILURES = (UnveilError, OSError, MemoryError, RuntimeError, ValueError)
+_GAP = 8
+
+Share = Callable[[Job, float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file.
+
+    Attributes:
+        source: Its path.
+        target: Path of the result.
+        status: ``"restored"``, ``"skipped"`` because the result was there, or ``"failed"``.
+        reason: Of a failure, in one line.
+        megapixels: Size of the image.
+        seconds: Time the network took.
+    """
+
+    source: Path
+    target: Path
+    status: Literal["restored", "skipped", "failed"]
+    reason: str = ""
+    megapixels: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How results are saved.
+
+    Attributes:
+        quality: As `unveil.imaging.write_image`.
+        force: Replace what is there, done or not.
+        compare: Also write original and result side by side.
+        remember: Keep a journal beside the results, and skip what it says is done.
+    """
+
+    quality: int | None = None
+    force: bool = False
+    compare: bool = False
+    remember: bool = True
+
+
+def restore_files(
+    restorer: Restorer,
+    jobs: Sequence[Job],
+    saving: Saving | None = None,
+    share: Share | None = None,
+) -> Iterator[Outcome]:
+    """Restore files one after the other, reading the next and writing the last meanwhile.
+
+    Args:
+        restorer: Network and options.
+        jobs: Files, from `plan`.
+        saving: How results are saved.
+        share: Called with the share of a file that is done.
+
+    Yields:
+        What became of each file, in order.
+    """
+    run = _Run(restorer, saving or Saving(), share or (lambda _job, _share: None))
+    with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
+        try:
+            reading = readers.submit(run.read, jobs[0]) if jobs else None
+            writing: Future[Outcome] | None = None
+            for i, job in enumerate(jobs):
+                assert reading is not None
+                given = reading.result()
+                reading = readers.submit(run.read, jobs[i + 1]) if i + 1 < len(jobs) else None
+                made = run.restore(job, given)
+                del given
+                if writing is not None:
+                    yield writing.result()
+                writing = writers.submit(run.write, job, made)
+                del made
+            if writing is not None:
+                yield writing.result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown()
+
+
+@dataclass(frozen=True)
+class _Read:
+    image: Image
+    key: str
+
+
+@dataclass(frozen=True)
+class _Restored:
+    before: Image
+    after: Image
+    key: str
+    seconds: float
+
+
+class _Run:
+    """The three steps of a file; each turns a failure into an outcome."""
+
+    def __init__(self, restorer: Restorer, saving: Saving, share: Share) -> None:
+        self.restorer, self.saving, self.share = restorer, saving, share
+        self.journal = Journal()
+        engine = restorer.engine
+        steering = {name: value.flatten().tolist() for name, value in engine.steering.items()}
+        options = [restorer.loaded.digest, repr(engine.tiling), engine.strength, engine.ensemble]
+        self.options = json.dumps([*options, steering, saving.quality])
+
+    def read(self, job: Job) -> _Read | Outcome:
+        try:
+            key = content_hash(job.source) if job.source.is_file() else ""
+            key = hashlib.sha256(f"{key} {self.options}".encode()).hexdigest()[:32]
+            if self._is_done(job, key):
+                return Outcome(job.source, job.target, "skipped")
+            return _Read(read_source(job.source, self.restorer.max_megapixels), key)
+        except _FAILURES as error:
+            return _failed(job, error)
+
+    def _is_done(self, job: Job, key: str) -> bool:
+        """Tell whether the result is there.
+
+        Raises:
+            OutputError: If something else is there.
+        """
+        if self.saving.force:
+            return False
+        beside = comparison_name(job.target)
+        lacking = self.saving.compare and not beside.exists()
+        if self.saving.remember and self.journal.is_done(job.target, key):
+            return not lacking
+        known = self.saving.remember and self.journal.knows(job.target)
+        for target in [job.target] + ([beside] if self.saving.compare and not known else []):
+            if target.exists():
+                raise OutputError(f"{target}: exists; give --force to replace it")
+        return False
+
+    def restore(self, job: Job, given: _Read | Outcome) -> _Restored | Outcome:
+        if isinstance(given, Outcome):
+            return given
+        start = time.perf_counter()
+        try:
+            image = given.image
+            after = self.restorer.restore_image(image, progress=lambda s: self.share(job, s))
+        except _FAILURES as error:
+            return _failed(job, error)
+        return _Restored(image, after, given.key, time.perf_counter() - start)
+
+    def write(self, job: Job, made: _Restored | Outcome) -> Outcome:
+        if isinstance(made, Outcome):
+            return made
+        try:
+            _make_folder(job.target.parent)
+            # A forced run may replace an older result, which `begin` would take for the new one.
+            if self.saving.remember and not job.target.exists():
+                if self.journal.knows(job.target):
+                    remove_leftovers(job.target)
+                self.journal.begin(job.target, made.key)
+            write_image(job.target, made.after, quality=self.saving.quality)
+            if self.saving.compare:
+                beside = _side_by_side(made.before, made.after)
+                write_image(comparison_name(job.target), beside)
+            if self.saving.remember:
+                self.journal.finish(job.target, made.key)
+        except _FAILURES as error:
+            return _failed(job, error)
+        height, width, _ = made.after.pixels.shape
+        return Outcome(job.source, job.target, "restored", "", height * width / 1e6, made.seconds)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
+def _failed(job: Job, error: BaseException) -> Outcome:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, UnveilError):
+        reason = f"{job.source}: {reason}"
+    return Outcome(job.source, job.target, "failed", reason)
+
+
+def _side_by_side(before: Image, after: Image) -> Image:
+    """Return original and result, left and right of a thin white line, as 8 bits."""
+    height, width, channels = before.pixels.shape
+    pixels = allocate((height, 2 * width + _GAP, channels), "uint8")
+    for left, image in ((0, before), (width + _GAP, after)):
+        for top in range(0, height, 256):
+            rows = slice(top, top + 256)
+            pixels[rows, left : left + width] = converted(image.pixels[rows], BMP)
+    pixels[:, width : width + _GAP] = 255
+    profile = Metadata(icc=before.metadata.icc)
+    return replace(after, pixels=pixels, alpha=None, format=PNG, bits=8, metadata=profile)

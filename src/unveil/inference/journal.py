@@ -1,0 +1,84 @@
+"""What has been restored already: one line per result, beside the results."""
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from unveil.errors import OutputError
+
+NAME = ".unveil-restored.jsonl"
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, the first 32 digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+class Journal:
+    """Remembers results across runs, also across runs that were killed.
+
+    A line is added before a result appears under its name, which happens in one step, and a line
+    after. So a result that is there and was begun is whole, and its second line is not needed.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, dict[str, Any]]] = {}
+
+    def is_done(self, target: Path, key: str) -> bool:
+        """Tell whether `target` is the unchanged result of what `key` stands for."""
+        entry = self._entries(target.parent).get(target.name)
+        if entry is None or entry["key"] != key or not target.exists():
+            return False
+        return entry["stamp"] is None or entry["stamp"] == _stamp(target)
+
+    def knows(self, target: Path) -> bool:
+        """Tell whether `target` was made, or at least begun, by an earlier run."""
+        return target.name in self._entries(target.parent)
+
+    def begin(self, target: Path, key: str) -> None:
+        """Note that `target`, which does not exist, is about to be made."""
+        self._add(target, key, None)
+
+    def finish(self, target: Path, key: str) -> None:
+        """Note that `target` has been made."""
+        self._add(target, key, _stamp(target))
+
+    def _add(self, target: Path, key: str, stamp: list[int] | None) -> None:
+        entry = {"target": target.name, "key": key, "stamp": stamp}
+        try:
+            with (target.parent / NAME).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            why = error.strerror or error
+            raise OutputError(f"{target.parent / NAME}: cannot be written: {why}") from error
+        self._entries(target.parent)[target.name] = entry
+
+    def _entries(self, folder: Path) -> dict[str, dict[str, Any]]:
+        if folder not in self._folders:
+            self._folders[folder] = _read(folder / NAME)
+        return self._folders[folder]
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the lines that make sense: the last one may have been cut off."""
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(OSError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and {"target", "key", "stamp"} <= entry.keys():
+                    found[entry["target"]] = entry
+    return found
+
+
+def _stamp(path: Path) -> list[int]:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,151 @@
+"""Many files: nothing torn, nothing twice, and one bad file stops nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+from tests.inference.conftest import Darker, Identity
+
+from unveil.imaging import read_image
+from unveil.inference import Restorer
+from unveil.inference.batch import Outcome, Saving, restore_files
+from unveil.inference.journal import NAME
+from unveil.inference.plan import plan
+
+
+def _folder(root: Path, number: int = 4) -> Path:
+    (root / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(number):
+        pixels = rng.integers(60, 200, (20 + i, 30, 3), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(root / "in" / f"{i}.png")
+    return root / "in"
+
+
+def _run(folder: Path, restorer: Restorer, saving: Saving | None = None) -> list[Outcome]:
+    made = plan([folder], output=folder.parent / "out")
+    assert not made.failed
+    return list(restore_files(restorer, made.jobs, saving))
+
+
+def _statuses(outcomes: list[Outcome]) -> list[str]:
+    return [outcome.status for outcome in outcomes]
+
+
+def test_a_second_run_skips_what_is_done(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path), Restorer(Darker())
+    assert _statuses(_run(folder, restorer)) == ["restored"] * 4
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
+    assert _statuses(_run(folder, restorer)) == ["skipped"] * 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_is_done_depends_on_input_model_and_options(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2)
+    _run(folder, Restorer(Darker()))
+    other = Restorer(Darker(), strength=0.5)
+    reasons = [outcome.reason for outcome in _run(folder, other)]
+    assert all("exists; give --force" in reason for reason in reasons)
+    assert _statuses(_run(folder, other, Saving(force=True))) == ["restored"] * 2
+    assert _statuses(_run(folder, other)) == ["skipped"] * 2
+    PIL.Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / "0.png")
+    assert _statuses(_run(folder, other)) == ["failed", "skipped"]
+    (tmp_path / "out" / "0.restored.png").unlink()
+    assert _statuses(_run(folder, other)) == ["restored", "skipped"]
+
+
+def test_a_result_that_was_changed_is_not_taken_for_done(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Identity())
+    _run(folder, restorer)
+    (tmp_path / "out" / "0.restored.png").write_bytes(b"mine now")
+    assert _statuses(_run(folder, restorer)) == ["failed"]
+    assert (tmp_path / "out" / "0.restored.png").read_bytes() == b"mine now"
+
+
+def test_bad_files_are_told_and_the_others_done(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:300])
+    (folder / "2.png").rename(folder / "2.jpg")
+    (folder / "0.tif").touch()
+    outcomes = {o.source.name: o for o in _run(folder, Restorer(Identity()))}
+    assert outcomes["0.png"].status == outcomes["3.png"].status == "restored"
+    assert "damaged" in outcomes["1.png"].reason
+    assert "holds png, not what its name says; rename it to 2.png" in outcomes["2.jpg"].reason
+    assert "empty" in outcomes["0.tif"].reason
+    assert all("\n" not in outcome.reason for outcome in outcomes.values())
+    made = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert made == [NAME, "0.restored.png", "3.restored.png"]
+
+
+def test_an_unwritable_place_is_told_for_each_file(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 2)
+    (tmp_path / "out").touch()
+    outcomes = _run(folder, Restorer(Identity()))
+    assert _statuses(outcomes) == ["failed"] * 2
+    assert all("cannot be made" in outcome.reason for outcome in outcomes)
+
+
+def test_the_comparison_shows_both(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 1)
+    _run(folder, Restorer(Darker()), Saving(compare=True))
+    before = read_image(folder / "0.png").pixels
+    after = read_image(tmp_path / "out" / "0.restored.png").pixels
+    beside = read_image(tmp_path / "out" / "0.restored.compare.png").pixels
+    np.testing.assert_array_equal(beside[:, :30], before)
+    np.testing.assert_array_equal(beside[:, -30:], after)
+
+
+_PROGRAM = """
+import sys, time, torch
+from pathlib import Path
+from unveil.inference import Restorer
+from unveil.inference.batch import restore_files
+from unveil.inference.plan import plan
+
+class Slow(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.02)
+        return x
+
+folder = Path(sys.argv[1])
+jobs = plan([folder], output=folder.parent / "out").jobs
+for outcome in restore_files(Restorer(Slow()), jobs):
+    print(outcome.status, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 40)
+    command = [sys.executable, "-c", _PROGRAM, str(folder)]
+    restored = 0
+    for attempt in range(8):
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert run.stdout is not None
+        lines = [run.stdout.readline()]
+        if attempt < 7:
+            while lines[-1].startswith("skipped"):
+                lines.append(run.stdout.readline())
+            time.sleep(0.013 * attempt)
+            os.kill(run.pid, signal.SIGKILL)
+        lines += run.stdout.readlines()
+        run.wait()
+        statuses = [line.strip() for line in lines if line.strip()]
+        assert "failed" not in statuses
+        restored += statuses.count("restored")
+    assert statuses == ["skipped"] * (40 - statuses.count("restored")) + ["restored"] * (
+        statuses.count("restored")
+    )
+    assert restored <= 40
+    results = sorted((tmp_path / "out").glob("*"))
+    assert len(results) == 40
+    for i in range(40):
+        whole = read_image(tmp_path / "out" / f"{i}.restored.png").pixels
+        np.testing.assert_array_equal(whole, read_image(folder / f"{i}.png").pixels)
+    assert not [path for path in (tmp_path / "out").iterdir() if path.suffix == ".part"]

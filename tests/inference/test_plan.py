@@ -1,0 +1,102 @@
+"""What is restored, in which order, and where results go."""
+
+from pathlib import Path
+
+import pytest
+
+from unveil.errors import InputError
+from unveil.imaging.formats import format_named
+from unveil.inference.plan import DEFAULT_NAME, Naming, Plan, plan
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def _pairs(made: Plan, root: Path) -> list[tuple[str, str]]:
+    return [(str(j.source.relative_to(root)), str(j.target.relative_to(root))) for j in made.jobs]
+
+
+def test_results_lie_beside_their_inputs(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.PNG")
+    made = plan([tmp_path / "a.jpg", tmp_path / "b.PNG"])
+    assert _pairs(made, tmp_path) == [("a.jpg", "a.restored.jpg"), ("b.PNG", "b.restored.PNG")]
+
+
+def test_a_folder_is_flat_unless_recursive_and_keeps_its_tree(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/a.jpg", "in/x/b.png", "in/x/y/c.tif", "in/notes.txt", "in/.hidden/d.png")
+    flat = plan([tmp_path / "in"], output=tmp_path / "out")
+    assert _pairs(flat, tmp_path) == [("in/a.jpg", "out/a.restored.jpg")]
+    deep = plan([tmp_path / "in"], output=tmp_path / "out", recursive=True)
+    assert _pairs(deep, tmp_path) == [
+        ("in/a.jpg", "out/a.restored.jpg"),
+        ("in/x/b.png", "out/x/b.restored.png"),
+        ("in/x/y/c.tif", "out/x/y/c.restored.tif"),
+    ]
+    assert not deep.failed
+
+
+def test_patterns_are_expanded_and_files_named_twice_come_once(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.jpg", "c.png", "[odd].jpg")
+    made = plan([f"{tmp_path}/*.jpg", tmp_path / "a.jpg", f"{tmp_path}/[odd].jpg"])
+    names = [job.source.name for job in made.jobs]
+    assert sorted(names) == ["[odd].jpg", "a.jpg", "b.jpg"]
+    assert len(plan([f"{tmp_path}/*.gif"]).failed) == 1
+
+
+def test_results_of_an_earlier_run_are_not_restored_again(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "a.restored.jpg", "a.restored.compare.png", "b.png")
+    made = plan([tmp_path])
+    assert [job.source.name for job in made.jobs] == ["a.jpg", "b.png"]
+
+
+def test_one_input_may_name_its_output_file(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "b.jpg")
+    assert plan([tmp_path / "a.jpg"], output=tmp_path / "z.png").jobs[0].target.name == "z.png"
+    assert plan([tmp_path / "a.jpg"], output=tmp_path / "z").jobs[0].target.parent.name == "z"
+    with pytest.raises(InputError, match="several inputs"):
+        plan([tmp_path / "a.jpg", tmp_path / "b.jpg"], output=tmp_path / "z.png")
+
+
+def test_formats_and_templates_make_the_names() -> None:
+    source = Path("x/my.photo.JPG")
+    assert Naming()(source) == "my.photo.restored.JPG"
+    assert Naming(format=format_named("tiff"))(source) == "my.photo.restored.tif"
+    assert Naming("{stem}_r.png")(source) == "my.photo_r.png"
+
+
+@pytest.mark.parametrize("template", ["{stem}", "{0}.png", "{x}.png", "../{stem}{ext}", "{stem"])
+def test_templates_that_make_no_file_name_are_refused(template: str) -> None:
+    with pytest.raises(InputError, match="name "):
+        Naming(template)
+
+
+def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "a.png", "b.png")
+    made = plan([tmp_path], naming=Naming(DEFAULT_NAME, format_named("png")))
+    assert [job.source.name for job in made.jobs] == ["a.jpg", "b.png"]
+    assert "same name as that of" in str(made.failed[0][1])
+    own = plan([tmp_path / "b.png"], naming=Naming("{stem}{ext}"))
+    assert not own.jobs
+    assert "would overwrite" in str(own.failed[0][1])
+
+
+def test_a_folder_that_leads_in_circles_is_told_and_left(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/a.png", "elsewhere/b.png")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "other").symlink_to(tmp_path / "elsewhere")
+    made = plan([tmp_path / "in"], recursive=True)
+    assert [job.source.name for job in made.jobs] == ["a.png", "b.png"]
+    assert [path.name for path, _ in made.failed] == ["again"]
+
+
+def test_empty_folders_and_foreign_files_are_told(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/deeper/a.png", "notes.txt")
+    made = plan([tmp_path / "in", tmp_path / "notes.txt", tmp_path / "none.xyz"])
+    reasons = [str(error) for _, error in made.failed]
+    assert not made.jobs
+    assert "--recursive" in reasons[0]
+    assert "expected an image file" in reasons[1]
+    assert "no such file" in reasons[2]
