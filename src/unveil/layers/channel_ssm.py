@@ -121,6 +121,8 @@ class ChannelSSM(ImageWide):
         options: Form, directions, descriptor and so on.
     """
 
+    scan = staticmethod(selective_scan)
+
     def __init__(self, channels: int, options: ChannelSSMOptions) -> None:
         super().__init__()
         self.options = options
@@ -196,14 +198,10 @@ class ChannelSSM(ImageWide):
             by_pixel = self.local_dt(x).reshape(len(x), -1, 1)
             delta = delta + by_pixel.repeat_interleave(self.options.per_token, 1)
         B, C = (item.transpose(1, 2).expand(len(x), -1, -1) for item in (B, C))
-        y = _scan_last(rows, delta, A, B, C) + rows * self.D
+        A = A.expand(rows.shape[1], B.shape[1])
+        y: Tensor = self.scan(rows, delta, A, B, C, delta_softplus=True) + rows * self.D
         if self.options.directions == 1:
             return y
-        reverse = _scan_last(rows.flip(-1), delta.flip(-1), A, B.flip(-1), C.flip(-1)).flip(-1)
+        flipped = (item.flip(-1) for item in (rows, delta))
+        reverse = self.scan(*flipped, A, B.flip(-1), C.flip(-1), delta_softplus=True).flip(-1)
         return y + reverse - rows * F.softplus(delta) * (B * C).sum(1)[:, None]
-
-
-def _scan_last(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    y = selective_scan(u, delta, A.expand(u.shape[1], B.shape[1]), B, C, delta_softplus=True)
-    assert isinstance(y, Tensor)
-    return y

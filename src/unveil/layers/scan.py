@@ -43,6 +43,8 @@ class ImageScan(nn.Module):
         orders: Scan orders; their results are summed.
     """
 
+    scan = staticmethod(selective_scan_2d)
+
     def __init__(
         self,
         d_inner: int,
@@ -72,7 +74,7 @@ class ImageScan(nn.Module):
             delta = (low_rank.reshape(-1, r) @ self.dt_weight[0]).view(b, h, w, 1, d)
         else:
             delta = torch.einsum("bhwkr,krd->bhwkd", low_rank, self.dt_weight)
-        return selective_scan_2d(
+        y: Tensor = self.scan(
             u,
             delta,
             -self.A_log.exp(),
@@ -83,6 +85,7 @@ class ImageScan(nn.Module):
             delta_softplus=True,
             orders=self.orders,
         )
+        return y
 
 
 class CausalConv(nn.Module):

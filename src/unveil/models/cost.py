@@ -1,0 +1,78 @@
+"""What a pass costs, counted rather than timed."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from unveil.layers.channel_ssm import ChannelSSM
+from unveil.layers.scan import ImageScan
+from unveil.models.base import RestorationModel
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations of one pass.
+
+    Attributes:
+        pixels: Pixels of the image.
+        multiply_adds: Of convolutions and matrix products, each counted once; element-wise work
+            is not counted.
+        scan_updates: State updates of the selective scans: batch · tokens · channels · states,
+            each one exponential and two multiply-adds.
+    """
+
+    pixels: int
+    multiply_adds: int
+    scan_updates: int
+
+    @property
+    def multiply_adds_per_pixel(self) -> float:
+        """Multiply-adds over pixels."""
+        return self.multiply_adds / self.pixels
+
+    @property
+    def scan_updates_per_pixel(self) -> float:
+        """State updates over pixels."""
+        return self.scan_updates / self.pixels
+
+
+def count_operations(model: RestorationModel, height: int = 256, width: int = 256) -> Cost:
+    """Count what restoring one image takes, without running it.
+
+    Args:
+        model: The network; it is not changed.
+        height: Of the image, a multiple of the model's size multiple.
+        width: Likewise.
+
+    Returns:
+        The counts.
+
+    >>> from unveil import create_model
+    >>> count_operations(create_model("cu_mamba_tiny", spatial_ssm=False)).scan_updates
+    0
+    """
+    counted = copy.deepcopy(model).to("meta")
+    updates: list[int] = []
+    for module in counted.modules():
+        if isinstance(module, ImageScan | ChannelSSM):
+            # Backends do the same recurrence by different operations: count it, not them.
+            module.scan = _counting(updates)
+    image = torch.empty(1, 3, height, width, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        counted(image)
+    return Cost(height * width, counter.get_total_flops() // 2, sum(updates))
+
+
+def _counting(updates: list[int]) -> Callable[..., Tensor]:
+    """Return a stand-in for a scan that notes its state updates."""
+
+    def scan(u: Tensor, delta: Tensor, A: Tensor, *_: Any, **__: Any) -> Tensor:
+        updates.append(delta.numel() * A.shape[-1])
+        return torch.empty_like(u)
+
+    return scan
