@@ -4,10 +4,15 @@
 
 namespace unveil {
 
+struct ScanArgs;
+
 struct PassKernels;  // passes.h
 
 // One entry per operation. Each instruction set compiles the same sources and fills its own table.
 struct Kernels {
+  void (*scan_forward)(const ScanArgs& args);
+  void (*scan_backward)(const ScanArgs& args);
+  int64_t (*scan_backward_parts)(const ScanArgs& args);
   int64_t (*scan_limit)(int64_t steps, float* sink);
   void (*exp2)(const float* x, float* y, int64_t count);
   const PassKernels* passes;

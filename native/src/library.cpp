@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "kernels.h"
+#include "scan.h"
 
 #if defined(_MSC_VER)
 #include <immintrin.h>
@@ -142,6 +143,19 @@ UNVEIL_EXPORT void unveil_use_thread_pool(void* parallel, void* num_threads) {
 }
 
 UNVEIL_EXPORT int64_t unveil_thread_count(int64_t updates) { return thread_count(updates); }
+
+UNVEIL_EXPORT int64_t unveil_scan_args_size() { return sizeof(ScanArgs); }
+
+UNVEIL_EXPORT int64_t unveil_scan_segment() { return kSegment; }
+
+UNVEIL_EXPORT void unveil_scan_forward(const ScanArgs* args) { kernels().scan_forward(*args); }
+
+UNVEIL_EXPORT void unveil_scan_backward(const ScanArgs* args) { kernels().scan_backward(*args); }
+
+// The number of partial sums `unveil_scan_backward` should be given room for.
+UNVEIL_EXPORT int64_t unveil_scan_backward_parts(const ScanArgs* args) {
+  return kernels().scan_backward_parts(*args);
+}
 
 UNVEIL_EXPORT int64_t unveil_scan_limit(int64_t steps, float* sink) {
   return kernels().scan_limit(steps, sink);

@@ -100,4 +100,16 @@ inline void transpose(Vec (&row)[8]) {
   }
 }
 
+// Adds the sums over lanes of v[0..4) to b and of v[4..8) to c.
+inline void add_lane_sums(const Vec (&v)[8], float* b, float* c) {
+  float* const to[2] = {b, c};
+  for (int i = 0; i < 2; ++i) {
+    const Vec* four = v + 4 * i;
+    const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(four[0].v, four[1].v),
+                                       _mm256_hadd_ps(four[2].v, four[3].v));
+    const __m128 total = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+    _mm_storeu_ps(to[i], _mm_add_ps(_mm_loadu_ps(to[i]), total));
+  }
+}
+
 }  // namespace unveil::UNVEIL_ISA

@@ -94,4 +94,26 @@ inline void transpose(Vec (&row)[16]) {
   }
 }
 
+// Adds the sums over lanes of v[0..4) to b and of v[4..8) to c.
+inline void add_lane_sums(const Vec (&v)[8], float* b, float* c) {
+  __m512 quarter[4];
+  for (int i = 0; i < 4; ++i) {
+    const __m512 x = v[2 * i].v, y = v[2 * i + 1].v;
+    quarter[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x44), _mm512_shuffle_f32x4(x, y, 0xee));
+  }
+  __m512 four[2];
+  for (int i = 0; i < 2; ++i) {
+    const __m512 x = quarter[2 * i], y = quarter[2 * i + 1];
+    four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+  }
+  const __m512 pairs = _mm512_add_ps(_mm512_shuffle_ps(four[0], four[1], 0x88),
+                                     _mm512_shuffle_ps(four[0], four[1], 0xdd));
+  const __m512 sums = _mm512_add_ps(pairs, _mm512_permute_ps(pairs, 0xb1));
+  const __m512i order =
+      _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
+  const __m256 sorted = _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
+  _mm_storeu_ps(b, _mm_add_ps(_mm_loadu_ps(b), _mm256_castps256_ps128(sorted)));
+  _mm_storeu_ps(c, _mm_add_ps(_mm_loadu_ps(c), _mm256_extractf128_ps(sorted, 1)));
+}
+
 }  // namespace unveil::UNVEIL_ISA

@@ -127,4 +127,12 @@ inline void transpose(Vec (&row)[4]) {
   }
 }
 
+// Adds the sums over lanes of v[0..4) to b and of v[4..8) to c.
+inline void add_lane_sums(const Vec (&v)[8], float* b, float* c) {
+  for (int i = 0; i < 4; ++i) {
+    b[i] += sum(v[i]);
+    c[i] += sum(v[4 + i]);
+  }
+}
+
 }  // namespace unveil::UNVEIL_ISA

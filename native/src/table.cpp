@@ -5,6 +5,9 @@
 namespace unveil::UNVEIL_ISA {
 
 const Kernels table = {
+    scan_forward,
+    scan_backward,
+    scan_backward_parts,
     scan_limit,
     exp2_array,
     &passes,

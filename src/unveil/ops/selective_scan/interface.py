@@ -1,12 +1,19 @@
 """`selective_scan` and `selective_scan_2d`: check, choose a backend, run."""
 
 import logging
+import math
 import os
+import warnings
+from dataclasses import replace
+from functools import cache
 
+import torch
 from torch import Tensor
+from torch.nn.functional import silu
 
 from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.selective_scan import chunked, plain, reference
+from unveil.ops import native as library
+from unveil.ops.selective_scan import chunked, native, plain, reference
 from unveil.ops.selective_scan.contract import (
     BACKENDS,
     Backend,
@@ -19,6 +26,7 @@ from unveil.ops.selective_scan.contract import (
 )
 
 _log = logging.getLogger("unveil.ops")
+_LOOPS: dict[str, plain.Loop] = {"reference": reference.scan, "torch": chunked.scan}
 
 
 def selective_scan(
@@ -75,8 +83,11 @@ def selective_scan(
         u, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, layout
     )
     check_1d(arguments)
-    loop = _loop(backend, arguments)
-    y, last_state = plain.run_1d(arguments, loop)
+    chosen = choose_backend(backend, arguments)
+    if chosen == "native":
+        y, last_state = native.run(_same_groups(arguments))
+    else:
+        y, last_state = plain.run_1d(arguments, _LOOPS[chosen])
     return (y, last_state) if return_last_state else y
 
 
@@ -132,14 +143,66 @@ def selective_scan_2d(
         layout="bhwd", orders=tuple(orders), delta_weight=delta_weight,
     )  # fmt: skip
     check_2d(arguments)
-    return plain.run_2d(arguments, _loop(backend, arguments))
+    chosen = choose_backend(backend, arguments)
+    if chosen != "native":
+        return plain.run_2d(arguments, _LOOPS[chosen])
+    y, _ = native.run(replace(arguments, z=None))
+    return y if z is None else y * silu(z)
 
 
-def _loop(backend: Backend, arguments: ScanArguments) -> plain.Loop:
+def choose_backend(backend: Backend, arguments: ScanArguments) -> str:
+    """Return the backend that runs a call.
+
+    The environment variable ``UNVEIL_SCAN_BACKEND`` takes the place of "auto".
+
+    Args:
+        backend: What the caller asked for.
+        arguments: Checked arguments.
+
+    Returns:
+        "reference", "native" or "torch".
+
+    Raises:
+        InputError: There is no such backend.
+        BackendUnavailableError: The backend named cannot run this call.
+    """
+    if backend == "auto":
+        backend = os.environ.get("UNVEIL_SCAN_BACKEND", "auto")  # type: ignore[assignment]
     if backend not in BACKENDS:
         raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
     if os.environ.get("UNVEIL_CHECK_FINITE") == "1":
         check_finite(arguments)
-    if backend == "native":
-        raise BackendUnavailableError("the native backend is not built yet")
-    return reference.scan if backend == "reference" else chunked.scan
+    if backend in _LOOPS:
+        return backend
+    reason = native.why_not(arguments)
+    if backend == "native" and reason is not None:
+        raise BackendUnavailableError(reason)
+    if not torch.compiler.is_compiling():
+        _report(reason, arguments.u.device.type)
+    return "native" if reason is None else "torch"
+
+
+@cache
+def _report(reason: str | None, device: str) -> None:
+    """Tell each automatic choice once; on a CPU the slow one deserves a warning."""
+    if reason is None:
+        _log.info("selective scan: native backend, %s", library.status().chosen)
+        return
+    _log.info("selective scan: torch backend, because %s", reason)
+    if device == "cpu" and library.status().reason is not None:
+        message = f"the selective scan runs on the slow PyTorch backend: {reason}"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _same_groups(a: ScanArguments) -> ScanArguments:
+    """Give B and C the same number of groups where both have several."""
+    if a.B.dim() != 4 or a.C.dim() != 4:
+        return a
+    axis = 1 if a.layout == "bdl" else 2
+    B_groups, C_groups = a.B.shape[axis], a.C.shape[axis]
+    if B_groups == C_groups or 1 in (B_groups, C_groups):
+        return a
+    groups = math.lcm(B_groups, C_groups)
+    B = a.B.repeat_interleave(groups // B_groups, axis)
+    C = a.C.repeat_interleave(groups // C_groups, axis)
+    return replace(a, B=B, C=C)

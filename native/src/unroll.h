@@ -1,0 +1,10 @@
+// Loops over states and blocks must disappear for their arrays to live in registers.
+#pragma once
+
+#if defined(__clang__)
+#define UNVEIL_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__)
+#define UNVEIL_UNROLL _Pragma("GCC unroll 32")
+#else
+#define UNVEIL_UNROLL
+#endif
