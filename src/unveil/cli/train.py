@@ -1,12 +1,14 @@
 """`unveil train`: train a network by a recipe."""
 
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unveil.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def train(
@@ -55,18 +57,23 @@ def train(
     out, overrides = _split(settings or [], recipe)
     path = recipe / "recipe.yaml" if recipe.is_dir() else recipe
     resolved = recipe_file.load_recipe(path, overrides)
-    run = _import_run()
+    _require_extra()
     from rich.console import Console
+
+    from unveil.training.dry_run import dry_run as try_out
+    from unveil.training.machine import Machine
+    from unveil.training.run import is_first_process
+    from unveil.training.run import train as run
 
     console = Console(stderr=True)
     _log_to(console)
-    machine = run.Machine(accelerator, devices, nodes)
+    machine = Machine(accelerator, devices, nodes)
     if dry_run:
-        report = run.dry_run(resolved, machine=machine)
+        report = try_out(resolved, machine=machine)
         typer.echo(report.to_json() if as_json else report.to_text())
         return
-    outcome = run.train(resolved, out, resume=resume, force=force, machine=machine, console=console)
-    if run.is_first_process():
+    outcome = run(resolved, out, resume=resume, force=force, machine=machine, console=console)
+    if is_first_process():
         typer.echo(outcome.to_json() if as_json else outcome.describe(out))
     if not outcome.finished:
         raise typer.Exit(130 if outcome.signal == "SIGINT" else 143)
@@ -88,23 +95,18 @@ def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
     return out, overrides
 
 
-def _import_run() -> ModuleType:
-    try:
-        from unveil.training import run
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in {"lightning", "tensorboard"}:
-            raise MissingExtraError("unveil train", "train") from error
-        raise
-    return run
+def _require_extra() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("lightning") is None or find_spec("tensorboard") is None:
+        raise MissingExtraError("unveil train", "train")
 
 
-def _log_to(console: object) -> None:
+def _log_to(console: "Console") -> None:
     import logging
 
-    from rich.console import Console
     from rich.logging import RichHandler
 
-    assert isinstance(console, Console)
     logger = logging.getLogger("unveil")
     if not logger.handlers:
         logger.addHandler(RichHandler(console=console, show_path=False, show_level=False))

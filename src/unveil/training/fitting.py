@@ -112,7 +112,7 @@ def make_trainer(
 ) -> Trainer:
     """Build Lightning's trainer; logs, checkpoints and progress are our own callbacks."""
     return Trainer(
-        accelerator=machine.accelerator,
+        accelerator="gpu" if machine.device().type == "cuda" else "cpu",
         devices=machine.devices,
         num_nodes=machine.nodes,
         strategy=DDPStrategy() if machine.processes > 1 else "auto",

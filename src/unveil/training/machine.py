@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
+
+from unveil.errors import InputError
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -21,3 +25,17 @@ class Machine:
     def processes(self) -> int:
         """Processes in all."""
         return self.devices * self.nodes
+
+    def device(self) -> torch.device:
+        """Return the device of the first process.
+
+        Raises:
+            InputError: The accelerator is unknown, or there is no GPU.
+        """
+        if self.accelerator not in ("auto", "cpu", "gpu"):
+            raise InputError(f"got accelerator {self.accelerator!r}, expected auto, cpu or gpu")
+        if self.accelerator == "cpu" or not torch.cuda.is_available():
+            if self.accelerator == "gpu":
+                raise InputError("this machine has no GPU that PyTorch can use: choose cpu")
+            return torch.device("cpu")
+        return torch.device("cuda", 0)

@@ -24,7 +24,7 @@ from unveil.training.recipe import Phase, Recipe
 from unveil.training.step import Clock, accumulate_gradients, gradient_norm
 
 _TIMED_STEPS = 4
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,7 @@ def _time_steps(recipe: Recipe, trial: nn.Module, phase: Phase, images: int, bat
     for _ in range(_TIMED_STEPS):
         start = time.perf_counter()
         optimizer.zero_grad()
-        with torch.autocast(
-            device.type,
-            dtype=AUTOCAST.get(optim.precision),
-            enabled=optim.precision in AUTOCAST,
-        ):
+        with autocast(recipe, device):
             accumulate_gradients(trial, pairs, loss, micro_batch=images, clock=Clock())
         gradient_norm(trial, optim.clip)
         optimizer.step()
@@ -171,6 +167,23 @@ def _time_steps(recipe: Recipe, trial: nn.Module, phase: Phase, images: int, bat
         times.append(time.perf_counter() - start)
     # the first step pays for allocations and kernel choices
     return statistics.median(times[1:])
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """Return the context of a forward and backward pass in the recipe's precision."""
+    precision = recipe.optim.precision
+    enabled = precision in _AUTOCAST
+    return torch.autocast(device.type, dtype=_AUTOCAST.get(precision), enabled=enabled)
+
+
+def mean_step_seconds(recipe: Recipe, step_seconds: Sequence[float]) -> float:
+    """Return the mean time of a step over all phases, in seconds."""
+    phases = recipe.schedule.phases
+    starts = [0.0, *(phase.until for phase in phases[:-1])]
+    return sum(
+        (phase.until - start) * seconds
+        for phase, start, seconds in zip(phases, starts, step_seconds, strict=True)
+    )
 
 
 def steps_within(recipe: Recipe, step_seconds: Sequence[float], validation_seconds: float) -> int:
@@ -187,11 +200,7 @@ def steps_within(recipe: Recipe, step_seconds: Sequence[float], validation_secon
     schedule, evaluation = recipe.schedule, recipe.evaluation
     assert schedule.duration is not None
     seconds = parse_duration(schedule.duration)
-    starts = [0.0, *(phase.until for phase in schedule.phases[:-1])]
-    mean = sum(
-        (phase.until - start) * each
-        for phase, start, each in zip(schedule.phases, starts, step_seconds, strict=True)
-    )
+    mean = mean_step_seconds(recipe, step_seconds)
     # Training alternates with validations: the share of time left to it depends on the interval.
     if evaluation.every is not None:
         interval = parse_duration(evaluation.every)
