@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from unveil.errors import UnveilError
     from unveil.inference.batch import Outcome
     from unveil.inference.plan import Job
+
+_LOG_SECONDS = 30
 
 
 def restore(
@@ -128,18 +131,25 @@ def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
     with ExitStack() as stack:
         stack.enter_context(_terminated_like_interrupted())
         stack.enter_context(_logging_to(RichHandler(console=console, show_path=False)))
-        bar = stack.enter_context(Progress(*columns, console=console, transient=True))
+        bar = stack.enter_context(
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        )
         line = bar.add_task("", total=max(len(jobs), 1), count=0, files=len(jobs), speed="")
         position = {id(job): i for i, job in enumerate(jobs)}
 
         def share(job: "Job", done: float) -> None:
             bar.update(line, completed=position[id(job)] + done, description=job.source.name)
 
+        start = told = time.monotonic()
         for outcome in restore_files(restorer, jobs, saving, share):
             outcomes.append(outcome)
-            elapsed = bar.tasks[0].elapsed or 0.0
-            speed = f"{len(outcomes) / elapsed:.2f} images/s" if elapsed else ""
-            bar.update(line, count=len(outcomes), speed=speed)
+            rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
+            bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")
+            if not console.is_terminal and time.monotonic() - told > _LOG_SECONDS:
+                told = time.monotonic()
+                left = (len(jobs) - len(outcomes)) / rate
+                count = f"{len(outcomes)}/{len(jobs)} files"
+                typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
     return outcomes
 
 

@@ -1,0 +1,224 @@
+"""`unveil restore` on good, bad and hostile files."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from unveil.cli import app
+from unveil.imaging import read_image
+from unveil.inference import Restorer
+from unveil.inference.batch import Outcome, Saving
+from unveil.inference.plan import Job
+
+
+def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        app.main(["restore", *map(str, words)])
+    code = stop.value.code
+    captured = capsys.readouterr()
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+def _photo(path: Path, size: tuple[int, int] = (40, 30), **options: object) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_a_photo_comes_back_beside_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = _photo(tmp_path / "a.png")
+    code, out, err = _run(capsys, photo, "--model", "identity")
+    assert (code, err) == (0, "")
+    assert out.strip() == str(tmp_path / "a.restored.png")
+    np.testing.assert_array_equal(read_image(out.strip()).pixels, read_image(photo).pixels)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "a.restored.png"]
+
+
+def test_a_result_is_replaced_only_by_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = _photo(tmp_path / "a.png")
+    assert _run(capsys, photo, "--model", "identity")[0] == 0
+    code, out, err = _run(capsys, photo, "--model", "identity")
+    assert (code, out) == (1, "")
+    assert err.startswith("unveil: ")
+    assert "--force" in err
+    assert _run(capsys, photo, "--model", "identity", "--force")[0] == 0
+
+
+def test_json_says_what_became_of_each_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _photo(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    code, out, err = _run(
+        capsys, tmp_path, "-o", tmp_path / "out", "--model", "identity", "--json", "--compare"
+    )
+    results = json.loads(out)["results"]
+    assert code == 1
+    assert [entry["status"] for entry in results] == ["restored", "failed"]
+    assert results[0]["megapixels"] == pytest.approx(0.0012)
+    assert Path(results[0]["target"]).exists()
+    assert Path(results[0]["comparison"]).exists()
+    assert "no image we can read" in results[1]["error"]
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_format_name_and_quality_are_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _photo(tmp_path / "a.png")
+    words = ["--format", "jpg", "--quality", 33, "--name", "{stem}-x{ext}", "--model", "identity"]
+    assert _run(capsys, tmp_path / "a.png", *words)[0] == 0
+    assert read_image(tmp_path / "a-x.jpg").metadata.quality[0] == 33
+
+
+def test_every_option_reaches_the_library(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def spy(restorer: Restorer, jobs: list[Job], saving: Saving, _share: object) -> list[Outcome]:
+        seen.update(engine=restorer.engine, limit=restorer.max_megapixels, saving=saving, jobs=jobs)
+        return []
+
+    monkeypatch.setattr("unveil.inference.batch.restore_files", spy)
+    (tmp_path / "in" / "x").mkdir(parents=True)
+    _photo(tmp_path / "in" / "x" / "a.png")
+    words = "--tile 96 --strength 0.3 --ensemble --max-megapixels 7 --quality 9 --force --compare"
+    words += " --recursive --device cpu --task auto --model identity"
+    assert _run(capsys, tmp_path / "in", *words.split())[0] == 0
+    engine = seen["engine"]
+    assert (engine.tiling.tile, engine.forced) == (96, True)
+    assert (engine.strength, engine.ensemble) == (0.3, True)
+    assert seen["limit"] == 7
+    assert seen["saving"] == Saving(quality=9, force=True, compare=True, remember=True)
+    assert seen["jobs"][0].target == tmp_path / "in" / "x" / "a.restored.png"
+    _run(capsys, tmp_path / "in" / "x" / "a.png", "--tile", "off", "--model", "identity")
+    assert seen["engine"].tiling.whole_megapixels == float("inf")
+    assert not seen["saving"].remember
+
+
+def test_threads_are_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = torch.get_num_threads()
+    try:
+        _run(capsys, _photo(tmp_path / "a.png"), "--model", "identity", "--threads", 1)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--tile", "huge"],
+        ["--strength", "2"],
+        ["--quality", "0"],
+        ["--name", "{stem}"],
+        ["--threads", "0"],
+        ["--no-such-option"],
+    ],
+)
+def test_wrong_usage_exits_with_2(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(capsys, _photo(tmp_path / "a.png"), "--model", "identity", *words)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "no_such"], "no model 'no_such'"),
+        (["--device", "abacus"], "device 'abacus'"),
+        (["--task", "sharpen"], "no task"),
+        (["--format", "xyz"], "unknown image format"),
+        (["--tile", "5"], "too small"),
+    ],
+)
+def test_impossible_wishes_are_one_line(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    defaults = [] if "--model" in words else ["--model", "identity"]
+    code, _, err = _run(capsys, _photo(tmp_path / "a.png"), *defaults, *words)
+    assert code == 1
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def _bomb(path: Path) -> None:
+    head = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    body = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    idat = b"IDAT" + zlib.compress(bytes(99))
+    body += struct.pack(">I", len(idat) - 4) + idat + struct.pack(">I", zlib.crc32(idat))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body + b"\0\0\0\0IEND\xaeB`\x82")
+
+
+def _hostile(folder: Path) -> dict[str, str]:
+    whole = _photo(folder / "whole.jpg", (90, 90), quality=95).read_bytes()
+    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("dear diary\n" * 99)
+    _photo(folder / "renamed.png").rename(folder / "renamed.jpg")
+    _bomb(folder / "bomb.png")
+    (folder / "folder.png").mkdir()
+    (folder / "dangling.png").symlink_to(folder / "nowhere.png")
+    (folder / "loop").symlink_to(folder)
+    return {
+        "truncated.jpg": "damaged",
+        "empty.png": "empty",
+        "text.jpg": "no image we can read",
+        "renamed.jpg": "holds png",
+        "bomb.png": "above the limit of 250; raise it with --max-megapixels",
+        "dangling.png": "No such file",
+        "loop": "leads back",
+    }
+
+
+def test_hostile_files_cost_one_line_each_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    expected = _hostile(tmp_path / "in")
+    code, out, err = _run(
+        capsys, tmp_path / "in", "-o", tmp_path / "out", "--recursive", "--model", "identity"
+    )
+    lines = err.strip().splitlines()
+    assert code == 1
+    assert out.strip() == str(tmp_path / "out" / "whole.restored.jpg")
+    assert len(lines) == len(expected), lines
+    for name, reason in expected.items():
+        assert any(name in line and reason in line for line in lines), (name, lines)
+    made = sorted(p.name for p in (tmp_path / "out").rglob("*") if not p.name.startswith("."))
+    assert made == ["whole.restored.jpg"]
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_missing_inputs_do_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _photo(tmp_path / "a.png")
+    missing = [tmp_path / "none.png", f"{tmp_path}/*.bmp", tmp_path / "none"]
+    code, out, err = _run(capsys, *missing, tmp_path / "a.png", "--model", "identity")
+    assert code == 1
+    assert out.strip().endswith("a.restored.png")
+    assert len(err.strip().splitlines()) == 3
+
+
+def test_a_read_only_place_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = _photo(tmp_path / "a.png")
+    (tmp_path / "file").touch()
+    code, _, err = _run(capsys, photo, "-o", tmp_path / "file" / "x", "--model", "identity")
+    assert code == 1
+    assert "cannot be made" in err
+    code, _, err = _run(capsys, photo, "-o", "/proc/nowhere", "--model", "identity")
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
