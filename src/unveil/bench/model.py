@@ -200,7 +200,7 @@ def _hooks(network: nn.Module, seconds: dict[str, float]) -> Iterator[None]:
     def leave(module: nn.Module, *_: Any) -> None:
         began, in_parts = stack.pop()
         took = time.perf_counter() - began
-        kind = _kind(module)
+        kind = type(module).__name__
         seconds[kind] = seconds.get(kind, 0.0) + took - in_parts
         if stack:
             stack[-1][1] += took
@@ -212,11 +212,6 @@ def _hooks(network: nn.Module, seconds: dict[str, float]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _kind(module: nn.Module) -> str:
-    depthwise = getattr(module, "groups", 1) != 1
-    return f"{type(module).__name__}{' depth-wise' if depthwise else ''}"
 
 
 def _peak_mebibytes(run: Callable[[], None]) -> float | None:

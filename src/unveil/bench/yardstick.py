@@ -1,5 +1,7 @@
 """The convolution network that the small variants are timed against."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,8 +20,7 @@ class ConvolutionYardstick(nn.Module):
         super().__init__()
         widths = [12, *[width] * (depth - 1), 12]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(c_in, c_out, 3, padding=1)
-            for c_in, c_out in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(widths)
         ).to(memory_format=torch.channels_last)
 
     def forward(self, degraded: Tensor) -> Tensor:

@@ -5,11 +5,10 @@ weights, so that a pass over the image is saved.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.context import Context, ImageWide
-from unveil.layers.convolution import Conv3x3
+from unveil.layers.convolution import Depthwise3x3, GatedDepthwise3x3
 from unveil.layers.functional import split_heads
 
 
@@ -57,9 +56,9 @@ class ChannelAttention(ImageWide):
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.query_key = nn.Linear(channels, 2 * channels, bias=False)
-        self.query_key_conv = Conv3x3(2 * channels, 2 * channels, groups=2 * channels, bias=False)
+        self.query_key_conv = Depthwise3x3(2 * channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
-        self.value_conv = Conv3x3(channels, channels, groups=channels, bias=False)
+        self.value_conv = Depthwise3x3(channels, bias=False)
         self.out_proj = nn.Linear(channels, channels, bias=False)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -140,11 +139,10 @@ class GatedFeedForward(nn.Module):
         super().__init__()
         inner = int(channels * factor)
         self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
-        self.conv = Conv3x3(2 * inner, 2 * inner, groups=2 * inner, bias=False)
+        self.conv = GatedDepthwise3x3(inner, gate="gelu", bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
-        first, second = self.conv(self.in_proj(x)).chunk(2, -1)
-        y: Tensor = self.out_proj(F.gelu(first) * second)
+        y: Tensor = self.out_proj(self.conv(self.in_proj(x)))
         return y

@@ -10,8 +10,9 @@ embedding of it. Then the scan is a product with one lower-triangular C×C matri
 so the same layer runs as a scan or as one matrix product (``form``), equal to rounding.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ class ChannelSSM(ImageWide):
         options: Form, directions, descriptor and so on.
     """
 
-    scan = staticmethod(selective_scan)
+    scan: Callable[..., Any] = staticmethod(selective_scan)
 
     def __init__(self, channels: int, options: ChannelSSMOptions) -> None:
         super().__init__()
@@ -202,6 +203,7 @@ class ChannelSSM(ImageWide):
         y: Tensor = self.scan(rows, delta, A, B, C, delta_softplus=True) + rows * self.D
         if self.options.directions == 1:
             return y
-        flipped = (item.flip(-1) for item in (rows, delta))
-        reverse = self.scan(*flipped, A, B.flip(-1), C.flip(-1), delta_softplus=True).flip(-1)
-        return y + reverse - rows * F.softplus(delta) * (B * C).sum(1)[:, None]
+        B_C = (B * C).sum(1)[:, None]
+        u, dt, B, C = (item.flip(-1) for item in (rows, delta, B, C))
+        reverse: Tensor = self.scan(u, dt, A, B, C, delta_softplus=True).flip(-1)
+        return y + reverse - rows * F.softplus(delta) * B_C

@@ -7,31 +7,76 @@ import torch
 from torch import Tensor, nn
 
 from unveil.layers.functional import conv2d_last, pixel_shuffle_last, pixel_unshuffle_last
+from unveil.ops import depthwise_conv, gated_depthwise
+from unveil.ops.depthwise_conv import Activation
+from unveil.ops.gated_depthwise import Gate
+
+LEAKY_SLOPE = 0.2
 
 
 class Conv3x3(nn.Module):
-    """A dense or grouped 3×3 convolution, zero-padded to the same size.
+    """A dense 3×3 convolution, zero-padded to the same size.
 
     Args:
         c_in: Channels of the input.
         c_out: Channels of the output.
-        groups: `c_in` for a depth-wise convolution.
         bias: Whether a bias is added.
         gain: Factor on the initial weights; small for layers that feed a residual.
     """
 
-    def __init__(
-        self, c_in: int, c_out: int, *, groups: int = 1, bias: bool = True, gain: float = 1.0
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, *, bias: bool = True, gain: float = 1.0) -> None:
         super().__init__()
-        self.groups = groups
-        bound = gain / math.sqrt(9 * c_in // groups)
-        self.weight = nn.Parameter(torch.empty(c_out, c_in // groups, 3, 3).uniform_(-bound, bound))
+        bound = gain / math.sqrt(9 * c_in)
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, 3, 3).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, c_in)`` to ``(b, h, w, c_out)``."""
-        return conv2d_last(x, self.weight, self.bias, self.groups)
+        return conv2d_last(x, self.weight, self.bias)
+
+
+class Depthwise3x3(nn.Module):
+    """A depth-wise 3×3 convolution, zero-padded to the same size, with what follows it.
+
+    Args:
+        channels: Channels.
+        activation: Applied to the result.
+        bias: Whether a bias is added.
+    """
+
+    def __init__(
+        self, channels: int, *, activation: Activation = "none", bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.empty(channels, 1, 3, 3).uniform_(-1 / 3, 1 / 3))
+        self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, h, w, channels)`` to the same shape."""
+        return depthwise_conv(
+            x, self.weight, self.bias, self.activation, negative_slope=LEAKY_SLOPE
+        )
+
+
+class GatedDepthwise3x3(nn.Module):
+    """A depth-wise 3×3 convolution whose one half of the channels gates the other.
+
+    Args:
+        channels: Channels of the output; the input has twice as many.
+        gate: What the first half passes before it multiplies the second.
+        bias: Whether a bias is added.
+    """
+
+    def __init__(self, channels: int, *, gate: Gate = "none", bias: bool = True) -> None:
+        super().__init__()
+        self.gate = gate
+        self.weight = nn.Parameter(torch.empty(2 * channels, 1, 3, 3).uniform_(-1 / 3, 1 / 3))
+        self.bias = nn.Parameter(torch.zeros(2 * channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(b, h, w, 2 · channels)`` to ``(b, h, w, channels)``."""
+        return gated_depthwise(x, self.weight, self.bias, self.gate)
 
 
 class Downsample(nn.Module):

@@ -5,14 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def conv2d_last(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
+def conv2d_last(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve channels-last features, padding with zeros to the same size.
 
     Args:
         x: ``(b, h, w, c)``.
-        weight: ``(c_out, c // groups, s, s)`` with odd s.
+        weight: ``(c_out, c, s, s)`` with odd s.
         bias: ``(c_out,)``.
-        groups: As in `torch.nn.functional.conv2d`.
 
     Returns:
         ``(b, h, w, c_out)``, channels-last in memory.
@@ -21,7 +20,7 @@ def conv2d_last(x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: i
     torch.Size([1, 5, 7, 4])
     """
     # The permuted view of channels-last data is torch's channels_last format: nothing is copied.
-    y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=weight.shape[-1] // 2, groups=groups)
+    y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=weight.shape[-1] // 2)
     return y.permute(0, 2, 3, 1)
 
 

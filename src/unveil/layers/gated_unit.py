@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unveil.layers.attention import GramAttention, project_per_image
 from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.context import Context, ImageWide
-from unveil.layers.convolution import Conv3x3
+from unveil.layers.convolution import Conv3x3, GatedDepthwise3x3
 from unveil.layers.scan import ImageScan
 
 
@@ -63,7 +63,7 @@ class GatedUnit(nn.Module):
         inner = round(channels * expand)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
-        self.conv = Conv3x3(2 * inner, 2 * inner, groups=2 * inner) if depthwise else None
+        self.conv = GatedDepthwise3x3(inner) if depthwise else None
         self.scan, self.mixer = scan, mixer
         self.project = nn.Linear(inner, channels, bias=False)
         both = parallel and scan is not None and mixer is not None
@@ -73,9 +73,11 @@ class GatedUnit(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
         y = self.expand(self.norm(x))
-        y = y if self.conv is None else self.conv(y)
-        first, second = y.chunk(2, -1)
-        y = first * second
+        if self.conv is None:
+            first, second = y.chunk(2, -1)
+            y = first * second
+        else:
+            y = self.conv(y)
         if self.project_scan is not None and self.scan is not None:
             x = x + F.linear(self.scan(y), self._scaled(self.project_scan))
         elif self.scan is not None:

@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.convolution import Conv3x3
+from unveil.layers.convolution import Depthwise3x3
 from unveil.layers.scan import CausalConv, ImageScan
 from unveil.ops import ScanOrder
 
@@ -42,7 +42,7 @@ class MambaBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, d_model)`` to the same shape."""
-        u, z = self.in_proj(x).chunk(2, -1)
+        u, z = (F.linear(x, half) for half in self.in_proj.weight.chunk(2))
         y = self.scan(F.silu(self.conv(u)))
         mixed: Tensor = self.out_proj(y * F.silu(z))
         return mixed
@@ -71,14 +71,14 @@ class VisionSSM(nn.Module):
         super().__init__()
         d_inner = round(expand * d_model)
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
-        self.conv = Conv3x3(d_inner, d_inner, groups=d_inner)
+        self.conv = Depthwise3x3(d_inner, activation="silu")
         self.scan = ImageScan(d_inner, d_state, math.ceil(d_model / 16), orders)
         self.norm = nn.LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, d_model)`` to the same shape."""
-        u, z = self.in_proj(x).chunk(2, -1)
-        y = self.norm(self.scan(F.silu(self.conv(u))))
+        u, z = (F.linear(x, half) for half in self.in_proj.weight.chunk(2))
+        y = self.norm(self.scan(self.conv(u)))
         mixed: Tensor = self.out_proj(y * F.silu(z))
         return mixed

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.context import Context
-from unveil.layers.convolution import Conv3x3, resampling
+from unveil.layers.convolution import Conv3x3, Depthwise3x3, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
 from unveil.layers.mamba import MambaBlock
@@ -136,7 +136,7 @@ class SpatialBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.pointwise = nn.Linear(channels, channels)
-        self.depthwise = Conv3x3(channels, channels, groups=channels)
+        self.depthwise = Depthwise3x3(channels)
         self.mixer = mixer
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
@@ -164,14 +164,17 @@ class ChannelBlock(nn.Module):
         inner = channels if options is None else 2 * channels
         self.norm = nn.LayerNorm(channels)
         self.pointwise = nn.Linear(channels, inner)
-        self.depthwise = Conv3x3(inner, inner, groups=inner)
+        self.depthwise = Depthwise3x3(inner)
         self.scan = None if options is None else ChannelSSM(channels, options)
         if options is not None:
             bound = d_conv**-0.5
             self.taps = nn.Parameter(torch.empty(d_conv).uniform_(-bound, bound))
             self.taps_bias = nn.Parameter(torch.zeros(1))
             self.out_proj = nn.Linear(channels, channels, bias=False)
-        self.smooth = nn.ModuleList(Conv3x3(channels, channels, groups=channels) for _ in range(2))
+        self.smooth = nn.Sequential(
+            Depthwise3x3(channels, activation="leaky_relu"),
+            Depthwise3x3(channels, activation="leaky_relu"),
+        )
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
@@ -180,9 +183,7 @@ class ChannelBlock(nn.Module):
             u, z = y.chunk(2, -1)
             u = F.silu(u @ self._along_channels(u.shape[-1]) + self.taps_bias)
             y = self.out_proj(self.scan(u, context) * F.silu(z))
-        for convolution in self.smooth:
-            y = F.leaky_relu(convolution(y), 0.2)
-        out: Tensor = x + y
+        out: Tensor = x + self.smooth(y)
         return out
 
     def _along_channels(self, channels: int) -> Tensor:
