@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from unveil.evaluation import (
     Case,
     Identity,
     compare,
+    comparison_to_json,
     comparison_to_markdown,
     evaluate,
     protocol_named,
@@ -127,6 +129,8 @@ def test_infinite_scores_are_left_out_or_ties(clean_folder):
     assert (one.images, one.left_out, one.mean) == (2, 1, 0)
     both = compare(report(perfect[0], *images[1:]), report(perfect[0], *images[1:]))[0]
     assert (both.images, both.left_out, both.mean) == (3, 0, 0)
+    plain = comparison_to_json(a, a, [one, both], confidence=0.95)
+    assert "Infinity" not in json.dumps(plain)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, 95])

@@ -1,5 +1,10 @@
 import base64
+import json
 import re
+from html.parser import HTMLParser
+from typing import ClassVar
+
+import pytest
 
 from unveil.evaluation import Case, Identity, Report, evaluate, protocol_named, write_report
 
@@ -34,6 +39,34 @@ def test_crops_of_a_resumed_run_are_there(clean_folder, tmp_path):
     _, again = _written(clean_folder, tmp_path / "out")
     crops = 'data:image/png;base64,([^"]+)'
     assert re.findall(crops, first) == re.findall(crops, again)
+
+
+def test_every_tag_is_closed_in_order(clean_folder, tmp_path):
+    class Checker(HTMLParser):
+        open_tags: ClassVar[list[str]] = []
+
+        def handle_starttag(self, tag, attrs):  # noqa: ARG002
+            if tag not in ("meta", "img"):
+                self.open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open_tags.pop() == tag
+
+    _, page = _written(clean_folder, tmp_path / "out")
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open_tags == []
+
+
+def test_infinite_scores_sort_as_numbers(paired_folder, tmp_path):
+    for name in ("0.png", "1.png"):
+        clean = (paired_folder / "target" / name).read_bytes()
+        (paired_folder / "input" / name).write_bytes(clean)
+    output = tmp_path / "out"
+    report = evaluate(Identity(), protocol_named("paired-rgb"), paired_folder, output=output)
+    write_report(report, output)
+    assert 'data-value="Infinity"' in (output / "report.html").read_text(encoding="utf-8")
+    json.loads((output / "results.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_names_are_escaped(clean_folder, tmp_path):

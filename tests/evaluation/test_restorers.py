@@ -85,3 +85,12 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path):
 def test_an_unknown_device_is_an_error():
     with pytest.raises(InputError, match="cpu or cuda"):
         load_restorer("cu_mamba_tiny", device="tpu")
+
+
+@pytest.mark.gpu
+def test_a_network_on_the_gpu_agrees_with_the_cpu(noisy):
+    model = create_model("cu_mamba_tiny")
+    on_cpu = Network("tiny", model)(noisy[1], None)
+    on_gpu = Network("tiny", model, device="cuda")(noisy[1], None)
+    # float32 sums in another order, and TF32 off by default for matrix products
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)

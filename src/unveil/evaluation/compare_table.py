@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from unveil.evaluation.compare import Difference
-from unveil.evaluation.report import Report
+from unveil.evaluation.report import Report, finite_or_none
 from unveil.evaluation.table import pipe_table
 
 _DIGITS = {"psnr": 3, "ssim": 5}
@@ -57,8 +57,13 @@ def comparison_to_json(
         "protocol": a.protocol,
         "dataset": a.dataset,
         "confidence": confidence,
-        "differences": [{**asdict(d), "significant": d.significant} for d in differences],
+        "differences": [_plain(difference) for difference in differences],
     }
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    values = {key: finite_or_none(value) for key, value in asdict(difference).items()}
+    return {**values, "significant": difference.significant}
 
 
 def _line(difference: Difference) -> list[str]:

@@ -144,5 +144,10 @@ def _score(image: ImageScore) -> str:
         (f"{image.ssim:.4f}", image.ssim),
         (f"{image.seconds:.2f}", image.seconds),
     )
-    cells = "".join(f'<td data-value="{value}">{text}</td>' for text, value in numbers)
+    cells = "".join(f'<td data-value="{_number(value)}">{text}</td>' for text, value in numbers)
     return f"<tr><td>{escape(image.name)}</td>{cells}</tr>"
+
+
+def _number(value: float) -> str:
+    """Write a number as JavaScript reads it."""
+    return repr(value).replace("inf", "Infinity")

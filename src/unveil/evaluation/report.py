@@ -136,7 +136,7 @@ def score_to_json(score: ImageScore) -> dict[str, Any]:
     Args:
         score: Of the image.
     """
-    return {key: _finite(value) for key, value in asdict(score).items()}
+    return {key: finite_or_none(value) for key, value in asdict(score).items()}
 
 
 def score_from_json(plain: dict[str, Any]) -> ImageScore:
@@ -152,7 +152,7 @@ def score_from_json(plain: dict[str, Any]) -> ImageScore:
 def _case_to_json(result: CaseResult) -> dict[str, Any]:
     return {
         **asdict(result.case),
-        "mean": {field: _finite(result.mean(field)) for field in _MEANS},
+        "mean": {field: finite_or_none(result.mean(field)) for field in _MEANS},
         "seconds_per_megapixel": result.seconds_per_megapixel,
         "images": [score_to_json(image) for image in result.images],
     }
@@ -163,5 +163,13 @@ def _case_from_json(plain: dict[str, Any]) -> CaseResult:
     return CaseResult(case, tuple(score_from_json(image) for image in plain["images"]))
 
 
-def _finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
+    """Return a value as strict JSON can hold it: None for an infinite number.
+
+    Args:
+        value: Any plain value.
+
+    >>> finite_or_none(math.inf), finite_or_none(3.5)
+    (None, 3.5)
+    """
     return None if isinstance(value, float) and math.isinf(value) else value
