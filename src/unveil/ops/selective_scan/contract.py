@@ -9,11 +9,11 @@ from torch import Tensor
 from unveil.errors import InputError
 
 Layout = Literal["bdl", "bld"]
-Backend = Literal["auto", "reference", "native", "torch"]
+Backend = Literal["auto", "reference", "native", "torch", "triton"]
 ScanOrder = Literal["row", "column", "row_reversed", "column_reversed"]
 
 LAYOUTS: tuple[Layout, ...] = ("bdl", "bld")
-BACKENDS: tuple[Backend, ...] = ("auto", "reference", "native", "torch")
+BACKENDS: tuple[Backend, ...] = ("auto", "reference", "native", "torch", "triton")
 ORDERS: tuple[ScanOrder, ...] = ("row", "column", "row_reversed", "column_reversed")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ def selective_scan(
         return_last_state: Whether to return the last state, too.
         initial_state: State before the first token (b, d, n); zero if not given.
         layout: Order of the axes, "bdl" or "bld".
-        backend: "auto", or "reference", "native" or "torch", which then runs or raises.
+        backend: "auto", or "reference", "native", "torch" or "triton": it runs or raises.
 
     Returns:
         y, shaped and typed as u; with `return_last_state`, y and the state (b, d, n).
@@ -86,6 +87,8 @@ def selective_scan(
     chosen = choose_backend(backend, arguments)
     if chosen == "native":
         y, last_state = native.run(_same_groups(arguments))
+    elif chosen == "triton":
+        y, last_state = _triton().run_1d(arguments)
     else:
         y, last_state = plain.run_1d(arguments, _LOOPS[chosen])
     return (y, last_state) if return_last_state else y
@@ -123,7 +126,7 @@ def selective_scan_2d(
         delta_softplus: Whether delta (with its bias) passes through softplus.
         orders: One of "row", "column", "row_reversed", "column_reversed" for each k.
         delta_weight: (k, d, r); the step sizes are then delta_weight times delta.
-        backend: "auto", or "reference", "native" or "torch", which then runs or raises.
+        backend: "auto", or "reference", "native", "torch" or "triton": it runs or raises.
 
     Returns:
         y (b, h, w, d), typed as u.
@@ -144,6 +147,8 @@ def selective_scan_2d(
     )  # fmt: skip
     check_2d(arguments)
     chosen = choose_backend(backend, arguments)
+    if chosen == "triton":
+        return _triton().run_2d(arguments)
     if chosen != "native":
         return plain.run_2d(arguments, _LOOPS[chosen])
     y, _ = native.run(replace(arguments, z=None))
@@ -160,7 +165,7 @@ def choose_backend(backend: Backend, arguments: ScanArguments) -> str:
         arguments: Checked arguments.
 
     Returns:
-        "reference", "native" or "torch".
+        "reference", "native", "torch" or "triton".
 
     Raises:
         InputError: There is no such backend.
@@ -174,19 +179,29 @@ def choose_backend(backend: Backend, arguments: ScanArguments) -> str:
         check_finite(arguments)
     if backend in _LOOPS:
         return backend
-    reason = native.why_not(arguments)
-    if backend == "native" and reason is not None:
+    named = backend != "auto"
+    fast = backend if named else ("triton" if arguments.u.is_cuda else "native")
+    reason = (_triton() if fast == "triton" else native).why_not(arguments)
+    if named and reason is not None:
         raise BackendUnavailableError(reason)
-    if not torch.compiler.is_compiling():
-        _report(reason, arguments.u.device.type)
-    return "native" if reason is None else "torch"
+    if not named and not torch.compiler.is_compiling():
+        _report(fast, reason, arguments.u.device.type)
+    return fast if reason is None else "torch"
+
+
+def _triton() -> Any:
+    # Its import is slow and only GPUs need it.
+    from unveil.ops.selective_scan import triton  # noqa: PLC0415
+
+    return triton
 
 
 @cache
-def _report(reason: str | None, device: str) -> None:
+def _report(backend: str, reason: str | None, device: str) -> None:
     """Tell each automatic choice once; on a CPU the slow one deserves a warning."""
     if reason is None:
-        _log.info("selective scan: native backend, %s", library.status().chosen)
+        detail = f", {library.status().chosen}" if backend == "native" else ""
+        _log.info("selective scan: %s backend%s", backend, detail)
         return
     _log.info("selective scan: torch backend, because %s", reason)
     if device == "cpu" and library.status().reason is not None:
