@@ -123,7 +123,8 @@ def _score(
     seconds = time.perf_counter() - start
     try:
         ours = protocol.score(restored, sample.clean)
-        given = protocol.score(sample.degraded, sample.clean)
+        unchanged = restored is sample.degraded
+        given = ours if unchanged else protocol.score(sample.degraded, sample.clean)
     except InputError as error:
         raise DataError(f"{sample.name}: {error}") from error
     height, width = sample.clean.shape[:2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.data.full_images import to_unit
+from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import DataError, InputError
 from unveil.evaluation.files import TestSet
