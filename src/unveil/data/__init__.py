@@ -8,7 +8,7 @@ workers, processes and resumed runs agree without any saved generator state.
 from unveil.data.check import Problem, Report, check_sources
 from unveil.data.full_images import FullImages
 from unveil.data.pairing import Matching, Pair, list_images, match_pairs
-from unveil.data.sampling import SampleKey, StepBatches
+from unveil.data.sampling import SampleKey, StepBatches, worker_context
 from unveil.data.sources import Source, clean_source, find_sources, paired_source, promptir_sources
 from unveil.data.store import ImageStore
 from unveil.data.toy import write_toy_set
@@ -33,5 +33,6 @@ __all__ = [
     "match_pairs",
     "paired_source",
     "promptir_sources",
+    "worker_context",
     "write_toy_set",
 ]

@@ -1,27 +1,14 @@
 """Whole photos for validation and evaluation."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from unveil.data.crop import Pixels, cut, degrade_window, to_unit
 from unveil.data.sources import Source
 from unveil.data.training_set import Sample, to_tensor
-from unveil.degradations import Frame, Pipeline
+from unveil.degradations import Pipeline
 from unveil.errors import DataError, InputError
 from unveil.imaging import load_rgb
-
-
-def to_unit(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Scale samples to [0, 1] float32 by the range of their type; float stays as it is.
-
-    >>> to_unit(np.array([0, 65535], np.uint16)).tolist()
-    [0.0, 1.0]
-    """
-    if pixels.dtype.kind == "f":
-        return pixels.astype(np.float32)
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
 class FullImages(Dataset[Sample]):
@@ -78,21 +65,12 @@ class FullImages(Dataset[Sample]):
         }
 
     def _degrade(
-        self, start: NDArray[np.float32], clean: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self, start: Pixels, clean: Pixels, rng: np.random.Generator
+    ) -> tuple[Pixels, Pixels]:
         height, width = clean.shape[:2]
-        if self.crop is None or (self.crop >= height and self.crop >= width):
+        if self.crop is None:
             return self._pipeline(start, rng), clean
-        rows = min(self.crop, height)
-        columns = min(self.crop, width)
-        top, left = (height - rows) // 2, (width - columns) // 2
-        margin = self._pipeline.margin
-        above, before = min(margin, top // 8 * 8), min(margin, left // 8 * 8)
-        window = np.ascontiguousarray(
-            start[top - above : top + rows + margin, left - before : left + columns + margin]
-        )
-        degraded = self._pipeline(window, rng, Frame(top - above, left - before, height, width))
-        return (
-            degraded[above : above + rows, before : before + columns],
-            clean[top : top + rows, left : left + columns],
-        )
+        rows, columns = min(self.crop, height), min(self.crop, width)
+        corner = (height - rows) // 2, (width - columns) // 2
+        degraded = degrade_window(start, self._pipeline, rng, corner, (rows, columns))
+        return degraded, cut(clean, *corner, rows, columns)

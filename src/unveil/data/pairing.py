@@ -245,6 +245,9 @@ def _expand(found: re.Match[str], replacement: str, layout: str) -> str:
         ) from None
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """Order numbers by value and before letters."""
     parts = re.split(r"(\d+)", text.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts if part]
+    return [
+        (False, int(part), "") if part.isdecimal() else (True, 0, part) for part in parts if part
+    ]

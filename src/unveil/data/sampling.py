@@ -23,6 +23,24 @@ class SampleKey:
     patch: int
 
 
+def worker_context(workers: int) -> str | None:
+    """Name the way in which a `DataLoader`'s worker processes must start.
+
+    A forked process has no use of the image library: the threads that it waits for stay behind in
+    its parent. So workers start afresh; the decoded photos reach them as a shared file.
+
+    Args:
+        workers: ``num_workers`` of the loader.
+
+    Returns:
+        What its ``multiprocessing_context`` is to be.
+
+    >>> worker_context(0), worker_context(2)
+    (None, 'spawn')
+    """
+    return "spawn" if workers else None
+
+
 class StepBatches(Sampler[list[SampleKey]]):
     """Batches of keys for a `torch.utils.data.DataLoader`'s ``batch_sampler``.
 
@@ -77,14 +95,7 @@ class StepBatches(Sampler[list[SampleKey]]):
         Raises:
             InputError: The batch does not divide evenly among the processes.
         """
-        batch, patch = self.plan(step)
-        share, rest = divmod(batch, self.world_size)
-        if rest or not share:
-            raise InputError(
-                f"a batch of {batch} does not divide among {self.world_size} processes; "
-                f"use a multiple of {self.world_size}"
-            )
-        size = min(self.micro_batch or share, share)
+        share, size, patch = self._shares(step)
         groups = []
         for done in range(0, share, size):
             count = min(size, share - done)
@@ -92,9 +103,21 @@ class StepBatches(Sampler[list[SampleKey]]):
             groups.append([SampleKey(step, start + i, patch) for i in range(count)])
         return groups
 
+    def _shares(self, step: int) -> tuple[int, int, int]:
+        """Samples of a process, samples of its micro-batch, and the patch size."""
+        batch, patch = self.plan(step)
+        share, rest = divmod(batch, self.world_size)
+        if rest or not share:
+            raise InputError(
+                f"a batch of {batch} does not divide among {self.world_size} processes; "
+                f"use a multiple of {self.world_size}"
+            )
+        return share, min(self.micro_batch or share, share), patch
+
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for step in range(self.first_step, self.steps):
             yield from self.micro_batches(step)
 
     def __len__(self) -> int:
-        return sum(len(self.micro_batches(step)) for step in range(self.first_step, self.steps))
+        shares = (self._shares(step) for step in range(self.first_step, self.steps))
+        return sum(-(-share // size) for share, size, _ in shares)

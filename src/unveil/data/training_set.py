@@ -1,21 +1,21 @@
 """Patches for training, each decided by its address alone."""
 
+import os
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from unveil.data.crop import Pixels, cut, degrade_window, to_unit
 from unveil.data.pairing import Pair
 from unveil.data.sampling import SampleKey
 from unveil.data.sources import Source
 from unveil.data.store import ImageStore
-from unveil.degradations import Frame, Pipeline
+from unveil.degradations import Pipeline
 from unveil.errors import DataError, InputError
 
-Pixels = NDArray[np.float32]
 _GOLDEN = (np.sqrt(5) - 1) / 2
 _MIXUP_BETA = 1.2
 
@@ -36,7 +36,13 @@ class TrainingSet(Dataset[Sample]):
     rotation, mixup) comes from a generator seeded by (seed, step, index). Use it with a
     `StepBatches` sampler::
 
-        loader = DataLoader(training_set, batch_sampler=StepBatches(plan, steps=1000))
+        batches = StepBatches(plan, steps=1000)
+        loader = DataLoader(
+            training_set,
+            batch_sampler=batches,
+            num_workers=2,
+            multiprocessing_context=worker_context(2),
+        )
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class TrainingSet(Dataset[Sample]):
         self.sources = tuple(sources)
         self.seed, self.augment, self.mixup = seed, augment, mixup
         self.store = ImageStore(cache_bytes)
+        self._process = os.getpid()
         weights = np.cumsum([source.weight for source in sources], dtype=np.float64)
         self._bounds = weights / weights[-1]
 
@@ -103,7 +110,13 @@ class TrainingSet(Dataset[Sample]):
         Raises:
             ImageFileError: Its photo cannot be read.
             DataError: The two photos of a pair differ in size.
+            InputError: This process was forked from the one that made the set.
         """
+        if os.getpid() != self._process:
+            raise InputError(
+                "worker processes were forked, in which image decoding hangs; "
+                "give the DataLoader multiprocessing_context=worker_context(workers)"
+            )
         rng = np.random.default_rng((self.seed, step, index))
         source = self.sources[self._source_of(step, index)]
         degraded, clean, name = self._draw(source, patch, rng)
@@ -119,6 +132,11 @@ class TrainingSet(Dataset[Sample]):
             "task": source.task,
         }
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive in another process."""
+        self.__dict__.update(state)
+        self._process = os.getpid()
+
     def __getitem__(self, key: SampleKey) -> Sample:
         """Make the sample of a key, see `sample`."""
         return self.sample(key.step, key.index, key.patch)
@@ -128,6 +146,8 @@ class TrainingSet(Dataset[Sample]):
 
         Multiples of the golden ratio, shifted at random per step, fill [0, 1) evenly.
         """
+        if len(self.sources) == 1:
+            return 0
         shift = np.random.default_rng((self.seed, step)).random()
         return int(np.searchsorted(self._bounds, (shift + index * _GOLDEN) % 1, side="right"))
 
@@ -145,7 +165,7 @@ class TrainingSet(Dataset[Sample]):
     def _crop(
         self, pair: Pair, pipeline: Pipeline, patch: int, rng: np.random.Generator
     ) -> tuple[Pixels, Pixels]:
-        """Cut a patch out of a pair; what is to be degraded gets a margin first, cut off after."""
+        """Cut a patch out of a pair; photos smaller than the patch are mirrored."""
         photo = self.store.get(pair.clean)
         start = photo if pair.degraded is None else self.store.get(pair.degraded)
         if start.shape != photo.shape:
@@ -153,21 +173,9 @@ class TrainingSet(Dataset[Sample]):
                 f"{pair.degraded} is {start.shape[1]}x{start.shape[0]} but {pair.clean} is "
                 f"{photo.shape[1]}x{photo.shape[0]}; run `unveil data check` and repair the pair"
             )
-        photo, start = _at_least(photo, patch), _at_least(start, patch)
-        height, width = photo.shape[:2]
-        top = int(rng.integers(height - patch + 1))
-        left = int(rng.integers(width - patch + 1))
-        clean = _unit(photo[top : top + patch, left : left + patch])
-        if not pipeline.steps:
-            return _unit(start[top : top + patch, left : left + patch]), clean
-        # Whole blocks of 8, so that a patch keeps its place on JPEG's grid.
-        above = min(pipeline.margin, top // 8 * 8)
-        before = min(pipeline.margin, left // 8 * 8)
-        bottom, right = top + patch + pipeline.margin, left + patch + pipeline.margin
-        window = _unit(start[top - above : bottom, left - before : right])
-        frame = Frame(top - above, left - before, height, width)
-        degraded = pipeline(window, rng, frame)
-        return degraded[above : above + patch, before : before + patch], clean
+        top, left = (int(rng.integers(max(1, size - patch + 1))) for size in photo.shape[:2])
+        clean = to_unit(cut(photo, top, left, patch, patch))
+        return degrade_window(start, pipeline, rng, (top, left), (patch, patch)), clean
 
 
 def flip_rotate(image: Pixels, turn: int) -> Pixels:
@@ -204,15 +212,3 @@ def _choose(source: Source, rng: np.random.Generator) -> Pipeline:
     return source.degradations[
         int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
     ][0]
-
-
-def _at_least(photo: NDArray[np.uint8], patch: int) -> NDArray[np.uint8]:
-    """Mirror a photo's edges outwards where it is smaller than a patch."""
-    short = [max(0, patch - size) for size in photo.shape[:2]]
-    if not any(short):
-        return photo
-    return np.pad(photo, ((0, short[0]), (0, short[1]), (0, 0)), mode="symmetric")
-
-
-def _unit(levels: NDArray[np.uint8]) -> Pixels:
-    return levels.astype(np.float32) / np.float32(255)

@@ -24,6 +24,7 @@ from unveil.data import (
     check_sources,
     clean_source,
     paired_source,
+    worker_context,
 )
 from unveil.training import recipe as recipes
 from unveil.training.quantities import parse_bytes
@@ -179,7 +180,13 @@ def build_loader(
         clock: Takes the time spent waiting, as part `data`.
         pin_memory: Whether batches go to a GPU.
     """
-    loader = TimedLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory)
+    loader = TimedLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        multiprocessing_context=worker_context(workers),
+    )
     loader.clock = clock
     return loader
 

@@ -1,0 +1,79 @@
+"""Cut windows out of photos, mirrored at the borders."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unveil.degradations import Frame, Pipeline
+
+Pixels = NDArray[np.float32]
+
+
+def cut(photo: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
+    """Cut a window that may reach beyond the photo, which is mirrored there.
+
+    Args:
+        photo: (h, w, c).
+        top: First row; may be negative.
+        left: First column; may be negative.
+        height: Rows of the window.
+        width: Columns of the window.
+
+    Returns:
+        (height, width, c); a view where the window lies within the photo.
+
+    >>> cut(np.arange(3)[:, None, None], -2, 0, 7, 1).ravel().tolist()
+    [1, 0, 0, 1, 2, 2, 1]
+    """
+    rows, columns = photo.shape[:2]
+    if top >= 0 and left >= 0 and top + height <= rows and left + width <= columns:
+        return photo[top : top + height, left : left + width]
+    down = _mirrored(np.arange(top, top + height), rows)
+    right = _mirrored(np.arange(left, left + width), columns)
+    return np.asarray(photo[down[:, None], right])
+
+
+def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    wrapped = index % (2 * size)
+    return np.asarray(np.where(wrapped < size, wrapped, 2 * size - 1 - wrapped))
+
+
+def to_unit(pixels: NDArray[Any]) -> Pixels:
+    """Scale samples to [0, 1] float32 by the range of their type; float stays as it is.
+
+    >>> to_unit(np.array([0, 65535], np.uint16)).tolist()
+    [0.0, 1.0]
+    """
+    if pixels.dtype.kind == "f":
+        return pixels.astype(np.float32)
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def degrade_window(
+    photo: NDArray[Any],
+    pipeline: Pipeline,
+    rng: np.random.Generator,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+) -> Pixels:
+    """Degrade a window as a part of its photo.
+
+    The window is degraded with the pipeline's margin around it, which is cut off after. The margin
+    is a multiple of 8, so that a window begins on JPEG's block grid as whole photos do.
+
+    Args:
+        photo: (h, w, 3), any type.
+        pipeline: What to do.
+        rng: Source of randomness.
+        corner: First row and column of the window.
+        size: Rows and columns of the window.
+
+    Returns:
+        (rows, columns, 3).
+    """
+    margin = pipeline.margin
+    top, left = corner[0] - margin, corner[1] - margin
+    window = to_unit(cut(photo, top, left, size[0] + 2 * margin, size[1] + 2 * margin))
+    degraded = pipeline(window, rng, Frame(top, left, photo.shape[0], photo.shape[1]))
+    return degraded[margin : margin + size[0], margin : margin + size[1]]

@@ -1,0 +1,214 @@
+"""A sample is decided by seed, step and index: by nothing else."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from unveil.data import (
+    SampleKey,
+    StepBatches,
+    TrainingSet,
+    clean_source,
+    paired_source,
+    worker_context,
+)
+from unveil.data.training_set import flip_rotate
+from unveil.errors import DataError, InputError
+from unveil.imaging import save_png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        photo = rng.integers(0, 256, (60 + i, 70, 3), dtype=np.uint8)
+        for side in ("input", "target"):
+            (tmp_path / "pairs" / side).mkdir(parents=True, exist_ok=True)
+            save_png(tmp_path / "pairs" / side / f"{i}.png", photo // (1 + (side == "input")))
+        (tmp_path / "clean").mkdir(exist_ok=True)
+        save_png(tmp_path / "clean" / f"{i}.png", photo)
+    return tmp_path
+
+
+@pytest.fixture
+def mixture(folder):
+    noisy = clean_source(folder / "clean", "noise:sigma_255=0..55", task="denoise", weight=3)
+    blurry = clean_source(folder / "clean", "blur:motion,length=7+jpeg:quality=30", task="deblur")
+    return [noisy, blurry, paired_source(folder / "pairs", task="derain", weight=2)]
+
+
+def _plan(step):
+    return 6, 16 if step < 2 else 24
+
+
+def _samples(dataset, workers=0, **options):
+    """Load steps through a DataLoader; the degraded tensors by key."""
+    batches = StepBatches(_plan, steps=4, **options)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        multiprocessing_context=worker_context(workers),
+    )
+    found = {}
+    for keys, batch in zip(batches, loader, strict=True):
+        assert batch["degraded"].shape == (len(keys), 3, keys[0].patch, keys[0].patch)
+        found.update(zip(keys, batch["degraded"], strict=True))
+    return found
+
+
+def _equal(part, whole):
+    return bool(part) and all(torch.equal(value, whole[key]) for key, value in part.items())
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_workers_processes_accumulation_and_resuming_change_nothing(mixture):
+    dataset = TrainingSet(mixture, seed=3, mixup=0.3)
+    whole = _samples(dataset)
+    assert len(whole) == 24
+    assert _equal(_samples(dataset, workers=1), whole)
+    assert _equal(_samples(TrainingSet(mixture, seed=3, mixup=0.3), first_step=2), whole)
+    ranks = [_samples(dataset, rank=rank, world_size=2, micro_batch=2) for rank in (0, 1)]
+    assert all(_equal(part, whole) for part in ranks)
+    assert ranks[0].keys() | ranks[1].keys() == whole.keys()
+    assert not ranks[0].keys() & ranks[1].keys()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_worker_is_refused_instead_of_hanging(mixture):
+    loader = DataLoader(
+        TrainingSet(mixture),
+        batch_sampler=StepBatches(_plan, steps=1),
+        num_workers=1,
+        multiprocessing_context="fork",
+    )
+    with pytest.raises(InputError, match="worker_context"):
+        list(loader)
+
+
+def test_the_cache_does_not_change_samples(mixture):
+    cached, uncached = TrainingSet(mixture, seed=1), TrainingSet(mixture, seed=1, cache_bytes=0)
+    cached.preload()
+    for index in range(12):
+        a, b = cached.sample(0, index, 20), uncached.sample(0, index, 20)
+        assert torch.equal(a["degraded"], b["degraded"])
+        assert (a["name"], a["task"]) == (b["name"], b["task"])
+
+
+@pytest.mark.parametrize("other", [(3, 0, 1), (0, 1, 1), (0, 0, 2)])
+def test_another_seed_step_or_index_gives_another_sample(mixture, other):
+    def sample(seed, step, index):
+        return TrainingSet(mixture[:1], seed=seed).sample(step, index, 16)["degraded"]
+
+    assert not torch.equal(sample(0, 0, 1), sample(*other))
+
+
+def test_every_batch_has_each_tasks_share(mixture):
+    dataset = TrainingSet(mixture, seed=0)
+    for step in range(5):
+        tasks = [dataset.sample(step, index, 8)["task"] for index in range(24)]
+        # Weights 3 : 1 : 2 of 24.
+        for task, share in {"denoise": 12, "deblur": 4, "derain": 8}.items():
+            assert abs(tasks.count(task) - share) <= 1
+
+
+def test_degraded_and_clean_show_the_same_place(folder):
+    dataset = TrainingSet([paired_source(folder / "pairs")], seed=0)
+    for index in range(20):
+        sample = dataset.sample(0, index, 24)
+        levels = {side: (sample[side] * 255).round().int() for side in ("degraded", "clean")}
+        assert torch.equal(levels["clean"] // 2, levels["degraded"])
+
+
+def test_a_patch_equals_the_degraded_photos_part(folder):
+    """With margins, blur and JPEG on a crop are what they are on the whole photo."""
+    from unveil.data.store import ImageStore
+    from unveil.degradations import parse
+
+    text = "blur:defocus,radius=2"
+    source = clean_source(folder / "clean", text, include="0.png")
+    photo = ImageStore().get(source.pairs[0].clean).astype(np.float32) / np.float32(255)
+    whole = parse(text)(photo, np.random.default_rng(0))
+    dataset = TrainingSet([source], seed=0, augment=False)
+    for index in range(10):
+        sample = dataset.sample(0, index, 16)
+        clean = sample["clean"].numpy().transpose(1, 2, 0)
+        degraded = sample["degraded"].numpy().transpose(1, 2, 0)
+        top, left = next(
+            (i, j)
+            for i in range(photo.shape[0] - 15)
+            for j in range(photo.shape[1] - 15)
+            if np.array_equal(photo[i : i + 16, j : j + 16], clean)
+        )
+        assert np.abs(degraded - whole[top : top + 16, left : left + 16]).max() < 1e-4
+
+
+def test_all_eight_symmetries_appear(folder):
+    source = clean_source(folder / "clean", "identity", include="0.png")
+    dataset = TrainingSet([source], seed=0)
+    flat = {dataset.sample(0, i, 60)["clean"].numpy().tobytes() for i in range(2000)}
+    # 11 places by 8 symmetries.
+    assert len(flat) == 88
+
+
+def test_symmetries_are_those_of_the_square():
+    square = np.arange(9.0).reshape(3, 3, 1)
+    seen = {flip_rotate(square, turn).tobytes() for turn in range(8)}
+    assert len(seen) == 8
+    assert np.array_equal(flip_rotate(flip_rotate(square, 1), 3), square)
+    with pytest.raises(InputError):
+        flip_rotate(square, 8)
+
+
+def test_mixup_blends_the_share_it_is_given(folder):
+    """With identity, a blended sample is not on the 8-bit grid."""
+    source = clean_source(folder / "clean", "identity")
+    for mixup, low, high in ((0.0, 0, 0), (0.5, 70, 130)):
+        dataset = TrainingSet([source], seed=0, mixup=mixup)
+        samples = [dataset.sample(0, i, 8) for i in range(200)]
+        levels = [255 * sample["clean"] for sample in samples]
+        blended = sum(float((level - level.round()).abs().max()) > 1e-3 for level in levels)
+        assert low <= blended <= high
+        assert all(torch.equal(sample["clean"], sample["degraded"]) for sample in samples)
+
+
+def test_shares_of_degradations_are_kept(folder):
+    source = clean_source(folder / "clean", {"noise:sigma_255=25": 3, "identity": 1})
+    dataset = TrainingSet([source], seed=0)
+    samples = [dataset.sample(0, i, 8) for i in range(400)]
+    unchanged = sum(torch.equal(sample["clean"], sample["degraded"]) for sample in samples)
+    assert 75 <= unchanged <= 125
+
+
+def test_a_photo_smaller_than_the_patch_is_mirrored(folder):
+    dataset = TrainingSet([clean_source(folder / "clean", "identity")], augment=False)
+    sample = dataset.sample(0, 0, 128)
+    assert sample["clean"].shape == (3, 128, 128)
+    width = 70
+    mirrored = torch.flip(sample["clean"][:, :60, width - 10 : width], dims=(2,))
+    assert torch.equal(sample["clean"][:, :60, width : width + 10], mirrored)
+
+
+def test_pairs_of_different_sizes_are_refused(folder):
+    save_png(folder / "pairs" / "input" / "0.png", np.zeros((9, 9, 3), np.uint8))
+    dataset = TrainingSet([paired_source(folder / "pairs", include="0.png")])
+    with pytest.raises(DataError, match="data check"):
+        dataset.sample(0, 0, 8)
+
+
+def test_a_set_without_photos_or_degradation_is_refused(folder):
+    clean = clean_source(folder / "clean", {})
+    for sources in ([], [clean]):
+        with pytest.raises(DataError):
+            TrainingSet(sources)
+
+
+def test_keys_address_samples(mixture):
+    dataset = TrainingSet(mixture)
+    assert torch.equal(
+        dataset[SampleKey(2, 3, 16)]["degraded"], dataset.sample(2, 3, 16)["degraded"]
+    )
