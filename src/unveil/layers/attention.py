@@ -12,20 +12,23 @@ from unveil.layers.convolution import Depthwise3x3, GatedDepthwise3x3
 from unveil.layers.functional import split_heads
 
 
-def project_per_image(x: Tensor, weight: Tensor) -> Tensor:
+def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
     """Apply one matrix per image to the channels.
 
     Args:
         x: ``(b, h, w, c_in)``.
         weight: ``(b, c_out, c_in)``, or ``(1, …)`` for all images.
+        residual: ``(b, h, w, c_out)``, added to the result.
 
     Returns:
         ``(b, h, w, c_out)``.
     """
     b, h, w, c = x.shape
-    weight = weight.to(x.dtype).expand(b, -1, -1)
-    y: Tensor = torch.bmm(x.reshape(b, h * w, c), weight.transpose(1, 2))
-    return y.view(b, h, w, weight.shape[1])
+    matrix = weight.to(x.dtype).expand(b, -1, -1).transpose(1, 2)
+    rows = x.reshape(b, h * w, c)
+    if residual is None:
+        return torch.bmm(rows, matrix).view(b, h, w, -1)
+    return torch.baddbmm(residual.reshape(b, h * w, -1), rows, matrix).view(b, h, w, -1)
 
 
 def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:

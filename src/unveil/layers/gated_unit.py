@@ -79,22 +79,28 @@ class GatedUnit(nn.Module):
         else:
             y = self.conv(y)
         if self.project_scan is not None and self.scan is not None:
-            x = x + F.linear(self.scan(y), self._scaled(self.project_scan))
+            x = _add_linear(x, self.scan(y), self._scaled(self.project_scan))
         elif self.scan is not None:
             y = self.scan(y)
-        return x + self._mixed(y, context)
+        return self._mixed(x, y, context)
 
     def _scaled(self, linear: nn.Linear) -> Tensor:
         return linear.weight * self.layer_scale[:, None]
 
-    def _mixed(self, y: Tensor, context: Context | None) -> Tensor:
-        """Mix channels and project; what is one matrix per image goes into the weights."""
+    def _mixed(self, x: Tensor, y: Tensor, context: Context | None) -> Tensor:
+        """Mix y's channels, project, add x; what is one matrix per image goes into the weights."""
         weight = self._scaled(self.project)
         if self.mixer is None:
-            return F.linear(y, weight)
+            return _add_linear(x, y, weight)
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
-            return F.linear(self.mixer(y, context), weight)
-        return project_per_image(y, self.mixer.folded(weight, y, context))
+            return _add_linear(x, self.mixer(y, context), weight)
+        return project_per_image(y, self.mixer.folded(weight, y, context), x)
+
+
+def _add_linear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Return ``x + y · weightᵀ`` in one pass over the features ``(b, h, w, c)``."""
+    added = torch.addmm(x.flatten(0, 2), y.flatten(0, 2), weight.t())
+    return added.view(x.shape)
 
 
 class DenseUnit(nn.Module):

@@ -58,7 +58,7 @@ class ImageScan(nn.Module):
         k = len(orders)
         self.x_proj = nn.Linear(d_inner, k * (self.dt_rank + 2 * d_state), bias=False)
         bound = self.dt_rank**-0.5
-        self.dt_weight = nn.Parameter(torch.empty(k, self.dt_rank, d_inner).uniform_(-bound, bound))
+        self.dt_weight = nn.Parameter(torch.empty(k, d_inner, self.dt_rank).uniform_(-bound, bound))
         self.dt_bias = nn.Parameter(initial_delta_bias(k, d_inner))
         self.A_log = nn.Parameter(initial_a_log(k, d_inner, d_state))
         # The orders' skips add up to one.
@@ -66,17 +66,12 @@ class ImageScan(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Scan ``(b, h, w, d_inner)`` and return the same shape."""
-        b, h, w, d = u.shape
         k, r, n = len(self.orders), self.dt_rank, self.d_state
-        projected = self.x_proj(u).view(b, h, w, k, r + 2 * n)
+        projected = self.x_proj(u).view(*u.shape[:3], k, r + 2 * n)
         low_rank, B, C = projected.split([r, n, n], dim=-1)
-        if k == 1:
-            delta = (low_rank.reshape(-1, r) @ self.dt_weight[0]).view(b, h, w, 1, d)
-        else:
-            delta = torch.einsum("bhwkr,krd->bhwkd", low_rank, self.dt_weight)
         y: Tensor = self.scan(
             u,
-            delta,
+            low_rank,
             -self.A_log.exp(),
             B,
             C,
@@ -84,6 +79,7 @@ class ImageScan(nn.Module):
             delta_bias=self.dt_bias,
             delta_softplus=True,
             orders=self.orders,
+            delta_weight=self.dt_weight,
         )
         return y
 

@@ -58,21 +58,26 @@ def count_operations(model: RestorationModel, height: int = 256, width: int = 25
     """
     counted = copy.deepcopy(model).to("meta")
     updates: list[int] = []
+    products: list[int] = []
     for module in counted.modules():
         if isinstance(module, ImageScan | ChannelSSM):
             # Backends do the same recurrence by different operations: count it, not them.
-            module.scan = _counting(updates)
+            module.scan = _counting(updates, products)
     image = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         counted(image)
-    return Cost(height * width, counter.get_total_flops() // 2, sum(updates))
+    multiply_adds = counter.get_total_flops() // 2 + sum(products)
+    return Cost(height * width, multiply_adds, sum(updates))
 
 
-def _counting(updates: list[int]) -> Callable[..., Tensor]:
-    """Return a stand-in for a scan that notes its state updates."""
+def _counting(updates: list[int], products: list[int]) -> Callable[..., Tensor]:
+    """Return a stand-in for a scan that notes its state updates and Δ's products."""
 
-    def scan(u: Tensor, delta: Tensor, A: Tensor, *_: Any, **__: Any) -> Tensor:
-        updates.append(delta.numel() * A.shape[-1])
+    def scan(u: Tensor, _: Tensor, A: Tensor, *__: Any, **options: Any) -> Tensor:
+        tokens = u.numel() // A.shape[-2]
+        updates.append(tokens * A.numel())
+        weight = options.get("delta_weight")
+        products.append(0 if weight is None else tokens * weight.numel())
         return torch.empty_like(u)
 
     return scan
