@@ -1,0 +1,76 @@
+"""What this machine is and what of unveil runs on it, for `unveil doctor` and benchmark reports."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from unveil._version import __version__
+from unveil.errors import BackendUnavailableError
+from unveil.ops import native, selective_scan
+from unveil.ops.selective_scan.contract import BACKENDS
+
+_LIBRARIES = ("torch", "numpy", "pyvips", "safetensors", "pydantic", "huggingface_hub")
+# Import name of the library that stands for each extra.
+_EXTRAS = {
+    "eval": "skimage",
+    "train": "lightning",
+    "heic": "pillow_heif",
+    "bench": "mambapy",
+}
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe the machine, the libraries and the scan's backends.
+
+    Returns:
+        Plain values that fit into JSON. `backends` maps each backend's name to None when it can
+        run here, or to the reason why it cannot.
+
+    Example:
+        >>> describe_machine()["backends"]["reference"] is None
+        True
+    """
+    return {
+        "unveil": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "extras": {extra: find_spec(name) is not None for extra, name in _EXTRAS.items()},
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.cuda.is_available(),
+        "kernel": asdict(native.status()) | {"path": str(native.status().path or "none")},
+        "backends": {name: _why_not(name) for name in BACKENDS if name != "auto"},
+        "forced_backend": os.environ.get("UNVEIL_SCAN_BACKEND"),
+    }
+
+
+def usable_cores() -> int:
+    """Count the processors this process may run on, which a container can make fewer than exist."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _why_not(backend: Any) -> str | None:
+    """Run the smallest scan there is and return why it could not; None when it could."""
+    token = torch.ones(1, 1, 1)
+    try:
+        selective_scan(token, token, -token[0], token, token, backend=backend)
+    except BackendUnavailableError as error:
+        return str(error)
+    return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
