@@ -148,6 +148,11 @@ class TimedLoader(DataLoader[Batch]):
     """A loader that notes how long the training waited for each batch."""
 
     clock: Clock | None = None
+    steps: int = 0
+
+    def __len__(self) -> int:
+        # the sampler would look at each of millions of steps
+        return self.steps
 
     def __iter__(self) -> Any:
         batches = super().__iter__()
@@ -184,9 +189,10 @@ def build_loader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
-        pin_memory=pin_memory,
         multiprocessing_context=worker_context(workers),
+        pin_memory=pin_memory,
     )
+    loader.steps = batches.steps - batches.first_step
     loader.clock = clock
     return loader
 

@@ -9,6 +9,7 @@ Generators are not stored: every sample and every step draws from its own, keyed
 
 import os
 import pickle
+import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,9 @@ def read_state(path: Path) -> State:
     Raises:
         CheckpointError: The file is damaged, foreign, or of a later format.
     """
+    # a torn archive has lost the directory at its end
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is not a whole checkpoint")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

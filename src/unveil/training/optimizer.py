@@ -1,4 +1,4 @@
-"""AdamW with weight decay only where it belongs."""
+"""AdamW, or Muon with AdamW, and weight decay only where it belongs."""
 
 from typing import Any
 
@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from unveil.models.base import RestorationModel
+from unveil.training.muon import MuonAdamW
 from unveil.training.recipe import OptimSection
 
+_THIN = 16
 # Parameters of the state-space recurrence: decay would pull its time constants towards zero.
 _RECURRENCE = ("A_log", "A_logs", "D", "Ds", "dt_bias", "delta_bias")
 
@@ -48,17 +50,21 @@ def parameter_groups(
     else:
         named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
         groups = [
-            {"params": [p for n, p in named if decayed(n, p)], "weight_decay": weight_decay},
-            {"params": [p for n, p in named if not decayed(n, p)], "weight_decay": 0.0},
+            {
+                "params": [p for n, p in named if decayed(n, p) == decays],
+                "weight_decay": weight_decay if decays else 0.0,
+                "decays": decays,
+            }
+            for decays in (True, False)
         ]
     return [group for group in groups if group["params"]]
 
 
 def build_optimizer(network: nn.Module, optim: OptimSection) -> torch.optim.AdamW:
-    """Build AdamW over a network's trainable parameters.
+    """Build the optimiser over a network's trainable parameters.
 
-    Its fused form is one kernel for all parameters; fp16 takes one per operation (`foreach`), whose
-    gradients can be unscaled and clipped before the step.
+    AdamW's fused form is one kernel for all parameters; fp16 takes one per operation (`foreach`),
+    whose gradients can be unscaled and clipped before the step.
 
     Args:
         network: The network to train.
@@ -66,7 +72,26 @@ def build_optimizer(network: nn.Module, optim: OptimSection) -> torch.optim.Adam
     """
     groups = parameter_groups(network, optim.weight_decay, optim.ssm_rate)
     form = {"foreach": True} if optim.precision == "fp16" else {"fused": True}
+    if optim.name == "muon":
+        parts = [part for group in groups for part in _split_matrices(group, optim.matrix_rate)]
+        return MuonAdamW(parts, lr=optim.lr, betas=optim.betas, **form)
     return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, **form)
+
+
+def _split_matrices(group: dict[str, Any], rate: float) -> list[dict[str, Any]]:
+    """Give Muon the weight matrices; in thin ones there is little to balance."""
+    matrices = [p for p in group["params"] if _is_matrix(p) and group["decays"]]
+    others = [p for p in group["params"] if not (_is_matrix(p) and group["decays"])]
+    scale = group.get("lr_scale", 1.0) * rate
+    parts = [
+        group | {"params": matrices, "muon": True, "lr_scale": scale},
+        group | {"params": others},
+    ]
+    return [part for part in parts if part["params"]]
+
+
+def _is_matrix(parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and min(parameter.shape) >= _THIN
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -119,7 +119,9 @@ class OptimSection(Section):
     """Optimiser, loss and precision.
 
     Attributes:
+        name: `adamw`, or `muon`: Muon for weight matrices, AdamW for the rest.
         lr: Peak learning rate.
+        matrix_rate: Factor on the learning rate of the matrices that Muon steps.
         betas: AdamW's two decays.
         weight_decay: Decoupled decay; norms, biases and the recurrence's A, D and Δ are spared.
         ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C.
@@ -132,7 +134,9 @@ class OptimSection(Section):
         memory: Choose `micro_batch` so that a step stays within this much memory.
     """
 
+    name: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)]
+    matrix_rate: Annotated[float, Field(gt=0)] = 1.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0

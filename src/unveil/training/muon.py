@@ -1,0 +1,105 @@
+"""Muon for the weight matrices, AdamW for everything else, as one optimiser.
+
+Muon replaces a matrix's averaged gradient by the nearest orthogonal matrix, so that every direction
+moves at the same rate. On the small networks here it needs far fewer steps than AdamW alone.
+
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the update's
+scale is that of Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982), section 2.2.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Newton-Schulz iteration: a quintic that sends singular values towards 1, tuned for speed.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 5
+# The update's root mean square equals that of an AdamW step, so that both share a learning rate.
+_MATCH_ADAMW = 0.2
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Send the singular values of matrices to about 1.
+
+    Args:
+        matrices: (k, m, n), float32.
+
+    Returns:
+        Same shape; singular values between about 0.7 and 1.2 (zero where the matrix is zero).
+
+    >>> torch.manual_seed(0).initial_seed()
+    0
+    >>> values = torch.linalg.svdvals(orthogonalize(torch.randn(1, 16, 32)))
+    >>> bool((values > 0.6).all() and (values < 1.3).all())
+    True
+    """
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    a, b, c = _QUINTIC
+    for _ in range(_ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+class MuonAdamW(torch.optim.AdamW):
+    """AdamW whose groups marked ``muon`` are stepped by Muon.
+
+    Args:
+        groups: Parameter groups; those with ``"muon": True`` hold matrices only.
+        momentum: Decay of Muon's gradient average (Nesterov's form).
+        **options: Of AdamW.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], *, momentum: float = 0.95, **options: Any
+    ) -> None:
+        marked = [{"muon": False, "momentum": momentum} | group for group in groups]
+        super().__init__(marked, **options)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: As in AdamW.
+        """
+        groups = self.param_groups
+        # AdamW steps whatever `param_groups` holds: it is shown its own part.
+        self.param_groups = [group for group in groups if not group["muon"]]
+        try:
+            value = super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group["muon"]:
+                self._step_matrices(group)
+        return value
+
+    def _step_matrices(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                alike[parameter.shape].append(parameter)
+        for shape, parameters in alike.items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            averages = [self._average(p) for p in parameters]
+            torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, averages, group["momentum"])
+            # Matrices of one shape go through the iteration together: fewer, larger products.
+            updates = orthogonalize(torch.stack(ahead).float()).to(parameters[0].dtype)
+            if group["weight_decay"]:
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            rate = group["lr"] * _MATCH_ADAMW * max(shape) ** 0.5
+            torch._foreach_add_(parameters, list(updates.unbind()), alpha=-rate)
+
+    def _average(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        average: Tensor = state["momentum_buffer"]
+        return average

@@ -1,0 +1,126 @@
+"""Recipes are read strictly, and errors say what to do."""
+
+import json
+
+import pytest
+import yaml
+
+from unveil.errors import RecipeError
+from unveil.training.recipe_file import dump_recipe, load_recipe, parse_recipe, recipe_schema
+
+TEXT = """
+model: {id: cu_mamba_tiny}
+data: {train: [{clean: "${PHOTOS}/clean", task: noise}]}
+degradation: {noise: [{steps: "noise:sigma_255=25"}]}
+optim: {lr: 3e-4, loss: l1}
+schedule: {steps: 10, phases: [{until: 0.5, patch: 8, batch: 2}, {until: 1, patch: 16, batch: 1}]}
+evaluation: {sets: [{clean: x}], degradations: ["identity"], every: 5m}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _photos(monkeypatch):
+    monkeypatch.setenv("PHOTOS", "/sets")
+
+
+def test_values_defaults_and_variables_are_resolved():
+    recipe = parse_recipe(TEXT)
+    assert recipe.optim.lr == 3e-4
+    assert str(recipe.data.train[0].clean) == "/sets/clean"
+    assert (recipe.seed, recipe.optim.ema) == (0, 0.999)
+
+
+def test_a_resolved_recipe_reads_back_as_itself():
+    recipe = parse_recipe(TEXT)
+    assert parse_recipe(dump_recipe(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "nearest"),
+    [
+        ("optim.weightdecay=1", "optim.weightdecay", "'weight_decay'"),
+        ("optim.betta=1", "optim.betta", "'betas'"),
+        ("schedule.phases.1.pach=8", "schedule.phases.1.pach", "'patch'"),
+        ("data.train.0.claen=x", "data.train.0.claen", "'clean'"),
+        ("evalation={}", "evalation", "'evaluation'"),
+        ("evaluation.sets.0.pair=x", "evaluation.sets.0.pair", "'pairs'"),
+        ("degradation.noise.0.step=x", "degradation.noise.0.step", "'steps'"),
+    ],
+)
+def test_an_unknown_key_is_an_error_naming_the_nearest(change, key, nearest):
+    with pytest.raises(RecipeError, match=f"unknown key '{key}': did you mean ({nearest})"):
+        parse_recipe(TEXT, [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("optim.lr=0", "optim.lr"),
+        ("optim.loss=l3", "unknown loss term 'l3'"),
+        ("schedule.duration=soon", "length of time"),
+        ("schedule.phases.1.until=0.9", "last at 1"),
+        ("schedule.phases.1.until=0.5", "one after the other"),
+        ("data.train.0.task=rain", "'rain' is not in `degradation`, which has noise"),
+        ("data.train.0.pairs=y", "either `clean: FOLDER` or `pairs: FOLDER`"),
+        ("optim.memory=lots", "amount of memory"),
+        ("evaluation.degradations=[]", "clean sets need `degradations`"),
+        ("optim.lr", "key=value"),
+        ("schedule.phases.7.patch=3", "'7' is not a position"),
+        ("seed.x=3", "cannot set 'seed.x'"),
+        ("optim.lr.x=3", "cannot set 'optim.lr.x'"),
+    ],
+)
+def test_a_wrong_value_is_an_error_saying_why(change, message):
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(TEXT + "seed: 1\n", [change])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_section_is_named():
+    with pytest.raises(RecipeError, match="'optim' is missing"):
+        parse_recipe(TEXT.replace("optim: {lr: 3e-4, loss: l1}", ""))
+
+
+def test_steps_on_the_command_line_replace_a_duration():
+    text = TEXT.replace("steps: 10", "duration: 1h")
+    recipe = parse_recipe(text, ["schedule.steps=7"])
+    assert (recipe.schedule.steps, recipe.schedule.duration) == (7, None)
+
+
+def test_overrides_reach_into_lists_and_new_sections():
+    recipe = parse_recipe(TEXT, ["schedule.phases.1.batch=8", "model.options.d_state=4", "seed=5"])
+    assert recipe.schedule.phases[1].batch == 8
+    assert recipe.model.options == {"d_state": 4}
+    assert recipe.seed == 5
+
+
+def test_an_unset_variable_is_an_error(monkeypatch):
+    monkeypatch.delenv("PHOTOS")
+    with pytest.raises(RecipeError, match=r"\$\{PHOTOS\}"):
+        parse_recipe(TEXT)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "", "model: !!python/object:os.system {}"])
+def test_what_is_no_recipe_is_refused(text):
+    with pytest.raises(RecipeError):
+        parse_recipe(text)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(RecipeError, match="No such file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_the_schema_is_json_and_closed():
+    schema = json.loads(recipe_schema())
+    assert set(schema["properties"]) == {
+        "model", "data", "degradation", "optim", "schedule", "evaluation", "seed",
+    }  # fmt: skip
+    assert schema["additionalProperties"] is False
+
+
+def test_numbers_are_read_as_everywhere_else():
+    tree = yaml.safe_load("x: 1e-3")
+    assert tree["x"] == "1e-3"  # YAML 1.1, which recipes depart from
+    assert parse_recipe(TEXT, ["optim.lr=1e-3"]).optim.lr == 1e-3
