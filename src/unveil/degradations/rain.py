@@ -197,16 +197,17 @@ RAIN = (
         ),
         presets={
             "light": {
-                "density": Span(0.06, 0.1),
+                "density": Span(0.11, 0.19),
                 "angle": Span(-25, 25),
-                "spread": 3.0,
-                "brightness": Span(0.17, 0.29),
+                "spread": 2.0,
+                "width": 3.0,
+                "brightness": Span(0.12, 0.2),
                 "veil": 0.0,
             },
             "heavy": {
                 "density": Span(0.9, 1.4),
                 "angle": Span(-30, 30),
-                "spread": Span(2, 10),
+                "spread": Span(1, 8),
                 "length": Span(80, 160),
                 "brightness": Span(0.18, 0.27),
                 "veil": Span(0, 0.1),
