@@ -186,19 +186,35 @@ class Engine:
     def _own_context(self) -> Context | None:
         return Steering(self.steering) if self.steering else None
 
+    def describe(self, pixels: Array) -> Context:
+        """Gather the image-wide statistics of ``(h, w, c)`` samples, at most a whole image's worth.
+
+        Raises:
+            InputError: If the network has none.
+        """
+        if not hasattr(self.model, "describe"):
+            raise InputError(f"{type(self.model).__name__} gathers no image-wide statistics")
+        height, width, _ = pixels.shape
+        whole = height * width <= self.tiling.whole_megapixels * 1e6
+        side = max(height, width) if whole else _SAMPLE
+        return self._gathered(pixels, side, self.tiling.whole_megapixels * 1e6, 1)[0]
+
     def _contexts(self, pixels: Array, grid: Grid) -> list[Context] | None:
         """Gather the image's statistics once, per turn of an ensemble."""
         if not hasattr(self.model, "describe"):
             return None
         short = grid.tile < self.tiling.tile and not self.forced
         budget = grid.tile**2 if short else self.tiling.whole_megapixels * 1e6
+        return self._gathered(pixels, min(_SAMPLE, grid.tile), budget, 8 if self.ensemble else 1)
+
+    def _gathered(self, pixels: Array, side: int, budget: float, turns: int) -> list[Context]:
         multiple = getattr(self.model, "size_multiple", 1)
-        samples = _samples(pixels, min(_SAMPLE, grid.tile), budget, multiple)
+        samples = _samples(pixels, side, budget, multiple)
         release(pixels)
         batch = torch.cat([to_network(sample) for sample in samples]).to(self.device)
+        contexts = []
         with torch.inference_mode():
-            contexts = []
-            for turn in range(8 if self.ensemble else 1):
+            for turn in range(turns):
                 recorder = Steering(self.steering)
                 self.model(_turned(batch, turn), context=recorder)
                 contexts.append(recorder.finished())

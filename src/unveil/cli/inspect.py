@@ -1,0 +1,70 @@
+"""`unveil inspect`: what the all-in-one network sees in a photo."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.inference.readout import Sighting
+
+
+def inspect(
+    paths: Annotated[list[Path], typer.Argument(help="Image files.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model's id or a weights file; default: the bundled all-in-one model."),
+    ] = None,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
+    ] = 250.0,
+    device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say whether a photo is noisy (and how much), rainy, hazy or clean."""
+    from unveil.errors import ImageFileError
+    from unveil.imaging import read_image
+    from unveil.inference.inspect import inspect_image
+    from unveil.inference.restorer import Restorer
+
+    restorer = Restorer(model, device=device)
+    results: list[dict[str, Any]] = []
+    failures: list[str] = []
+    for path in paths:
+        try:
+            image = read_image(path, max_megapixels=max_megapixels)
+        except ImageFileError as error:
+            failures.append(str(error))
+            continue
+        seen = inspect_image(restorer, image)
+        results.append({"source": str(path), **_entry(seen)})
+        if not as_json:
+            typer.echo(f"{path}: {_sentence(seen)}")
+    if as_json:
+        typer.echo(json.dumps({"results": results}, indent=2))
+    for failure in failures:
+        typer.echo(f"unveil: {failure}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _entry(seen: "Sighting") -> dict[str, Any]:
+    chances = {cause: round(chance, 4) for cause, chance in seen.probabilities.items()}
+    return {
+        "verdict": list(seen.verdict),
+        "probabilities": chances,
+        "sigma_255": round(seen.sigma_255, 1),
+    }
+
+
+def _sentence(seen: "Sighting") -> str:
+    def one(cause: str) -> str:
+        level = f" (σ ≈ {seen.sigma_255:.0f})" if cause == "noise" else ""
+        chance = seen.probabilities.get(cause)
+        return f"{cause}{level}" + (f" {100 * chance:.0f} %" if chance is not None else "")
+
+    others = [
+        f"{c} {100 * p:.0f} %" for c, p in seen.probabilities.items() if c not in seen.verdict
+    ]
+    return ", ".join(map(one, seen.verdict)) + (f"; not {', '.join(others)}" if others else "")

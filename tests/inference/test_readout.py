@@ -1,0 +1,154 @@
+"""The read-out finds what prompt weights tell, is stored with the weights, and steers tasks."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from unveil import create_model
+from unveil.cli import app
+from unveil.errors import CheckpointError, InputError
+from unveil.imaging import read_image
+from unveil.inference import Restorer
+from unveil.inference.inspect import inspect_image
+from unveil.inference.readout import (
+    CAUSES,
+    fit_readout,
+    look,
+    mixer_names,
+    read_readout,
+    store_readout,
+)
+from unveil.layers.context import Context
+from unveil.models.checkpoint import load_checkpoint, save_checkpoint
+
+_Seen = tuple[Context, frozenset[str], float]
+
+
+def _seen(names: list[str], sizes: list[int], number: int, seed: int) -> list[_Seen]:
+    """Make contexts whose prompt weights depend on what is in the picture, with some noise."""
+    rng = torch.Generator().manual_seed(seed)
+    directions = torch.randn(4, sum(sizes), generator=torch.Generator().manual_seed(99))
+    out: list[_Seen] = []
+    for i in range(number):
+        causes = [frozenset(), *(frozenset({c}) for c in CAUSES), frozenset({"noise", "rain"})]
+        found = causes[i % 5]
+        sigma = 55 * float(torch.rand((), generator=rng)) if "noise" in found else 0.0
+        x = 0.1 * torch.randn(sum(sizes), generator=rng)
+        for k, cause in enumerate(CAUSES):
+            strength = 1 + sigma / 30 if cause == "noise" else 1.5
+            x = x + directions[k] * strength * (cause in found)
+        parts = x.split(sizes)
+        context = Context({n: p[None] for n, p in zip(names, parts, strict=True)})
+        out.append((context, found, sigma))
+    return out
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[_Seen]]:
+    model = create_model("mtair_tiny").eval()
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_checkpoint(model, path)
+    names = mixer_names(model)
+    statistics = model.describe(torch.rand(1, 3, 64, 64)).statistics
+    sizes = [statistics[name].shape[1] for name in names]
+    held_out = _seen(names, sizes, 100, 2)
+    readout = fit_readout(model, _seen(names, sizes, 300, 1), held_out=held_out)
+    store_readout(path, readout)
+    return path, held_out
+
+
+def test_what_was_fitted_is_recognised(fitted: tuple[Path, list[_Seen]]) -> None:
+    path, held_out = fitted
+    readout = read_readout(path)
+    assert readout is not None
+    names = list(readout.means["noise"])
+    right, errors = 0, []
+    for context, causes, sigma in held_out:
+        seen = look(readout, names, context)
+        right += set(seen.verdict) == (set(causes) or {"clean"})
+        if "noise" in causes:
+            errors.append(abs(seen.sigma_255 - sigma))
+        assert all(0 <= chance <= 1 for chance in seen.probabilities.values())
+    assert right >= 90
+    assert np.median(errors) < 8
+    table = np.array(readout.confusion)
+    assert table.sum() == 80
+    assert np.trace(table) >= 72
+
+
+def test_storing_keeps_weights_and_configuration(
+    fitted: tuple[Path, list[_Seen]], tmp_path: Path
+) -> None:
+    path, _ = fitted
+    copy = tmp_path / "copy.safetensors"
+    save_checkpoint(load_checkpoint(path), copy)
+    assert read_readout(copy) is None
+    store_readout(copy, read_readout(path))
+    assert read_readout(copy) == read_readout(path)
+    one, two = load_checkpoint(path).state_dict(), load_checkpoint(copy).state_dict()
+    assert all(one[name].equal(two[name]) for name in one)
+
+
+def test_a_task_sets_the_prompt_weights(fitted: tuple[Path, list[_Seen]]) -> None:
+    path, _ = fitted
+    restorer = Restorer(path, task="derain")
+    means = read_readout(path).means["rain"]
+    for name, given in restorer.engine.steering.items():
+        np.testing.assert_allclose(given[0].numpy(), means.pop(name), rtol=1e-6)
+    assert not means
+    x = torch.rand(3, 40, 40)
+    other = Restorer(path, task="dehaze")(x)
+    assert not restorer(x).equal(other)
+    assert not Restorer(path)(x).equal(other)
+
+
+def test_a_model_without_prompts_does_only_its_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(create_model("cu_mamba_tiny"), path)
+    Restorer(path, task="denoise")
+    with pytest.raises(InputError, match="does not dehaze; it does"):
+        Restorer(path, task="dehaze")
+
+
+def test_weights_without_a_readout_say_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(create_model("mtair_tiny"), path)
+    with pytest.raises(CheckpointError, match="hold no read-out"):
+        Restorer(path, task="derain")
+    PIL.Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
+    with pytest.raises(CheckpointError, match="hold no read-out"):
+        inspect_image(Restorer(path), read_image(tmp_path / "a.png"))
+
+
+def test_inspect_prints_what_is_seen(
+    fitted: tuple[Path, list[_Seen]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = fitted
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 50), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
+    words = ["inspect", str(tmp_path / "a.png"), str(tmp_path / "none.png"), "--model", str(path)]
+    with pytest.raises(SystemExit) as stop:
+        app.main([*words, "--json"])
+    assert stop.value.code == 1
+    captured = capsys.readouterr()
+    (entry,) = json.loads(captured.out)["results"]
+    assert set(entry["probabilities"]) == set(CAUSES)
+    assert set(entry["verdict"]) <= {*CAUSES, "clean"}
+    assert "none.png" in captured.err
+    with pytest.raises(SystemExit):
+        app.main(words)
+    assert "a.png: " in capsys.readouterr().out
+
+
+def test_fitting_needs_prompts_and_every_cause() -> None:
+    with pytest.raises(InputError, match="no prompt weights"):
+        fit_readout(torch.nn.Identity(), [])
+    model = create_model("mtair_tiny")
+    names = mixer_names(model)
+    contexts = Context({name: torch.zeros(1, 2) for name in names})
+    with pytest.raises(InputError, match="no picture with noise, rain, haze"):
+        fit_readout(model, [(contexts, frozenset(), 0.0)])
