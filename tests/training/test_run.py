@@ -72,6 +72,18 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert_same_state(load_state(tmp_path / "run" / "checkpoints"), uninterrupted)
 
 
+def test_muon_resumes_bit_for_bit(toy_recipe, tmp_path, monkeypatch):
+    recipe = toy_recipe(optim={"name": "muon", "weight_decay": 0.01})
+    train(recipe, tmp_path / "whole", machine=CPU)
+    with monkeypatch.context() as patched:
+        signal_when_loading(patched, 2, signal.SIGTERM)
+        assert not train(recipe, tmp_path / "run", machine=CPU).finished
+    train(recipe, tmp_path / "run", resume=True, machine=CPU)
+    assert_same_state(
+        load_state(tmp_path / "run" / "checkpoints"), load_state(tmp_path / "whole" / "checkpoints")
+    )
+
+
 def test_a_finished_run_resumes_to_itself(toy_recipe, tmp_path):
     train(toy_recipe(schedule={"steps": 2}), tmp_path, machine=CPU)
     before = load_state(tmp_path / "checkpoints")

@@ -101,5 +101,7 @@ class MuonAdamW(torch.optim.AdamW):
         state = self.state[parameter]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(parameter)
+            # AdamW looks for it in every state that it loads
+            state["step"] = torch.zeros(())
         average: Tensor = state["momentum_buffer"]
         return average
