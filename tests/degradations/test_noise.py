@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from unveil.data import match_pairs
 from unveil.degradations import parse
 from unveil.degradations.noise import to_linear, to_srgb
+from unveil.imaging import load_rgb
 
 GRAY = np.full((256, 256, 3), 100 / 255, np.float32)
 
@@ -34,10 +36,12 @@ def test_uint8_noise_without_noise_is_the_identity_on_8_bit_images():
     assert np.array_equal(parse("noise_uint8:sigma_255=0")(image, _rng()), image)
 
 
+@pytest.mark.parametrize("common", [0, 0.6])
 @pytest.mark.parametrize("correlation", [0, 0.7, 1.5])
-def test_camera_noise_follows_the_shot_and_read_formula_in_linear_light(correlation):
+def test_camera_noise_follows_the_shot_and_read_formula_in_linear_light(correlation, common):
     shot, read = 0.002, 0.003
-    pipeline = parse(f"camera:shot={shot},read={read},correlation={correlation}")
+    grain = f"correlation={correlation},common={common}"
+    pipeline = parse(f"camera:shot={shot},read={read},{grain}")
     for level in (0.3, 0.7):
         image = np.full((256, 256, 3), level, np.float32)
         x = to_linear(image).astype(np.float64)
@@ -54,6 +58,26 @@ def test_camera_grain_is_correlated_between_neighbours_only_when_asked():
     assert abs(neighbours(0)) < 0.02
     # A Gaussian of standard deviation s correlates neighbours by exp(-1 / 4 s^2).
     assert neighbours(1) == pytest.approx(np.exp(-0.25), abs=0.02)
+
+
+@pytest.mark.parametrize("common", [0, 0.4, 1])
+def test_camera_noise_is_shared_between_channels_as_asked(common):
+    noise = parse(f"camera:shot=0.002,read=0,common={common},correlation=0")(GRAY, _rng())
+    correlation = np.corrcoef(noise.reshape(-1, 3).T)
+    assert correlation[0, 1] == pytest.approx(common, abs=0.02)
+    assert correlation[1, 2] == pytest.approx(common, abs=0.02)
+
+
+def test_default_camera_noise_resembles_cameras_at_iso_3200(unveil_data):
+    ours, theirs = [], []
+    for pair in match_pairs(unveil_data / "noise_cc").pairs:
+        clean, noisy = (
+            load_rgb(path).astype(np.float64) / 255 for path in (pair.clean, pair.degraded)
+        )
+        theirs.append(-10 * np.log10(np.mean((noisy - clean) ** 2)))
+        made = parse("camera")(clean.astype(np.float32), _rng())
+        ours.append(-10 * np.log10(np.mean((made - clean) ** 2)))
+    assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=1)
 
 
 def test_tone_curve_and_its_inverse_agree():
