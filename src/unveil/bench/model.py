@@ -125,7 +125,7 @@ def _timing(
         scan_updates_per_pixel=updates,
         seconds_per_megapixel=statistics.median(passes[name]) / megapixels,
         inference_ratio=_ratio(passes, name),
-        peak_mebibytes=_peak_mebibytes(_inference(network, image)),
+        peak_mebibytes=peak_mebibytes(_inference(network, image)),
         step_seconds=statistics.median(steps[name]) if steps else None,
         step_ratio=_ratio(steps, name) if steps else None,
         seconds_by_layer={
@@ -214,7 +214,7 @@ def _hooks(network: nn.Module, seconds: dict[str, float]) -> Iterator[None]:
             handle.remove()
 
 
-def _peak_mebibytes(run: Callable[[], None]) -> float | None:
+def peak_mebibytes(run: Callable[[], None]) -> float | None:
     """Return the peak resident memory of a run beyond the memory before it (Linux)."""
     if sys.platform != "linux" or not _CLEAR_PEAK.exists():
         return None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unveil.errors import InputError
 from unveil.imaging.scratch import release
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
-from unveil.inference.padding import restore_tensor
+from unveil.inference.padding import pad_to_multiple, restore_tensor
 from unveil.inference.samples import Array, add_residual, to_network, to_residual
 from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
 from unveil.layers.context import Context
@@ -179,9 +179,10 @@ class Engine:
             return total / len(turns)
 
     def _run(self, x: Tensor, context: Context | None) -> Tensor:
-        if hasattr(self.model, "size_multiple"):
+        if hasattr(self.model, "describe"):
             return restore_tensor(cast("RestorationModel", self.model), x, context)
-        return torch.as_tensor(self.model(x))
+        padded = pad_to_multiple(x, getattr(self.model, "size_multiple", 1))
+        return torch.as_tensor(self.model(padded))[..., : x.shape[-2], : x.shape[-1]]
 
     def _own_context(self) -> Context | None:
         return Steering(self.steering) if self.steering else None

@@ -1,0 +1,156 @@
+"""Time the restoring of photographs: networks, the convolution yardstick, non-local means."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from unveil.bench.machine import describe_machine
+from unveil.bench.model import YARDSTICK, peak_mebibytes
+from unveil.bench.yardstick import ConvolutionYardstick
+from unveil.errors import InputError, MissingExtraError
+from unveil.inference import Restorer
+from unveil.models.checkpoint import bundled_weights
+from unveil.models.registry import create_model
+
+NON_LOCAL_MEANS = "nlm"
+MEGAPIXELS = (0.25, 1.0, 4.0, 24.0)
+
+Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class RestoreTiming:
+    """What one contender takes for one size.
+
+    Attributes:
+        id: The model, `YARDSTICK` or `NON_LOCAL_MEANS`.
+        megapixels: Size of the picture.
+        seconds_per_megapixel: Median over the turns; None when it was left out.
+        ratio: Median over the turns of its time over the yardstick's of the same turn.
+        peak_mebibytes: Memory beyond what was there before; None where it cannot be read.
+        left_out: Why it was not timed.
+    """
+
+    id: str
+    megapixels: float
+    seconds_per_megapixel: float | None = None
+    ratio: float | None = None
+    peak_mebibytes: float | None = None
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class RestoreBench:
+    """Timings of one run, with where and how they were taken."""
+
+    machine: dict[str, Any]
+    repeats: int
+    threads: int
+    timings: tuple[RestoreTiming, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values that fit into JSON."""
+        return asdict(self)
+
+
+def bench_restore(
+    ids: Sequence[str] = ("cu_mamba_small", "mtair_small"),
+    *,
+    megapixels: Sequence[float] = MEGAPIXELS,
+    repeats: int = 3,
+    limit: float = 300.0,
+) -> RestoreBench:
+    """Time the restoring of 8-bit pictures in memory, everything but decoding and encoding.
+
+    All contenders take turns on the same picture. Those whose speed on the size before says that a
+    pass takes longer than `limit` are left out, and the result says so.
+
+    Args:
+        ids: Models; bundled weights where there are some, else random ones, which cost the same.
+        megapixels: Sizes, ascending.
+        repeats: Turns.
+        limit: Seconds.
+
+    Raises:
+        InputError: If a size or the number of turns is not positive, or a model is unknown.
+    """
+    if repeats < 1 or not megapixels or min(megapixels) <= 0:
+        raise InputError(f"needs sizes above 0 and a turn, got {list(megapixels)} and {repeats}")
+    runs = _contenders(ids)
+    timings: list[RestoreTiming] = []
+    speed: dict[str, float] = {}
+    for size in sorted(megapixels):
+        slow = {name for name, seconds in speed.items() if seconds * size > limit}
+        chosen = {name: run for name, run in runs.items() if name not in slow}
+        measured = _measure(chosen, size, repeats)
+        speed |= {t.id: t.seconds_per_megapixel for t in measured if t.seconds_per_megapixel}
+        timings += measured
+        reason = f"would take longer than {limit:g} s"
+        timings += [RestoreTiming(name, size, left_out=reason) for name in runs if name in slow]
+    return RestoreBench(describe_machine(), repeats, torch.get_num_threads(), tuple(timings))
+
+
+def _contenders(ids: Sequence[str]) -> dict[str, Run]:
+    runs: dict[str, Run] = {YARDSTICK: Restorer(ConvolutionYardstick())}
+    for name in ids:
+        runs[name] = Restorer(create_model(name, pretrained=name in bundled_weights()))
+    runs[NON_LOCAL_MEANS] = _non_local_means()
+    return runs
+
+
+def _non_local_means() -> Run:
+    """Return scikit-image's fast form at its example's settings, for σ = 25."""
+    try:
+        from skimage import restoration  # noqa: PLC0415 - optional
+    except ImportError as error:
+        raise MissingExtraError("non-local means", "eval") from error
+
+    def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        image, sigma = pixels.astype(np.float32) / np.float32(255), 25 / 255
+        settings = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": 2}
+        return np.asarray(
+            restoration.denoise_nl_means(image, h=0.8 * sigma, sigma=sigma, **settings)
+        )
+
+    return run
+
+
+def _measure(runs: dict[str, Run], megapixels: float, repeats: int) -> list[RestoreTiming]:
+    height = max(round((megapixels * 1e6 / 1.5) ** 0.5), 1)
+    width = max(round(megapixels * 1e6 / height), 1)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    peaks = {name: peak_mebibytes(partial(_discard, run, pixels)) for name, run in runs.items()}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(pixels)
+            seconds[name].append(time.perf_counter() - start)
+    size = height * width / 1e6
+    return [
+        RestoreTiming(
+            name,
+            megapixels,
+            seconds_per_megapixel=statistics.median(taken) / size,
+            ratio=_ratio(taken, seconds.get(YARDSTICK)),
+            peak_mebibytes=peaks[name],
+        )
+        for name, taken in seconds.items()
+    ]
+
+
+def _discard(run: Run, pixels: np.ndarray[Any, Any]) -> None:
+    run(pixels)
+
+
+def _ratio(taken: list[float], yardstick: list[float] | None) -> float | None:
+    if yardstick is None:
+        return None
+    return statistics.median(own / other for own, other in zip(taken, yardstick, strict=True))
