@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from unveil.errors import InputError
+from unveil.layers.context import Context, ImageWide
+
+
+class _Mean(ImageWide):
+    statistic_name = "mean"
+
+    def forward(self, x, context=None):
+        return self.image_statistic(lambda: x.mean((1, 2)), context)
+
+
+def test_without_a_context_every_image_has_its_own_statistic():
+    x = torch.randn(3, 4, 4, 2)
+    torch.testing.assert_close(_Mean()(x), x.mean((1, 2)))
+
+
+def test_recording_averages_over_the_samples_and_replaying_ignores_the_tile():
+    samples = torch.randn(3, 4, 4, 2)
+    recorder = Context()
+    recorded = _Mean()(samples, recorder)
+    torch.testing.assert_close(recorded, samples.mean((0, 1, 2))[None])
+    replayed = _Mean()(torch.randn(5, 2, 2, 2), recorder.finished())
+    torch.testing.assert_close(replayed, recorded)
+
+
+def test_a_context_of_another_model_is_refused():
+    with pytest.raises(InputError, match="another model"):
+        _Mean()(torch.zeros(1, 2, 2, 2), Context({}))
+
+
+def test_a_statistic_can_be_replaced_by_one_of_its_shape_only():
+    context = Context({"mean": torch.zeros(1, 2)})
+    assert context.replaced("mean", torch.ones(1, 2)).statistics["mean"].sum() == 2
+    assert context.statistics["mean"].sum() == 0
+    with pytest.raises(InputError, match="no statistic 'mean'"):
+        context.replaced("mean", torch.ones(1, 3))
+    with pytest.raises(InputError, match="no statistic 'other'"):
+        context.replaced("other", torch.ones(1, 2))

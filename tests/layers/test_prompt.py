@@ -1,0 +1,50 @@
+import torch
+import torch.nn.functional as F
+
+from unveil.layers.prompt import PromptBlock, PromptMixer
+
+
+def test_mixing_weights_are_a_softmax_and_blend_the_prompts():
+    mixer = PromptMixer(4, length=3, dim=2, size=5)
+    x = torch.randn(2, 6, 6, 4)
+    weights = mixer.logits(x).softmax(-1)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2))
+    expected = sum(weights[:, i, None, None, None] * mixer.prompts[i] for i in range(3))
+    torch.testing.assert_close(mixer(x), expected)
+
+
+def test_spatial_cross_attention_is_multi_head_attention_over_pooled_tokens():
+    block = PromptBlock(8, length=3, dim=6, size=9, heads=2, grid=2).double()
+    x = torch.randn(2, 4, 5, 8, dtype=torch.float64)
+    prompt = block.mixer(x)
+    spatial = block.spatial
+    tokens = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), 2).flatten(2).transpose(1, 2)
+    tokens = spatial.norm(tokens)
+    q, k, v = (
+        item.view(2, -1, 2, 4).transpose(1, 2)
+        for item in (spatial.query(x).flatten(1, 2), spatial.key(tokens), spatial.value(tokens))
+    )
+    expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 4, 5, 8)
+    torch.testing.assert_close(spatial(x, prompt), spatial.out_proj(expected))
+
+
+def test_channel_cross_attention_matches_its_plain_form_at_the_prompts_size():
+    block = PromptBlock(8, length=3, dim=6, size=4, heads=2).double()
+    x = torch.randn(1, 4, 4, 8, dtype=torch.float64)
+    prompt, layer = block.mixer(x), block.channel
+    q, k, v = (
+        item.flatten(1, 2).transpose(1, 2).reshape(1, 2, 4, 16)
+        for item in (layer.query(prompt), layer.key(x), layer.value(x))
+    )
+    attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)
+    out = (attention * layer.temperature).softmax(-1) @ v
+    expected = layer.out_proj(out.reshape(1, 8, 16).transpose(1, 2).reshape(1, 4, 4, 8))
+    torch.testing.assert_close(layer(x, prompt, None), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_every_part_has_a_gradient_and_the_size_is_kept_at_one_pixel_too():
+    block = PromptBlock(8, length=3, dim=6, size=4, heads=2)
+    for size in ((4, 6), (1, 1)):
+        assert block(torch.randn(2, *size, 8)).shape == (2, *size, 8)
+    block(torch.randn(2, 4, 6, 8)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in block.parameters())
