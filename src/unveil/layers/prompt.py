@@ -101,6 +101,7 @@ class _ChannelCross(ImageWide):
         pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), (prompt.shape[1], prompt.shape[2]))
         key = split_heads(self.key(pooled.flatten(2).transpose(1, 2)), self.heads)
         query = split_heads(self.query(prompt.flatten(1, 2)), self.heads)
+        query = query.expand(len(key), -1, -1, -1)  # one prompt for all samples of an image
         gram = torch.einsum("bphq,bphk->bhqk", query, key)
         powers = torch.stack([query.square().sum(1), key.square().sum(1)], -1)
         return torch.cat([gram, powers], -1) / key.shape[1]

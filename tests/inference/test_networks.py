@@ -1,0 +1,82 @@
+"""The real networks in tiles: statistics from many samples, seams, and no harm in quality."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from unveil import create_model
+from unveil.degradations import parse
+from unveil.imaging import load_rgb
+from unveil.inference.engine import Engine, Tiling
+from unveil.inference.loading import load
+from unveil.metrics import psnr
+from unveil.models.checkpoint import bundled_weights
+
+_CPU = torch.device("cpu")
+
+
+def _restored(model: nn.Module, pixels: np.ndarray, tiling: Tiling) -> np.ndarray:
+    out = np.empty_like(pixels)
+    Engine(model, _CPU, tiling).restore(pixels, out)
+    return out
+
+
+@pytest.mark.parametrize("model_id", ["cu_mamba_tiny", "mtair_tiny"])
+@pytest.mark.parametrize("size", [(150, 210), (65, 300), (129, 3)])
+def test_tiles_of_a_network_share_statistics_of_many_samples(
+    model_id: str, size: tuple[int, int]
+) -> None:
+    model = create_model(model_id).eval()
+    pixels = np.random.default_rng(0).random((*size, 3), dtype=np.float32)
+    tiled = _restored(model, pixels, Tiling(whole_megapixels=0.02, tile=64, overlap=16))
+    assert tiled.shape == pixels.shape
+    assert np.isfinite(tiled).all()
+    assert not np.array_equal(tiled, pixels)
+
+
+@pytest.mark.parametrize("model_id", ["cu_mamba_tiny", "mtair_tiny"])
+def test_a_task_can_be_steered_whole_and_in_tiles(model_id: str) -> None:
+    model = create_model(model_id).eval()
+    pixels = np.random.default_rng(0).random((100, 90, 3), dtype=np.float32)
+    plain = Engine(model, _CPU).describe(pixels)
+    assert plain.statistics
+    name, value = next(iter(plain.statistics.items()))
+    for tiling in (Tiling(), Tiling(0.0, 64, 16)):
+        out = np.empty_like(pixels)
+        Engine(model, _CPU, tiling, steering={name: value + 3}).restore(pixels, out)
+        assert not np.array_equal(out, _restored(model, pixels, tiling))
+
+
+def _noisy(clean: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return parse("noise:sigma_255=25")(clean, rng).astype(np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_id", ["cu_mamba_small", "mtair_small"])
+def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path) -> None:
+    if model_id not in bundled_weights():
+        pytest.skip(f"no weights are bundled for {model_id}")
+    paths = sorted((unveil_data / "kodak24").glob("*.png"))[:2]
+    loaded = load(model_id)
+    network, tiling = loaded.network.eval(), loaded.tiling
+    tiles = Tiling(0.25, 256, tiling.overlap)
+    for path in paths:
+        clean = load_rgb(path).astype(np.float32) / 255
+        degraded = _noisy(clean)
+        whole = _restored(network, degraded, Tiling(whole_megapixels=100))
+        tiled = _restored(network, degraded, tiles)
+        scores = [psnr(x, clean, data_range=1) for x in (whole, tiled)]
+        assert scores[1] >= scores[0] - 0.05, scores
+        assert _seam(tiled - whole, 256 - tiling.overlap // 2, 256 - tiling.overlap) < 1.5
+
+
+def _seam(difference: np.ndarray, first: int, stride: int) -> float:
+    """Return the steepest step between columns where tiles meet, over the image's usual step."""
+    steps = np.abs(np.diff(difference, axis=1)).mean((0, 2))
+    seams = np.arange(first, len(steps), stride)
+    near = np.concatenate([steps[s - 2 : s + 2] for s in seams])
+    return float(near.max() / np.percentile(steps, 99))
