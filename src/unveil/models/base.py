@@ -95,8 +95,9 @@ class RestorationModel(nn.Module):
             ssm_learning_rate: Factor on the learning rate of what sets Δ, A, B and C.
 
         Returns:
-            Groups with ``params``, ``weight_decay`` and ``lr_scale``; an optimiser ignores
-            ``lr_scale``, a trainer multiplies the group's rate by it.
+            Groups with ``params``, ``weight_decay``, ``decays`` (whether decay applies to the
+            group) and ``lr_scale``; an optimiser ignores the last two, a trainer multiplies the
+            group's rate by ``lr_scale``.
         """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
@@ -108,6 +109,7 @@ class RestorationModel(nn.Module):
             {
                 "params": parameters,
                 "weight_decay": weight_decay if decayed else 0.0,
+                "decays": decayed,
                 "lr_scale": ssm_learning_rate if slow else 1.0,
             }
             for (decayed, slow), parameters in groups.items()

@@ -3,8 +3,8 @@
 Muon replaces a matrix's averaged gradient by the nearest orthogonal matrix, so that every direction
 moves at the same rate. On the small networks here it needs far fewer steps than AdamW alone.
 
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the update's
-scale is that of Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982), section 2.2.
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024); the scale
+of the update is that of Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982), 2.2.
 """
 
 from collections import defaultdict
