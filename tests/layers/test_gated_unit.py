@@ -12,14 +12,14 @@ def _scan():
 
 
 UNITS = {
-    "plain": dict(),
-    "feed-forward": dict(depthwise=False),
-    "scan": dict(scan=_scan()),
-    "attention": dict(mixer=PooledAttention(12)),
-    "channel": dict(mixer=ChannelSSM(12, ChannelSSMOptions(d_state=2))),
-    "channel scan": dict(mixer=ChannelSSM(12, ChannelSSMOptions(d_state=2, form="scan"))),
-    "in turn": dict(scan=_scan(), mixer=ChannelSSM(12, ChannelSSMOptions(d_state=2))),
-    "side by side": dict(scan=_scan(), mixer=GramAttention(12, 2), parallel=True),
+    "plain": {},
+    "feed-forward": {"depthwise": False},
+    "scan": {"scan": _scan()},
+    "attention": {"mixer": PooledAttention(12)},
+    "channel": {"mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2))},
+    "channel scan": {"mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2, form="scan"))},
+    "in turn": {"scan": _scan(), "mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2))},
+    "side by side": {"scan": _scan(), "mixer": GramAttention(12, 2), "parallel": True},
 }
 
 

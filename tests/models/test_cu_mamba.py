@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+from unveil import create_model
+from unveil.errors import InputError
+from unveil.layers.channel_ssm import ChannelSSM
+from unveil.layers.convolution import Downsample, Upsample
+from unveil.layers.mamba import MambaBlock
+from unveil.layers.scan import ImageScan
+from unveil.models.base import count_parameters
+from unveil.models.cu_mamba import ChannelBlock, SpatialBlock
+
+
+@pytest.fixture(scope="module")
+def base():
+    with torch.device("meta"):
+        return create_model("cu_mamba_base")
+
+
+def test_base_is_the_papers_u_net_stage_by_stage(base):
+    widths, blocks = (48, 96, 192, 384), (4, 6, 6, 8)
+    stages = [*base.encoder, base.latent]
+    for stage, width, count in zip(stages, widths, blocks, strict=True):
+        assert len(stage.blocks) == count
+        for block in stage.blocks:
+            spatial, channel = block.blocks
+            assert isinstance(spatial, SpatialBlock)
+            assert isinstance(channel, ChannelBlock)
+            assert isinstance(spatial.mixer, MambaBlock)
+            assert spatial.pointwise.weight.shape == (width, width)
+            assert spatial.mixer.scan.D.shape == (1, 2 * width)
+            assert spatial.mixer.scan.d_state == 16
+            assert spatial.mixer.conv.weight.shape[-1] == 4
+            assert spatial.mixer.scan.orders == ("row",)
+            assert len(channel.smooth) == 2
+            assert channel.scan.options.directions == 1
+    for stage, width, count in zip(base.decoder, widths, blocks, strict=False):
+        assert len(stage.blocks) == count
+        assert stage.blocks[0].blocks[0].pointwise.weight.shape == (width, width)
+    assert all(isinstance(down, Downsample) for down in base.downs)
+    assert all(isinstance(up, Upsample) for up in base.ups)
+    assert [tuple(m.weight.shape) for m in base.merges] == [(w, 2 * w) for w in widths[:3]]
+    assert base.size_multiple == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("cu_mamba_base", 23_273_371), ("cu_mamba_small", 1_070_896), ("cu_mamba_tiny", 19_507)],
+)
+def test_parameter_counts_are_pinned(name, count):
+    with torch.device("meta"):
+        assert count_parameters(create_model(name)) == count
+
+
+def test_small_and_tiny_keep_their_promises():
+    assert count_parameters(create_model("cu_mamba_small")) <= 1_500_000
+    assert count_parameters(create_model("cu_mamba_tiny")) < 100_000
+
+
+@pytest.mark.parametrize("name", ["cu_mamba_base", "cu_mamba_small", "cu_mamba_tiny"])
+@pytest.mark.parametrize("spatial", [True, False])
+@pytest.mark.parametrize("channel", [True, False])
+def test_switches_remove_just_the_ssm_they_name(name, spatial, channel):
+    with torch.device("meta"):
+        model = create_model(name, spatial_ssm=spatial, channel_ssm=channel)
+        whole = create_model(name)
+    modules = list(model.modules())
+    assert any(isinstance(m, ImageScan) for m in modules) is spatial
+    assert any(isinstance(m, ChannelSSM) for m in modules) is channel
+    removed = {n for n, _ in whole.named_parameters()} - {n for n, _ in model.named_parameters()}
+    expected = {True: (".scan.", ".mixer."), False: ()}[not (spatial and channel)]
+    if name != "cu_mamba_base":
+        assert all(any(part in n for part in expected) for n in removed)
+
+
+def test_scan_orders_alternate_from_block_to_block():
+    model = create_model("cu_mamba_small")
+    scans = [m.orders for m in model.modules() if isinstance(m, ImageScan)]
+    pairs = model.config.orders
+    assert set(scans) == set(pairs)
+    assert all(one != other for one, other in zip(scans, scans[1:], strict=False))
+
+
+def test_ssm_every_leaves_the_other_blocks_without():
+    levels = [{"width": 8, "encoder": 4, "parts": ("spatial", "channel"), "ssm_every": 2}]
+    model = create_model("cu_mamba_tiny", levels=levels)
+    has = [any(isinstance(m, ImageScan) for m in b.modules()) for b in model.latent.blocks]
+    assert has == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "parts", [("joint",), ("gated", "attention"), ("feedforward",), ("dense", "spatial")]
+)
+def test_every_kind_of_part_restores(parts):
+    levels = [{"width": 8, "encoder": 1, "parts": parts}]
+    model = create_model("cu_mamba_tiny", levels=levels)
+    assert model(torch.rand(1, 3, 4, 4)).shape == (1, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"levels": [{"width": 8, "encoder": 1, "decoder": 1}]}, "must end with the latent"),
+        ({"orders": [[]]}, "at least one scan order"),
+        ({"channel": {"delta": "local"}}, 'needs channel.form "scan"'),
+        ({"channel": {"per_token": 5}}, "does not divide the width"),
+        ({"d_state": 0}, "d_state"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(overrides, message):
+    with pytest.raises(InputError, match=message):
+        create_model("cu_mamba_tiny", **overrides)
+
+
+def test_joint_parts_need_gated_units():
+    levels = [{"width": 8, "encoder": 1, "parts": ("joint",)}]
+    with pytest.raises(InputError, match="joint"):
+        create_model("cu_mamba_base", levels=levels)

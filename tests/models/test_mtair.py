@@ -1,0 +1,137 @@
+import pytest
+import torch
+from torch import nn
+
+from unveil import create_model
+from unveil.errors import InputError
+from unveil.layers.convolution import Downsample, Upsample
+from unveil.layers.prompt import PromptBlock
+from unveil.models.base import count_parameters
+from unveil.models.mtair import DualBlock, PlainBlock
+
+# PAPERS' table: width, blocks, heads, dual.
+ENCODER = [(48, 4, 1, True), (96, 6, 2, True), (192, 6, 4, False), (384, 8, 8, False)]
+DECODER = [(96, 4, 1, True), (96, 6, 2, True), (192, 6, 4, False)]
+PROMPTS = [(48, 64, 128), (96, 128, 64), (192, 320, 32), (384, 320, 16)]
+
+
+@pytest.fixture(scope="module")
+def base():
+    with torch.device("meta"):
+        return create_model("mtair_base")
+
+
+def _check(stage, width, count, heads, dual):
+    assert len(stage.blocks) == count
+    for block in stage.blocks:
+        assert type(block) is (DualBlock if dual else PlainBlock)
+        assert block.norm.weight.shape == (width,)
+        assert block.norm.bias is not None
+        assert block.attention.heads == heads
+        assert block.ffn.out_proj.weight.shape == (width, int(width * 2.66))
+        if dual:
+            assert block.scan.scan.orders == ("row", "column", "row_reversed", "column_reversed")
+            assert block.scan.scan.d_state == 16
+            assert block.scan.scan.D.shape == (4, 2 * width)
+            assert block.scan.scan.dt_rank == -(-width // 16)
+
+
+def test_base_is_the_published_skeleton_stage_by_stage(base):
+    assert base.embed.weight.shape == (48, 3, 3, 3)
+    for stage, row in zip([*base.encoder, base.latent], ENCODER, strict=True):
+        _check(stage, *row)
+    for stage, row in zip(base.decoder, DECODER, strict=True):
+        _check(stage, *row)
+    _check(base.refinement, 96, 4, 1, False)
+    for down, (width, *_) in zip(base.downs, ENCODER, strict=False):
+        assert isinstance(down, Downsample)
+        assert down.conv.weight.shape[:2] == (width // 2, width)
+    for up, (width, *_) in zip(base.ups, ENCODER[1:], strict=True):
+        assert isinstance(up, Upsample)
+        assert up.conv.weight.shape[:2] == (2 * width, width)
+    assert isinstance(base.merges[0], nn.Identity)
+    assert [tuple(m.weight.shape) for m in base.merges[1:]] == [(96, 192), (192, 384)]
+    assert base.head.weight.shape == (3, 96, 3, 3)
+    assert base.embed.bias is base.head.bias is None
+    assert base.size_multiple == 8
+
+
+def test_base_has_the_published_prompts(base):
+    for prompt, (width, dim, size) in zip(base.prompts, PROMPTS, strict=True):
+        assert isinstance(prompt, PromptBlock)
+        assert prompt.mixer.prompts.shape == (5, size, size, dim)
+        assert prompt.mixer.to_logits.weight.shape == (5, width)
+        assert prompt.spatial.heads == prompt.channel.heads == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("mtair_base", 39_456_776), ("mtair_small", 1_869_432), ("mtair_tiny", 32_063)],
+)
+def test_parameter_counts_are_pinned(name, count):
+    with torch.device("meta"):
+        assert count_parameters(create_model(name)) == count
+
+
+def test_counts_lie_where_the_paper_and_the_budget_want_them(base):
+    assert 38_000_000 <= count_parameters(base) <= 40_000_000
+    assert count_parameters(create_model("mtair_small")) <= 2_000_000
+    assert count_parameters(create_model("mtair_tiny")) < 100_000
+
+
+@pytest.mark.parametrize("name", ["mtair_base", "mtair_tiny"])
+def test_switches_change_what_they_name(name):
+    def names(**overrides):
+        with torch.device("meta"):
+            return {n for n, _ in create_model(name, **overrides).named_parameters()}
+
+    whole = names()
+    assert all(n.startswith("prompts.") for n in whole - names(prompts=False))
+    assert any(n.startswith("prompts.") for n in whole)
+    without_channel, without_spatial = names(branches="spatial"), names(branches="channel")
+    assert without_channel < whole
+    assert without_spatial < whole
+    assert all("scan" in n for n in whole - without_spatial)
+    assert not any("project_scan" in n or ".A_log" in n for n in without_spatial)
+
+
+def test_prompt_weights_are_per_image_and_sum_to_one():
+    model = create_model("mtair_tiny").eval()
+    x = torch.rand(3, 3, 8, 8)
+    weights = model.prompt_weights(x)
+    assert weights.shape == (3, 2, 5)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2))
+    torch.testing.assert_close(weights[1:2], model.prompt_weights(x[1:2]))
+    context = model.describe(x[:1])
+    torch.testing.assert_close(model.context_prompt_weights(context), weights[0])
+
+
+def test_steering_sets_the_weights_and_changes_the_result():
+    model = create_model("mtair_tiny").eval()
+    x = torch.rand(1, 3, 8, 8)
+    context = model.describe(x)
+    wanted = torch.tensor([[0.96, 0.01, 0.01, 0.01, 0.01]] * 2)
+    steered = model.steered(context, wanted)
+    torch.testing.assert_close(model.context_prompt_weights(steered), wanted)
+    with torch.no_grad():
+        assert not torch.equal(model(x, steered), model(x, context))
+        same = model.steered(context, model.context_prompt_weights(context))
+        torch.testing.assert_close(model(x, same), model(x, context))
+
+
+def test_weights_of_another_shape_and_networks_without_prompts_are_refused():
+    model = create_model("mtair_tiny")
+    with pytest.raises(InputError, match=r"expected \(2, 5\)"):
+        model.steered(model.describe(torch.rand(1, 3, 8, 8)), torch.ones(2, 4))
+    with pytest.raises(InputError, match="without prompts"):
+        create_model("mtair_tiny", prompts=False).prompt_weights(torch.rand(1, 3, 8, 8))
+
+
+def test_prompts_restore_sizes_other_than_the_trained_one_alike():
+    model = create_model("mtair_tiny").eval()
+    x = torch.rand(1, 3, 8, 8)
+    tiled = x.repeat(1, 1, 4, 4)
+    # The same picture repeated has the same statistics, up to the borders.
+    torch.testing.assert_close(
+        model.prompt_weights(x), model.prompt_weights(tiled), rtol=0.1, atol=0.02
+    )

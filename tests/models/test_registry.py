@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from unveil import create_model, list_models
+from unveil.errors import CheckpointError, InputError
+from unveil.models import registry
+from unveil.models.checkpoint import bundled_weights
+from unveil.models.cu_mamba import CUMamba, CUMambaConfig
+
+
+def test_the_six_variants_are_listed():
+    families = [
+        f"{family}_{size}" for family in ("cu_mamba", "mtair") for size in ("base", "small", "tiny")
+    ]
+    assert list_models() == sorted(families)
+
+
+def test_an_unknown_id_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'cu_mamba_small'"):
+        create_model("cu_mamba_smal")
+    with pytest.raises(InputError, match="there are"):
+        create_model("zzz")
+
+
+def test_an_unknown_option_names_the_nearest():
+    with pytest.raises(InputError, match="no option 'd_stat'; did you mean 'd_state'"):
+        create_model("cu_mamba_tiny", d_stat=4)
+    with pytest.raises(InputError, match="directoins"):
+        create_model("cu_mamba_tiny", channel={"directoins": 1})
+
+
+def test_nested_options_are_replaced_one_by_one():
+    model = create_model("cu_mamba_tiny", channel={"d_state": 7})
+    default = registry.get_record("cu_mamba_tiny").config.channel
+    assert model.config.channel.d_state == 7
+    assert model.config.channel.descriptor == default.descriptor
+
+
+def test_configurations_are_frozen_and_round_trip_through_json():
+    config = registry.build_config("cu_mamba_small", d_state=4)
+    assert CUMambaConfig.model_validate_json(config.model_dump_json()) == config
+    with pytest.raises(ValueError, match="frozen"):
+        config.d_state = 2
+
+
+def test_a_duplicate_id_is_our_own_bug():
+    record = registry.get_record("cu_mamba_tiny")
+    with pytest.raises(AssertionError, match="two models"):
+        registry._collect((record,), (record,))
+
+
+@pytest.mark.parametrize("size", ["base", "small", "tiny"])
+def test_named_builders_make_the_registered_variants(size):
+    from unveil.models import cu_mamba, mtair
+
+    with torch.device("meta"):
+        for family in (cu_mamba, mtair):
+            name = f"{family.__name__.rsplit('.', 1)[1]}_{size}"
+            assert getattr(family, name)().config == registry.get_record(name).config
+
+
+def test_builders_take_overrides():
+    from unveil.models.cu_mamba import cu_mamba_tiny
+
+    model = cu_mamba_tiny(spatial_ssm=False)
+    assert isinstance(model, CUMamba)
+    assert not model.config.spatial_ssm
+
+
+def test_pretrained_weights_load_or_say_that_none_are_bundled():
+    assert "cu_mamba_tiny" not in bundled_weights()
+    with pytest.raises(CheckpointError, match="no weights are bundled for 'cu_mamba_tiny'"):
+        create_model("cu_mamba_tiny", pretrained=True)
+    for name in bundled_weights():
+        assert not create_model(name, pretrained=True).training
