@@ -4,19 +4,24 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from tests.inference.conftest import Darker, Identity
 
-from unveil.imaging import read_image
+from unveil.imaging import Image, read_image, write_image
 from unveil.inference import Restorer
 from unveil.inference.batch import Outcome, Saving, restore_files
 from unveil.inference.journal import NAME
 from unveil.inference.plan import plan
+from unveil.inference.restorer import read_source
+from unveil.layers.context import Context
 
 
 def _folder(root: Path, number: int = 4) -> Path:
@@ -99,6 +104,48 @@ def test_the_comparison_shows_both(tmp_path: Path) -> None:
     beside = read_image(tmp_path / "out" / "0.restored.compare.png").pixels
     np.testing.assert_array_equal(beside[:, :30], before)
     np.testing.assert_array_equal(beside[:, -30:], after)
+
+
+def test_reading_restoring_and_writing_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_read, second_restored = threading.Event(), threading.Event()
+    reads: list[Path] = []
+
+    def read(source: Path, limit: float) -> Image:
+        reads.append(source)
+        if len(reads) == 2:
+            second_read.set()
+        return read_source(source, limit)
+
+    def write(target: Path, image: Image, **options: Any) -> None:
+        if target.name.startswith("0."):
+            assert second_restored.wait(20), "the first was written before the second was restored"
+        write_image(target, image, **options)
+
+    class Waits(Identity):
+        calls = 0
+
+        def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+            assert second_read.wait(20), "the second is not read while the first is restored"
+            Waits.calls += 1
+            if Waits.calls == 2:
+                second_restored.set()
+            return super().forward(x, context)
+
+    monkeypatch.setattr("unveil.inference.batch.read_source", read)
+    monkeypatch.setattr("unveil.inference.batch.write_image", write)
+    assert _statuses(_run(_folder(tmp_path, 3), Restorer(Waits()))) == ["restored"] * 3
+
+
+def test_what_a_killed_run_left_behind_is_cleared(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Identity())
+    _run(folder, restorer)
+    (tmp_path / "out" / "0.restored.png").unlink()
+    (tmp_path / "out" / ".0.restored-0123456789ab.part").touch()
+    (tmp_path / "out" / ".0.restored-0123456789ab.raw").touch()
+    assert _statuses(_run(folder, restorer)) == ["restored"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [NAME, "0.restored.png"]
 
 
 _PROGRAM = """
