@@ -19,3 +19,46 @@ UNVEIL_EXPORT void unveil_depthwise_backward(const float* x, const float* weight
   const DepthwiseArgs args{x, weight, bias, b, h, w, c, activation, negative_slope, gated};
   kernels().passes->depthwise_backward(args, {grad_output, grad_x, grad_weight, grad_bias});
 }
+
+UNVEIL_EXPORT void unveil_norm_forward(const float* x, const float* gate, const float* weight,
+                                       const float* bias, float* output, int64_t rows,
+                                       int64_t channels, float epsilon) {
+  kernels().passes->norm_forward({x, gate, weight, bias, rows, channels, epsilon}, output);
+}
+
+UNVEIL_EXPORT void unveil_norm_backward(const float* x, const float* gate, const float* weight,
+                                        const float* bias, const float* grad_output, float* grad_x,
+                                        float* grad_gate, float* grad_weight, float* grad_bias,
+                                        int64_t rows, int64_t channels, float epsilon) {
+  kernels().passes->norm_backward({x, gate, weight, bias, rows, channels, epsilon},
+                                  {grad_output, grad_x, grad_gate, grad_weight, grad_bias});
+}
+
+UNVEIL_EXPORT void unveil_silu_gate_forward(const float* x, const float* gate, float* output,
+                                            int64_t size) {
+  kernels().passes->silu_gate_forward(x, gate, output, size);
+}
+
+UNVEIL_EXPORT void unveil_silu_gate_backward(const float* x, const float* gate, const float* grad,
+                                             float* grad_x, float* grad_gate, int64_t size) {
+  kernels().passes->silu_gate_backward(x, gate, grad, grad_x, grad_gate, size);
+}
+
+UNVEIL_EXPORT void unveil_causal_conv_forward(const float* x, const float* weight,
+                                              const float* bias, float* output, int64_t b,
+                                              int64_t h, int64_t w, int64_t d, int64_t taps,
+                                              int32_t by_column, int32_t reversed,
+                                              int32_t activation) {
+  const CausalConvArgs args{x, weight, bias, b, h, w, d, taps, by_column, reversed, activation};
+  kernels().passes->causal_conv_forward(args, output);
+}
+
+UNVEIL_EXPORT void unveil_causal_conv_backward(const float* x, const float* weight,
+                                               const float* bias, const float* grad_output,
+                                               float* grad_x, float* grad_weight, float* grad_bias,
+                                               int64_t b, int64_t h, int64_t w, int64_t d,
+                                               int64_t taps, int32_t by_column, int32_t reversed,
+                                               int32_t activation) {
+  const CausalConvArgs args{x, weight, bias, b, h, w, d, taps, by_column, reversed, activation};
+  kernels().passes->causal_conv_backward(args, {grad_output, grad_x, grad_weight, grad_bias});
+}

@@ -19,9 +19,41 @@ struct DepthwiseGrads {
   float *x, *weight, *bias;  // bias is always written
 };
 
+// Layer normalisation of (rows, channels), times SiLU(gate) where there is a gate.
+struct NormArgs {
+  const float *x, *gate, *weight, *bias;  // gate, bias: or null
+  int64_t rows, channels;
+  float epsilon;
+};
+
+struct NormGrads {
+  const float* output;
+  float *x, *gate, *weight, *bias;  // bias is always written, gate where there is one
+};
+
+// A causal depth-wise convolution along the tokens of (b, h, w, d), in one of the scan orders.
+struct CausalConvArgs {
+  const float *x, *weight, *bias;  // weight (d, taps), the last tap for the present; bias or null
+  int64_t batch, height, width, channels, taps;  // at most 4 taps
+  int32_t by_column, reversed;
+  int32_t activation;  // 0 none, 1 SiLU
+};
+
+struct CausalConvGrads {
+  const float* output;
+  float *x, *weight, *bias;  // bias is always written
+};
+
 struct PassKernels {
   void (*depthwise_forward)(const DepthwiseArgs& args, float* output);
   void (*depthwise_backward)(const DepthwiseArgs& args, const DepthwiseGrads& grads);
+  void (*norm_forward)(const NormArgs& args, float* output);
+  void (*norm_backward)(const NormArgs& args, const NormGrads& grads);
+  void (*silu_gate_forward)(const float* x, const float* gate, float* output, int64_t size);
+  void (*silu_gate_backward)(const float* x, const float* gate, const float* grad, float* grad_x,
+                             float* grad_gate, int64_t size);
+  void (*causal_conv_forward)(const CausalConvArgs& args, float* output);
+  void (*causal_conv_backward)(const CausalConvArgs& args, const CausalConvGrads& grads);
 };
 
 // `parallel_for` for a callable of one index.
@@ -38,12 +70,20 @@ void for_each_task(int64_t count, int64_t updates, const Task& task) {
 namespace unveil::portable { extern const PassKernels passes; }
 namespace unveil::avx2 { extern const PassKernels passes; }
 namespace unveil::avx512 { extern const PassKernels passes; }
+namespace unveil::neon { extern const PassKernels passes; }
 
 #if defined(UNVEIL_ISA)
 namespace unveil::UNVEIL_ISA {
 
 void depthwise_forward(const DepthwiseArgs& args, float* output);
 void depthwise_backward(const DepthwiseArgs& args, const DepthwiseGrads& grads);
+void norm_forward(const NormArgs& args, float* output);
+void norm_backward(const NormArgs& args, const NormGrads& grads);
+void silu_gate_forward(const float* x, const float* gate, float* output, int64_t size);
+void silu_gate_backward(const float* x, const float* gate, const float* grad, float* grad_x,
+                        float* grad_gate, int64_t size);
+void causal_conv_forward(const CausalConvArgs& args, float* output);
+void causal_conv_backward(const CausalConvArgs& args, const CausalConvGrads& grads);
 
 }  // namespace unveil::UNVEIL_ISA
 #endif

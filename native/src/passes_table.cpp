@@ -7,6 +7,12 @@ namespace unveil::UNVEIL_ISA {
 const PassKernels passes = {
     depthwise_forward,
     depthwise_backward,
+    norm_forward,
+    norm_backward,
+    silu_gate_forward,
+    silu_gate_backward,
+    causal_conv_forward,
+    causal_conv_backward,
 };
 
 }  // namespace unveil::UNVEIL_ISA

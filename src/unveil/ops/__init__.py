@@ -1,7 +1,21 @@
 """Operations on tensors; no modules, no parameters."""
 
+from unveil.ops.causal_conv1d import causal_conv1d
 from unveil.ops.depthwise_conv import depthwise_conv
 from unveil.ops.gated_depthwise import gated_depthwise
+from unveil.ops.layer_norm import layer_norm
+from unveil.ops.norm_gate import norm_gate
 from unveil.ops.selective_scan import ScanOrder, selective_scan, selective_scan_2d
+from unveil.ops.silu_gate import silu_gate
 
-__all__ = ["ScanOrder", "depthwise_conv", "gated_depthwise", "selective_scan", "selective_scan_2d"]
+__all__ = [
+    "ScanOrder",
+    "causal_conv1d",
+    "depthwise_conv",
+    "gated_depthwise",
+    "layer_norm",
+    "norm_gate",
+    "selective_scan",
+    "selective_scan_2d",
+    "silu_gate",
+]

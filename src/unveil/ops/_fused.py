@@ -3,13 +3,13 @@
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from unveil.errors import BackendUnavailableError
 from unveil.ops import native
 from unveil.ops._route import Route, library
 
@@ -40,7 +40,7 @@ class FusedPass:
     plain: Callable[..., Tensor]
     shape: Callable[..., tuple[int, ...]]
 
-    @property
+    @cached_property
     def tensors(self) -> int:
         """How many arguments are tensors."""
         return self.arguments.count("Tensor")
@@ -120,17 +120,22 @@ class _Recorded(torch.autograd.Function):
         return fused.forward(*arguments)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grads = ctx.fused.backward(ready(grad), *ctx.saved_tensors, *ctx.numbers)
-        return (None, *_only_given(grads, ctx.saved_tensors), *(None,) * len(ctx.numbers))
+        if torch.is_grad_enabled():
+            # Said here, as PyTorch's own decorator for this doubles the cost of a call.
+            raise BackendUnavailableError(
+                "the native backend has no second derivatives: ask for backend='reference'"
+            )
+        tensors, numbers = ctx.saved_tensors, ctx.numbers
+        grads = ctx.fused.backward(ready(grad), *tensors, *numbers)
+        return (None, *_only_given(grads, tensors), *(None,) * len(numbers))
 
 
 def _only_given(
     grads: tuple[Tensor, ...], tensors: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
     pairs = zip(grads, tensors, strict=True)
-    return tuple(None if tensor is None else grad for grad, tensor in pairs)
+    return tuple([None if tensor is None else grad for grad, tensor in pairs])
 
 
 def _contiguous(arguments: tuple[Any, ...]) -> list[Any]:
