@@ -311,9 +311,10 @@ _CHANNEL: dict[str, Any] = {
 }
 SMALL = CUMambaConfig(
     levels=(
-        Level(width=40, encoder=2, decoder=2, parts=("channel",)),
-        Level(width=80, encoder=2, decoder=2, parts=("spatial", "channel")),
-        Level(width=160, encoder=4, parts=("spatial", "channel")),
+        Level(width=48, encoder=2, decoder=2, parts=("gated",)),
+        Level(width=96, encoder=3, decoder=3, parts=("gated",)),
+        Level(width=160, encoder=2, decoder=2, parts=("joint",)),
+        Level(width=224, encoder=2, parts=("joint",)),
     ),
     stem_factor=2,
     block="gated",
@@ -340,7 +341,7 @@ _PAPER = "CU-Mamba (arXiv 2404.11778)"
 RECORDS = (
     ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), 8, ("denoise", "deblur"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("cu_mamba_small", CUMamba, SMALL, 8, ("denoise",), _PAPER,
+    ModelRecord("cu_mamba_small", CUMamba, SMALL, 16, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
     ModelRecord("cu_mamba_tiny", CUMamba, TINY, 4, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
