@@ -19,6 +19,11 @@ inline Vec where_positive(Vec x, Vec yes, Vec no) {
   return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(x.v, _mm256_setzero_ps(), _CMP_GT_OQ))};
 }
 inline Vec reciprocal(Vec x) { return splat(1.0f) / x; }
+#elif defined(UNVEIL_ISA_NEON)
+inline Vec where_positive(Vec x, Vec yes, Vec no) {
+  return {vbslq_f32(vcgtzq_f32(x.v), yes.v, no.v)};
+}
+inline Vec reciprocal(Vec x) { return splat(1.0f) / x; }
 #else
 inline Vec where_positive(Vec x, Vec yes, Vec no) {
   return each([=](int i) { return x.v[i] > 0.0f ? yes.v[i] : no.v[i]; });

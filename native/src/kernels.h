@@ -33,6 +33,7 @@ const Kernels& kernels();
 namespace unveil::portable { extern const Kernels table; }
 namespace unveil::avx2 { extern const Kernels table; }
 namespace unveil::avx512 { extern const Kernels table; }
+namespace unveil::neon { extern const Kernels table; }
 
 #if defined(_WIN32)
 #define UNVEIL_EXPORT extern "C" __declspec(dllexport)

@@ -13,9 +13,9 @@
 namespace unveil {
 namespace {
 
-enum Isa { kPortable, kAvx2, kAvx512, kIsaCount };
+enum Isa { kPortable, kAvx2, kAvx512, kNeon, kIsaCount };
 
-const char* const kIsaNames[kIsaCount] = {"portable", "avx2", "avx512"};
+const char* const kIsaNames[kIsaCount] = {"portable", "avx2", "avx512", "neon"};
 
 const Kernels* const kTables[kIsaCount] = {
     &portable::table,
@@ -24,6 +24,11 @@ const Kernels* const kTables[kIsaCount] = {
     &avx512::table,
 #else
     nullptr,
+    nullptr,
+#endif
+#if defined(UNVEIL_HAS_NEON)
+    &neon::table,
+#else
     nullptr,
 #endif
 };
@@ -52,7 +57,8 @@ bool machine_has(Isa isa) {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 #else
-bool machine_has(Isa) { return false; }
+// What was compiled for this processor at all; every 64-bit ARM has NEON.
+bool machine_has(Isa isa) { return isa == kNeon; }
 #endif
 
 bool usable(int isa) {

@@ -6,7 +6,9 @@ namespace unveil::UNVEIL_ISA {
 
 // Hides a value from the optimiser, which would otherwise take the exponential out of the loop.
 inline void hide(Vec& x) {
-#if defined(__GNUC__) && !defined(UNVEIL_ISA_PORTABLE)
+#if defined(__GNUC__) && defined(UNVEIL_ISA_NEON)
+  __asm__ volatile("" : "+w"(x.v));
+#elif defined(__GNUC__) && !defined(UNVEIL_ISA_PORTABLE)
   __asm__ volatile("" : "+v"(x.v));
 #else
   static volatile float one = 1.0f;

@@ -17,70 +17,77 @@ namespace {
 
 constexpr int kSide = 4;     // blocks side by side
 constexpr int kStates = 4;   // states at a time
-constexpr int kPanel = kTokens * kLanes;
 constexpr int64_t kRange = 16;  // blocks whose parameters stay in the cache at a time
 constexpr float kLog2e = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
 
-// What the loops over one segment use, for up to kSide blocks of one group.
+// What the loops over one segment use, for Q <= kSide blocks of one group; their lanes lie side by
+// side in every strip.
 struct Run {
   int64_t count, per_block;
-  const float *delta, *drive, *dy;    // [block][token][lane]
-  float *ddrive, *decay_part, *y;     // [block][token][lane]; y is null unless a gate needs it
-  const float *B, *C, *decay;         // [tile][token][state]
-  float *dB, *dC;                     // [tile][token][state]
-  const float *A2, *h, *B_lanes, *C_lanes;     // [block][state][lane]
-  float *carry, *dA, *dB_lanes, *dC_lanes;     // [block][state][lane]
-  float *decays, *states;             // [token][block][state][lane]
+  Strip delta, u, dy, B, C, decay;
+  float *ddrive, *decay_part, *y;           // [token][block][lane]; y is null unless a gate needs it
+  float *dB, *dC;                           // [token][state]
+  int64_t states_row;                       // of dB and dC
+  const float *A2, *h, *B_lanes, *C_lanes;  // [block][state][lane]
+  float *carry, *dA, *dB_lanes, *dC_lanes;  // [block][state][lane]
+  float *decays, *states;                   // [token][block][state][lane]
+  const char* const* ahead;                 // addresses to ask for, `asks` at each token of a tile
+  int64_t asks;
 };
 
 template <int Q, int N, bool Shared, bool LaneB>
 void replay(const Run& run, int64_t state) {
-  const int64_t tile = state / kLanes * kPanel + state % kLanes;
-  const float *B = run.B + tile, *decay = run.decay + tile;
+  const float *B = run.B.data + state, *decay = run.decay.data + state;
+  const float *deltas = run.delta.data, *us = run.u.data;
+  float *decays = run.decays, *states = run.states;
   Vec h[Q][N];
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
     UNVEIL_UNROLL
     for (int j = 0; j < N; ++j) {
       h[q][j] = load(run.h + q * run.per_block + (state + j) * kLanes);
-      store(run.states + (q * N + j) * kLanes, h[q][j]);
+      store(states + (q * N + j) * kLanes, h[q][j]);
     }
   }
   for (int64_t t = 0; t < run.count; ++t) {
+    states += Q * N * kLanes;
     UNVEIL_UNROLL
     for (int q = 0; q < Q; ++q) {
       const int64_t at = q * run.per_block + state * kLanes;
-      const Vec delta = load(run.delta + q * kPanel + t * kLanes);
-      const Vec drive = load(run.drive + q * kPanel + t * kLanes);
+      const Vec delta = load(deltas + q * kLanes), drive = delta * load(us + q * kLanes);
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
-        const int64_t to = ((t * Q + q) * N + j) * kLanes;
-        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[t * kLanes + j]);
+        const int to = (q * N + j) * kLanes;
+        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[j]);
         Vec a;
         if constexpr (Shared) {
-          a = splat(decay[t * kLanes + j]);
+          a = splat(decay[j]);
         } else {
           a = exp2(delta * load(run.A2 + at + j * kLanes));
-          store(run.decays + to, a);
+          store(decays + to, a);
         }
         h[q][j] = fma(a, h[q][j], drive * b);
-        store(run.states + to + Q * N * kLanes, h[q][j]);
+        store(states + to, h[q][j]);
       }
     }
+    decays += Q * N * kLanes;
+    deltas += run.delta.stride, us += run.u.stride;
+    B += run.B.stride, decay += run.decay.stride;
+    for (int64_t i = 0; i < run.asks; ++i) prefetch(run.ahead[t * run.asks + i]);
   }
 }
 
 // The output before the gate, for the gradient of the gate.
 template <int Q, int N, bool LaneC>
 void add_outputs(const Run& run, int64_t state) {
-  const float* C = run.C + state / kLanes * kPanel + state % kLanes;
   for (int64_t t = 0; t < run.count; ++t) {
+    const float* C = run.C.data + t * run.C.stride + state;
     for (int q = 0; q < Q; ++q) {
       const int64_t at = q * run.per_block + state * kLanes;
-      float* to = run.y + q * kPanel + t * kLanes;
+      float* to = run.y + (t * Q + q) * kLanes;
       Vec y = load(to);
       for (int j = 0; j < N; ++j) {
-        const Vec c = LaneC ? load(run.C_lanes + at + j * kLanes) : splat(C[t * kLanes + j]);
+        const Vec c = LaneC ? load(run.C_lanes + at + j * kLanes) : splat(C[j]);
         y = fma(c, load(run.states + (((t + 1) * Q + q) * N + j) * kLanes), y);
       }
       store(to, y);
@@ -104,32 +111,38 @@ inline void accumulate(float* to, Vec x, Vec y) { store(to, fma(x, y, load(to)))
 
 template <int Q, int N, bool Shared, bool LaneB, bool LaneC>
 void reverse(const Run& run, int64_t state) {
-  const int64_t tile = state / kLanes * kPanel + state % kLanes;
-  const float *B = run.B + tile, *C = run.C + tile, *decay = run.decay + tile;
+  const bool resume = state > 0;
   Vec carry[Q][N];
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
+    float* from = run.carry + q * run.per_block + state * kLanes;
     UNVEIL_UNROLL
-    for (int j = 0; j < N; ++j) carry[q][j] = load(run.carry + q * run.per_block + (state + j) * kLanes);
+    for (int j = 0; j < N; ++j) carry[q][j] = load(from + j * kLanes);
   }
   for (int64_t t = run.count - 1; t >= 0; --t) {
+    const float *B = run.B.data + t * run.B.stride + state, *C = run.C.data + t * run.C.stride + state;
+    const float* decay = run.decay.data + t * run.decay.stride + state;
+    const float *before = run.states + t * Q * N * kLanes, *after = before + Q * N * kLanes;
+    const float* decays = run.decays + t * Q * N * kLanes;
     Vec sums[2 * N];
     UNVEIL_UNROLL
     for (int j = 0; j < 2 * N; ++j) sums[j] = splat(0.0f);
     UNVEIL_UNROLL
     for (int q = 0; q < Q; ++q) {
-      const int64_t at = q * run.per_block + state * kLanes, panel = q * kPanel + t * kLanes;
-      const Vec delta = load(run.delta + panel), drive = load(run.drive + panel);
-      const Vec dy = load(run.dy + panel);
-      Vec ddrive = load(run.ddrive + panel), decay_part = load(run.decay_part + panel);
+      const int64_t at = q * run.per_block + state * kLanes, panel = (t * Q + q) * kLanes;
+      const Vec delta = load(run.delta.data + t * run.delta.stride + q * kLanes);
+      const Vec drive = delta * load(run.u.data + t * run.u.stride + q * kLanes);
+      const Vec dy = load(run.dy.data + t * run.dy.stride + q * kLanes);
+      Vec ddrive = resume ? load(run.ddrive + panel) : splat(0.0f);
+      Vec decay_part = resume ? load(run.decay_part + panel) : splat(0.0f);
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
-        const int64_t saved = ((t * Q + q) * N + j) * kLanes;
-        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[t * kLanes + j]);
-        const Vec c = LaneC ? load(run.C_lanes + at + j * kLanes) : splat(C[t * kLanes + j]);
-        const Vec a = Shared ? splat(decay[t * kLanes + j]) : load(run.decays + saved);
+        const int saved = (q * N + j) * kLanes;
+        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[j]);
+        const Vec c = LaneC ? load(run.C_lanes + at + j * kLanes) : splat(C[j]);
+        const Vec a = Shared ? splat(decay[j]) : load(decays + saved);
         const Vec g = fma(c, dy, carry[q][j]);
-        const Vec h = load(run.states + saved + Q * N * kLanes);
+        const Vec h = load(after + saved);
         if constexpr (LaneC) {
           accumulate(run.dC_lanes + at + j * kLanes, dy, h);
         } else {
@@ -142,7 +155,7 @@ void reverse(const Run& run, int64_t state) {
         }
         ddrive = fma(g, b, ddrive);
         carry[q][j] = g * a;
-        const Vec in_decay = carry[q][j] * load(run.states + saved);
+        const Vec in_decay = carry[q][j] * load(before + saved);
         decay_part = fma(in_decay, load(run.A2 + at + j * kLanes), decay_part);
         accumulate(run.dA + at + j * kLanes, in_decay, delta);
       }
@@ -150,28 +163,31 @@ void reverse(const Run& run, int64_t state) {
       store(run.decay_part + panel, decay_part);
     }
     if constexpr (!LaneB || !LaneC) {
-      add_sums<N>(sums, run.dB + tile + t * kLanes, run.dC + tile + t * kLanes);
+      const int64_t to = t * run.states_row + state;
+      add_sums<N>(sums, run.dB + to, run.dC + to);
     }
   }
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
+    float* to = run.carry + q * run.per_block + state * kLanes;
     UNVEIL_UNROLL
-    for (int j = 0; j < N; ++j) store(run.carry + q * run.per_block + (state + j) * kLanes, carry[q][j]);
+    for (int j = 0; j < N; ++j) store(to + j * kLanes, carry[q][j]);
   }
 }
 
 template <int Q, int N, bool Shared, bool LaneB, bool LaneC>
-void run_all_states(const Run& run, int64_t states, int64_t state) {
+void run_all_states(Run& run, int64_t states, int64_t state) {
   for (; state + N <= states; state += N) {
     replay<Q, N, Shared, LaneB>(run, state);
     if (run.y != nullptr) add_outputs<Q, N, LaneC>(run, state);
     reverse<Q, N, Shared, LaneB, LaneC>(run, state);
+    run.ahead += run.asks * kTokens;
   }
   if constexpr (N > 1) run_all_states<Q, N / 2, Shared, LaneB, LaneC>(run, states, state);
 }
 
 template <bool Shared>
-void run_blocks(const ScanArgs& args, const Run& run, int64_t blocks) {
+void run_blocks(const ScanArgs& args, Run& run, int64_t blocks) {
   const int64_t n = args.states;
   if (args.B_per_channel && args.C_per_channel) {
     run_all_states<1, kStates, Shared, true, true>(run, n, 0);
@@ -196,22 +212,24 @@ class Backward {
   explicit Backward(const ScanArgs& args)
       : args_(args),
         per_block_(args.states * kLanes),
-        tiles_(state_tiles(args) * kPanel),
-        factor_tiles_((args.rank + kLanes - 1) / kLanes * kPanel),
+        states_row_(padded(args.states)),
+        rank_row_(padded(args.rank)),
         scratch_(floats()) {
-    for (float** buffer : {&raw_, &u_, &delta_, &drive_, &dout_, &dy_, &z_, &y_, &ddrive_, &ddelta_}) {
-      *buffer = scratch_.take(kSide * kPanel);
+    for (float** buffer : {&raw_, &u_, &delta_, &dout_, &dy_, &z_, &y_, &ddrive_, &ddelta_}) {
+      *buffer = scratch_.take(kTokens * kSide * kLanes);
     }
-    for (float** buffer : {&B_, &C_, &decay_, &dB_, &dC_}) *buffer = scratch_.take(tiles_);
+    for (float** buffer : {&B_, &C_, &decay_, &dB_, &dC_}) {
+      *buffer = scratch_.take(kTokens * states_row_);
+    }
     for (float** buffer : {&A2_, &B_lanes_, &C_lanes_, &carry_, &dA_, &dB_lanes_, &dC_lanes_}) {
       *buffer = scratch_.take(kRange * per_block_);
     }
     h_ = scratch_.take(kSide * per_block_);
     for (float** buffer : {&dD_, &dbias_}) *buffer = scratch_.take(kRange * kLanes);
     for (float** buffer : {&weight_, &dweight_}) *buffer = scratch_.take(kRange * args.rank * kLanes);
-    for (float** buffer : {&factors_, &dfactors_}) *buffer = scratch_.take(factor_tiles_);
-    ddelta_sum_ = scratch_.take(kPanel);
-    A_row_ = scratch_.take(state_tiles(args) * kLanes);
+    for (float** buffer : {&factors_, &dfactors_}) *buffer = scratch_.take(kTokens * rank_row_);
+    ddelta_sum_ = scratch_.take(kTokens * kLanes);
+    A_row_ = scratch_.take(states_row_);
     for (float** buffer : {&decays_, &states_}) {
       *buffer = scratch_.take((kTokens + 1) * kSide * kStates * kLanes);
     }
@@ -227,8 +245,8 @@ class Backward {
 
  private:
   int64_t floats() const {
-    return (10 * kSide + 1) * kPanel + 5 * tiles_ + (7 * kRange + kSide) * per_block_ +
-           2 * kRange * kLanes * (1 + args_.rank) + 2 * factor_tiles_ + tiles_ / kTokens +
+    return (9 * kSide + 1) * kTokens * kLanes + kTokens * (5 * states_row_ + 2 * rank_row_) +
+           (7 * kRange + kSide) * per_block_ + 2 * kRange * kLanes * (1 + args_.rank) + states_row_ +
            2 * (kTokens + 1) * kSide * kStates * kLanes + 32 * 16;
   }
 
@@ -236,9 +254,9 @@ class Backward {
     begin();
     const int64_t length = args_.height * args_.width;
     for (int64_t start = (length - 1) / kTokens * kTokens; start >= 0; start -= kTokens) {
-      const int64_t left = length - start;
-      const Tokens tokens(args_, k_, start, left < kTokens ? left : kTokens);
-      for (int64_t block = first_; block < last_;) block = group(tokens, block);
+      const Tokens tokens = segment_at(args_, k_, start);
+      const Tokens next = segment_at(args_, k_, start - kTokens);
+      for (int64_t block = first_; block < last_;) block = group(tokens, next, block);
     }
     finish();
   }
@@ -270,7 +288,7 @@ class Backward {
     clear(dD_, blocks * kLanes);
     clear(dbias_, blocks * kLanes);
     clear(dweight_, blocks * args_.rank * kLanes);
-    for (int64_t n = 0; n < state_tiles(args_) * kLanes; ++n) {
+    for (int64_t n = 0; n < states_row_; ++n) {
       A_row_[n] = n < args_.states ? A2_[n * kLanes] : 0.0f;
     }
   }
@@ -280,7 +298,7 @@ class Backward {
   }
 
   // All blocks of one group within this thread's range; returns the block after them.
-  int64_t group(const Tokens& tokens, int64_t block) {
+  int64_t group(const Tokens& tokens, const Tokens& next, int64_t block) {
     const int64_t index = lanes_of(args_, block).group;
     const int64_t of_group = (index + 1) * blocks_per_group(args_);
     const int64_t end = of_group < last_ ? of_group : last_;
@@ -289,6 +307,8 @@ class Backward {
     while (block < end) {
       const int64_t runs = (end - block + kSide - 1) / kSide;
       const int64_t side = alone ? 1 : (end - block + runs - 1) / runs;
+      const bool more = block + side < last_;
+      expect(more ? tokens : next, more ? block + side : first_, side);
       run_side(tokens, block, side);
       block += side;
     }
@@ -296,186 +316,277 @@ class Backward {
     return end;
   }
 
-  template <class Move>
-  void tiles(const View& view, int64_t group, int64_t part_stride, int64_t states, Move move) {
-    for (int64_t n = 0; n < states; n += kLanes) {
-      const int64_t left = states - n;
-      move(part_ * part_stride + batch_ * view.b + k_ * view.k + group * view.g + n * view.c,
-           int(left < kLanes ? left : kLanes), n * kTokens);
-    }
-  }
-
   void stage_group(const Tokens& tokens, int64_t group) {
-    auto projection = [&](const View& view, int64_t states, float* to) {
-      tiles(view, group, 0, states, [&](int64_t base, int lanes, int64_t at) {
-        stage(view, base, tokens, lanes, to + at);
-      });
+    auto staged = [&](const View& view, int64_t count, float* buffer) {
+      const int64_t base = batch_ * view.b + k_ * view.k + group * view.g;
+      return stage_states(view, base, tokens, count, buffer);
     };
-    if (!args_.B_per_channel) projection(args_.B, args_.states, B_);
-    if (!args_.C_per_channel) projection(args_.C, args_.states, C_);
-    if (args_.rank > 0) projection(args_.delta, args_.rank, factors_);
-    clear(dB_, tiles_);
-    clear(dC_, tiles_);
-    clear(dfactors_, factor_tiles_);
-    clear(ddelta_sum_, kPanel);
+    run_.count = tokens.count;
+    run_.B = run_.C = Strip{B_, 0};
+    if (!args_.B_per_channel) run_.B = staged(args_.B, args_.states, B_);
+    if (!args_.C_per_channel) run_.C = staged(args_.C, args_.states, C_);
+    if (args_.rank > 0) factor_strip_ = staged(args_.delta, args_.rank, factors_);
+    clear(dB_, kTokens * states_row_);
+    clear(dC_, kTokens * states_row_);
+    clear(dfactors_, kTokens * rank_row_);
+    clear(ddelta_sum_, kTokens * kLanes);
+    run_.decay = {decay_, states_row_};
     if (args_.shared_decay) {
-      stage_delta(tokens, lanes_of(args_, first_), 0, 0);
-      for (int64_t n = 0; n < args_.states; n += kLanes) {
-        const Vec A2 = load(A_row_ + n);
-        for (int64_t t = 0; t < tokens.count; ++t) {
-          const Vec delta = splat(delta_[t * kLanes]);
-          store(decay_ + n * kTokens + t * kLanes, exp2(delta * A2));
+      stage_delta(tokens, first_, 1);
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        const Vec delta = splat(run_.delta.data[t * run_.delta.stride]);
+        for (int64_t n = 0; n < args_.states; n += kLanes) {
+          store(decay_ + t * states_row_ + n, exp2(delta * load(A_row_ + n)));
         }
       }
     }
   }
 
   void flush_group(const Tokens& tokens, int64_t group) {
-    auto projection = [&](const View& view, int64_t part, int64_t states, const float* from) {
+    auto add = [&](const View& view, int64_t part_stride, int64_t count, const float* from,
+                   int64_t row) {
       if (view.data == nullptr) return;
-      tiles(view, group, part, states, [&](int64_t base, int lanes, int64_t at) {
-        unstage(view, base, tokens, lanes, from + at, true);
-      });
+      const int64_t base =
+          part_ * part_stride + batch_ * view.b + k_ * view.k + group * view.g;
+      for (int64_t n = 0; n < count; n += kLanes) {
+        const int left = int(count - n < kLanes ? count - n : kLanes);
+        unstage(view, base + n * view.c, tokens, left, from + n, row, true);
+      }
     };
-    if (!args_.B_per_channel) projection(args_.dB, args_.B_part, args_.states, dB_);
-    if (!args_.C_per_channel) projection(args_.dC, args_.C_part, args_.states, dC_);
-    if (args_.rank > 0) projection(args_.ddelta, args_.delta_part, args_.rank, dfactors_);
-    if (args_.delta_is_shared) projection(args_.ddelta, args_.delta_part, 1, ddelta_sum_);
+    if (!args_.B_per_channel) add(args_.dB, args_.B_part, args_.states, dB_, states_row_);
+    if (!args_.C_per_channel) add(args_.dC, args_.C_part, args_.states, dC_, states_row_);
+    if (args_.rank > 0) add(args_.ddelta, args_.delta_part, args_.rank, dfactors_, rank_row_);
+    if (args_.delta_is_shared) add(args_.ddelta, args_.delta_part, 1, ddelta_sum_, kLanes);
   }
 
-  void stage_delta(const Tokens& tokens, Lanes lanes, int64_t index, int64_t panel) {
-    float *raw = raw_ + panel, *delta = delta_ + panel;
+  int64_t base_of(const View& view, int64_t k, Lanes lanes) const {
+    return batch_ * view.b + k * view.k + lanes.channel * view.c;
+  }
+
+  // Whether `side` blocks of a tensor can be used where they lie.
+  bool in_place(const View& view, const Tokens& tokens, int64_t block, int64_t side) const {
+    return view.data != nullptr && lanes_of(args_, block + side - 1).count == kLanes &&
+           is_strip(view, tokens);
+  }
+
+  // The channels of `side` blocks of a u-like tensor, copied only if need be.
+  Strip channels(const View& view, int64_t k, const Tokens& tokens, int64_t block, int64_t side,
+                 float* buffer) {
+    if (in_place(view, tokens, block, side)) {
+      return strip_of(view, base_of(view, k, lanes_of(args_, block)), tokens);
+    }
+    const int64_t row = side * kLanes;
+    for (int64_t q = 0; q < side; ++q) {
+      const Lanes lanes = lanes_of(args_, block + q);
+      stage(view, base_of(view, k, lanes), tokens, lanes.count, buffer + q * kLanes, row);
+    }
+    return {buffer, row};
+  }
+
+  void stage_delta(const Tokens& tokens, int64_t block, int64_t side) {
+    const int64_t row = side * kLanes;
     if (args_.rank > 0) {
-      multiply_factors(factors_, weight_ + index * args_.rank * kLanes, args_.rank, tokens.count,
-                       raw);
+      for (int64_t q = 0; q < side; ++q) {
+        const float* weight = weight_ + (block - first_ + q) * args_.rank * kLanes;
+        multiply_factors(factor_strip_, weight, args_.rank, tokens.count, raw_ + q * kLanes, row);
+      }
+      raw_strip_ = {raw_, row};
     } else {
-      const View& view = args_.delta;
-      const int64_t base = batch_ * view.b + k_ * view.k + lanes.channel * view.c;
-      stage(view, base, tokens, lanes.count, raw);
+      raw_strip_ = channels(args_.delta, k_, tokens, block, side, raw_);
     }
-    const Vec bias = load_channels(args_.bias, k_, lanes);
-    for (int64_t t = 0; t < tokens.count; ++t) {
-      const Vec shifted = load(raw + t * kLanes) + bias;
-      store(raw + t * kLanes, shifted);
-      store(delta + t * kLanes, args_.softplus ? softplus(shifted) : shifted);
+    run_.delta = raw_strip_;
+    if (args_.bias.data == nullptr && !args_.softplus) return;
+    for (int64_t q = 0; q < side; ++q) {
+      const Vec bias = load_channels(args_.bias, k_, lanes_of(args_, block + q));
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        const Vec raw = load(raw_strip_.data + t * raw_strip_.stride + q * kLanes) + bias;
+        const int64_t at = t * row + q * kLanes;
+        store(raw_ + at, raw);
+        store(delta_ + at, args_.softplus ? softplus(raw) : raw);
+      }
     }
-  }
-
-  void stage_tokens(const View& view, const Tokens& tokens, Lanes lanes, float* to) {
-    if (view.data == nullptr) {
-      clear(to, kPanel);
-    } else {
-      stage(view, batch_ * view.b + lanes.channel * view.c, tokens, lanes.count, to);
-    }
+    raw_strip_ = {raw_, row};
+    run_.delta = {delta_, row};
   }
 
   void run_side(const Tokens& tokens, int64_t block, int64_t side) {
-    for (int64_t q = 0; q < side; ++q) prepare(tokens, block + q, q);
+    prepare(tokens, block, side);
     const int64_t at = (block - first_) * per_block_;
-    Run run{};
-    run.count = tokens.count, run.per_block = per_block_;
-    run.delta = delta_, run.drive = drive_, run.dy = dy_;
-    run.ddrive = ddrive_, run.decay_part = ddelta_, run.y = args_.dz.data != nullptr ? y_ : nullptr;
-    run.B = B_, run.C = C_, run.decay = decay_, run.dB = dB_, run.dC = dC_;
-    run.A2 = A2_ + at, run.h = h_, run.B_lanes = B_lanes_ + at, run.C_lanes = C_lanes_ + at;
-    run.carry = carry_ + at, run.dA = dA_ + at;
-    run.dB_lanes = dB_lanes_ + at, run.dC_lanes = dC_lanes_ + at;
-    run.decays = decays_, run.states = states_;
+    run_.per_block = per_block_, run_.states_row = states_row_;
+    run_.ddrive = ddrive_, run_.decay_part = ddelta_;
+    run_.y = args_.dz.data != nullptr ? y_ : nullptr;
+    run_.dB = dB_, run_.dC = dC_;
+    run_.A2 = A2_ + at, run_.h = h_, run_.B_lanes = B_lanes_ + at, run_.C_lanes = C_lanes_ + at;
+    run_.carry = carry_ + at, run_.dA = dA_ + at;
+    run_.dB_lanes = dB_lanes_ + at, run_.dC_lanes = dC_lanes_ + at;
+    run_.decays = decays_, run_.states = states_;
+    run_.ahead = ahead_.address, run_.asks = asks_;
     if (args_.shared_decay) {
-      run_blocks<true>(args_, run, side);
+      run_blocks<true>(args_, run_, side);
     } else {
-      run_blocks<false>(args_, run, side);
+      run_blocks<false>(args_, run_, side);
     }
-    for (int64_t q = 0; q < side; ++q) conclude(tokens, block + q, q);
+    conclude(tokens, block, side);
   }
 
-  void prepare(const Tokens& tokens, int64_t block, int64_t q) {
-    const Lanes lanes = lanes_of(args_, block);
-    const int64_t panel = q * kPanel;
-    stage_delta(tokens, lanes, block - first_, panel);
-    stage_tokens(args_.u, tokens, lanes, u_ + panel);
-    stage_tokens(args_.dout, tokens, lanes, dout_ + panel);
-    if (args_.z.data != nullptr) stage_tokens(args_.z, tokens, lanes, z_ + panel);
-    const Vec D = load_channels(args_.D, k_, lanes);
-    for (int64_t i = panel; i < panel + tokens.count * kLanes; i += kLanes) {
-      const Vec u = load(u_ + i), dout = load(dout_ + i);
-      store(drive_ + i, load(delta_ + i) * u);
-      store(y_ + i, args_.D.data != nullptr ? D * u : splat(0.0f));
-      store(ddrive_ + i, splat(0.0f));
-      store(ddelta_ + i, splat(0.0f));
-      if (args_.z.data != nullptr) {
-        const Vec z = load(z_ + i);
-        store(dy_ + i, dout * z * sigmoid(z));
-      } else {
-        store(dy_ + i, dout);
+  void prepare(const Tokens& tokens, int64_t block, int64_t side) {
+    stage_delta(tokens, block, side);
+    run_.u = channels(args_.u, 0, tokens, block, side, u_);
+    dout_strip_ = {dout_, side * kLanes};
+    if (args_.dout.data == nullptr) {
+      clear(dout_, kTokens * side * kLanes);
+    } else {
+      dout_strip_ = channels(args_.dout, 0, tokens, block, side, dout_);
+    }
+    run_.dy = dout_strip_;
+    if (args_.z.data != nullptr) prepare_gate(tokens, block, side);
+    for (int64_t q = 0; q < side; ++q) {
+      const Lanes lanes = lanes_of(args_, block + q);
+      const float* from = kept_states(tokens, lanes);
+      for (int64_t n = 0; n < args_.states; ++n) {
+        const Vec h = load_first(from + n * args_.states_kept.c, lanes.count);
+        store(h_ + q * per_block_ + n * kLanes, h);
       }
     }
-    const View& kept = args_.states_kept;
-    const float* from = reinterpret_cast<const float*>(kept.data) + batch_ * kept.b + k_ * kept.k +
-                        tokens.start / kSegment * kept.h + lanes.channel;
-    for (int64_t n = 0; n < args_.states; ++n) {
-      store(h_ + q * per_block_ + n * kLanes, load_first(from + n * kept.c, lanes.count));
+  }
+
+  void prepare_gate(const Tokens& tokens, int64_t block, int64_t side) {
+    z_strip_ = channels(args_.z, 0, tokens, block, side, z_);
+    for (int64_t q = 0; q < side; ++q) {
+      const Vec D = load_channels(args_.D, k_, lanes_of(args_, block + q));
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        const int64_t lane = q * kLanes, at = t * side * kLanes + lane;
+        const Vec z = load(z_strip_.data + t * z_strip_.stride + lane);
+        const Vec dout = load(dout_strip_.data + t * dout_strip_.stride + lane);
+        store(dy_ + at, dout * z * sigmoid(z));
+        const Vec u = load(run_.u.data + t * run_.u.stride + lane);
+        store(y_ + at, args_.D.data != nullptr ? D * u : splat(0.0f));
+      }
+    }
+    run_.dy = {dy_, side * kLanes};
+  }
+
+  void conclude(const Tokens& tokens, int64_t block, int64_t side) {
+    const int64_t row = side * kLanes;
+    const View &du = args_.du, &ddelta = args_.ddelta;
+    const bool whole_delta = ddelta.data != nullptr && args_.rank == 0 && !args_.delta_is_shared;
+    const bool du_here = k_ == 0 && in_place(du, tokens, block, side);
+    const bool ddelta_here = whole_delta && in_place(ddelta, tokens, block, side);
+    const Lanes first = lanes_of(args_, block);
+    const Strip to_du = du_here ? strip_of(du, base_of(du, 0, first), tokens) : Strip{ddrive_, row};
+    const Strip to_ddelta =
+        ddelta_here ? strip_of(ddelta, base_of(ddelta, k_, first), tokens) : Strip{ddelta_, row};
+    for (int64_t q = 0; q < side; ++q) {
+      const Lanes lanes = lanes_of(args_, block + q);
+      finish_block(tokens, lanes, block + q - first_, q, row, to_du, to_ddelta);
+      const int64_t lane = q * kLanes;
+      if (!du_here) put(du, tokens, lanes, ddrive_ + lane, row, k_ > 0);
+      if (whole_delta && !ddelta_here) {
+        unstage(ddelta, base_of(ddelta, k_, lanes), tokens, lanes.count, ddelta_ + lane, row, false);
+      } else if (!whole_delta) {
+        conclude_delta(tokens, block + q - first_, ddelta_ + lane, row);
+      }
+      if (args_.dz.data != nullptr) {
+        finish_gate(tokens, lane, row);
+        put(args_.dz, tokens, lanes, y_ + lane, row, false);
+      }
     }
   }
 
-  void conclude(const Tokens& tokens, int64_t block, int64_t q) {
-    const Lanes lanes = lanes_of(args_, block);
-    const int64_t panel = q * kPanel, at = (block - first_) * kLanes;
+  void put(const View& view, const Tokens& tokens, Lanes lanes, const float* from, int64_t row,
+           bool add) {
+    if (view.data == nullptr) return;
+    unstage(view, base_of(view, 0, lanes), tokens, lanes.count, from, row, add);
+  }
+
+  // From the sums over states to the gradients of u, delta, D and the bias.
+  void finish_block(const Tokens& tokens, Lanes lanes, int64_t index, int64_t q, int64_t row,
+                    Strip to_du, Strip to_ddelta) {
+    const int64_t lane = q * kLanes, at = index * kLanes;
     const Vec D = load_channels(args_.D, k_, lanes);
     const bool has_D = args_.D.data != nullptr;
     Vec dD = load(dD_ + at), dbias = load(dbias_ + at);
-    for (int64_t i = panel; i < panel + tokens.count * kLanes; i += kLanes) {
-      const Vec ddrive = load(ddrive_ + i), dy = load(dy_ + i), u = load(u_ + i);
-      Vec ddelta = fma(ddrive, u, load(ddelta_ + i) * splat(kLn2));
-      if (args_.softplus) ddelta = ddelta * sigmoid(load(raw_ + i));
-      const Vec du = ddrive * load(delta_ + i);
-      store(ddrive_ + i, has_D ? fma(D, dy, du) : du);
-      store(ddelta_ + i, ddelta);
+    for (int64_t t = 0; t < tokens.count; ++t) {
+      const Vec ddrive = load(ddrive_ + t * row + lane);
+      const Vec dy = load(run_.dy.data + t * run_.dy.stride + lane);
+      const Vec u = load(run_.u.data + t * run_.u.stride + lane);
+      Vec ddelta = fma(ddrive, u, load(ddelta_ + t * row + lane) * splat(kLn2));
+      if (args_.softplus) {
+        ddelta = ddelta * sigmoid(load(raw_strip_.data + t * raw_strip_.stride + lane));
+      }
+      const Vec du = ddrive * load(run_.delta.data + t * run_.delta.stride + lane);
+      store(to_du.data + t * to_du.stride + lane, has_D ? fma(D, dy, du) : du);
+      store(to_ddelta.data + t * to_ddelta.stride + lane, ddelta);
       dbias = dbias + ddelta;
       dD = fma(dy, u, dD);
-      if (args_.dz.data != nullptr) {
-        const Vec z = load(z_ + i), s = sigmoid(z);
-        const Vec slope = s * fma(z, splat(1.0f) - s, splat(1.0f));
-        store(y_ + i, load(dout_ + i) * load(y_ + i) * slope);
-      }
     }
     store(dD_ + at, dD);
     store(dbias_ + at, dbias);
-    put(args_.du, tokens, lanes, ddrive_ + panel, k_ > 0);
-    put(args_.dz, tokens, lanes, y_ + panel, false);
-    conclude_delta(tokens, lanes, block - first_, ddelta_ + panel);
   }
 
-  void put(const View& view, const Tokens& tokens, Lanes lanes, const float* from, bool add) {
-    if (view.data == nullptr) return;
-    unstage(view, batch_ * view.b + lanes.channel * view.c, tokens, lanes.count, from, add);
-  }
-
-  void conclude_delta(const Tokens& tokens, Lanes lanes, int64_t index, const float* ddelta) {
-    const View& view = args_.ddelta;
-    if (args_.rank > 0) {
-      factor_gradients(tokens, index * args_.rank * kLanes, ddelta);
-    } else if (view.data != nullptr && args_.delta_is_shared) {
-      for (int64_t t = 0; t < tokens.count; ++t) {
-        ddelta_sum_[t * kLanes] += sum(load(ddelta + t * kLanes));
-      }
-    } else if (view.data != nullptr) {
-      const int64_t base = batch_ * view.b + k_ * view.k + lanes.channel * view.c;
-      unstage(view, base, tokens, lanes.count, ddelta, false);
+  void finish_gate(const Tokens& tokens, int64_t lane, int64_t row) {
+    for (int64_t t = 0; t < tokens.count; ++t) {
+      const Vec z = load(z_strip_.data + t * z_strip_.stride + lane), s = sigmoid(z);
+      const Vec slope = s * fma(z, splat(1.0f) - s, splat(1.0f));
+      const Vec dout = load(dout_strip_.data + t * dout_strip_.stride + lane);
+      float* y = y_ + t * row + lane;
+      store(y, dout * load(y) * slope);
     }
   }
 
-  void factor_gradients(const Tokens& tokens, int64_t at, const float* ddelta) {
-    for (int64_t r = 0; r < args_.rank; ++r) {
-      const int64_t column = r / kLanes * kPanel + r % kLanes;
-      const Vec weight = load(weight_ + at + r * kLanes);
-      Vec dweight = load(dweight_ + at + r * kLanes);
-      for (int64_t t = 0; t < tokens.count; ++t) {
-        const Vec d = load(ddelta + t * kLanes);
-        dfactors_[column + t * kLanes] += sum(d * weight);
-        dweight = fma(d, splat(factors_[column + t * kLanes]), dweight);
+  // Looks for the memory of the `side` blocks after these.
+  void expect(const Tokens& tokens, int64_t block, int64_t side) {
+    ahead_.count = 0;
+    for (int64_t end = block + side < last_ ? block + side : last_; block < end; ++block) {
+      const Lanes lanes = lanes_of(args_, block);
+      auto add = [&](const View& view, int64_t k) {
+        const int64_t base = batch_ * view.b + k * view.k + lanes.channel * view.c;
+        look_ahead(view, base, tokens, lanes.count, ahead_);
+      };
+      for (const View* view : {&args_.u, &args_.z, &args_.dout, &args_.du, &args_.dz}) add(*view, 0);
+      if (args_.rank == 0) {
+        add(args_.delta, k_);
+        if (!args_.delta_is_shared) add(args_.ddelta, k_);
       }
-      store(dweight_ + at + r * kLanes, dweight);
+      if (!tokens.empty()) {
+        const float* kept = kept_states(tokens, lanes);
+        for (int64_t n = 0; n < args_.states; ++n) {
+          ahead_.add(reinterpret_cast<const char*>(kept + n * args_.states_kept.c));
+        }
+      }
+    }
+    // Tiles of 4, 2 and 1 states, as run_all_states takes them.
+    const int64_t n = args_.states, slots = (n / 4 + n % 4 / 2 + n % 2) * kTokens;
+    asks_ = (ahead_.count + slots - 1) / slots;
+    while (ahead_.count < asks_ * slots && ahead_.count < Ahead::kMost) {
+      ahead_.add(ahead_.address[0]);
+    }
+    if (ahead_.count < asks_ * slots) asks_ = 0;
+  }
+
+  const float* kept_states(const Tokens& tokens, Lanes lanes) const {
+    const View& kept = args_.states_kept;
+    return reinterpret_cast<const float*>(kept.data) + batch_ * kept.b + k_ * kept.k +
+           tokens.start / kSegment * kept.h + lanes.channel;
+  }
+
+  // A delta that channels share, or its factors.
+  void conclude_delta(const Tokens& tokens, int64_t index, const float* ddelta, int64_t row) {
+    if (args_.ddelta.data != nullptr && args_.delta_is_shared) {
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        ddelta_sum_[t * kLanes] += sum(load(ddelta + t * row));
+      }
+    }
+    for (int64_t r = 0; r < args_.rank; ++r) {
+      const int64_t at = (index * args_.rank + r) * kLanes;
+      const Vec weight = load(weight_ + at);
+      Vec dweight = load(dweight_ + at);
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        const Vec d = load(ddelta + t * row);
+        dfactors_[t * rank_row_ + r] += sum(d * weight);
+        dweight = fma(d, splat(factor_strip_.data[t * factor_strip_.stride + r]), dweight);
+      }
+      store(dweight_ + at, dweight);
     }
   }
 
@@ -499,10 +610,14 @@ class Backward {
   }
 
   const ScanArgs& args_;
-  const int64_t per_block_, tiles_, factor_tiles_;
+  const int64_t per_block_, states_row_, rank_row_;
   Scratch scratch_;
+  Ahead ahead_{};
+  int64_t asks_ = 0;
   int64_t batch_ = 0, part_ = 0, k_ = 0, first_ = 0, last_ = 0;
-  float *raw_, *u_, *delta_, *drive_, *dout_, *dy_, *z_, *y_, *ddrive_, *ddelta_;
+  Run run_{};
+  Strip factor_strip_{}, raw_strip_{}, dout_strip_{}, z_strip_{};
+  float *raw_, *u_, *delta_, *dout_, *dy_, *z_, *y_, *ddrive_, *ddelta_;
   float *B_, *C_, *decay_, *dB_, *dC_;
   float *A2_, *B_lanes_, *C_lanes_, *carry_, *dA_, *dB_lanes_, *dC_lanes_, *h_;
   float *dD_, *dbias_, *weight_, *dweight_, *factors_, *dfactors_, *ddelta_sum_, *A_row_;

@@ -7,37 +7,47 @@
 namespace unveil::UNVEIL_ISA {
 namespace {
 
-// What the loop over one segment reads, for one block of lanes; all of it in the L1 cache.
+// What the loop over one segment reads, for one block of lanes.
 struct Block {
   int64_t count;
-  float *raw, *u, *delta, *drive, *y, *z;  // [token][lane]
-  const float *B, *C, *decay;              // [tile][token][state], or [state][lane] if constant
-  const float *A2, *B_lanes, *C_lanes;     // [state][lane]; A2 = A log2(e)
-  float* h;                                // [state][lane]
+  Strip delta, u, y, B, C, decay;
+  Vec D;
+  bool has_D, resume;                   // resume: y already holds other directions' sum
+  const float *A2, *B_lanes, *C_lanes;  // [state][lane]; A2 = A log2(e)
+  float* h;                             // [state][lane]
+  const char* const* ahead;             // addresses to ask for, `asks` at each token
+  int64_t asks;
 };
 
 // Runs N states through a segment. `Shared`: one decay for all lanes, read instead of computed.
 template <int N, bool Shared, bool LaneB, bool LaneC>
 void run_states(const Block& block, int64_t state) {
-  const int64_t tile = state / kLanes * kTokens * kLanes + state % kLanes;
-  const float *B = block.B + tile, *C = block.C + tile, *decay = block.decay + tile;
+  const float *B = block.B.data + state, *C = block.C.data + state;
+  const float* decay = block.decay.data + state;
   const float* A2 = block.A2 + state * kLanes;
   const float *B_lanes = block.B_lanes + state * kLanes, *C_lanes = block.C_lanes + state * kLanes;
+  const bool add_D = block.has_D && state == 0, resume = block.resume || state > 0;
   Vec h[N];
   UNVEIL_UNROLL
   for (int j = 0; j < N; ++j) h[j] = load(block.h + (state + j) * kLanes);
   for (int64_t t = 0; t < block.count; ++t) {
-    const Vec delta = load(block.delta + t * kLanes), drive = load(block.drive + t * kLanes);
-    Vec y[2] = {load(block.y + t * kLanes), splat(0.0f)};
+    const Vec delta = load(block.delta.data + t * block.delta.stride);
+    const Vec u = load(block.u.data + t * block.u.stride), drive = delta * u;
+    float* to = block.y.data + t * block.y.stride;
+    Vec y[2] = {resume ? load(to) : splat(0.0f), splat(0.0f)};
+    // Without D nothing is added: 0 times an infinite u would be NaN.
+    if (add_D) y[0] = fma(block.D, u, y[0]);
     UNVEIL_UNROLL
     for (int j = 0; j < N; ++j) {
-      const Vec b = LaneB ? load(B_lanes + j * kLanes) : splat(B[t * kLanes + j]);
-      const Vec c = LaneC ? load(C_lanes + j * kLanes) : splat(C[t * kLanes + j]);
-      const Vec a = Shared ? splat(decay[t * kLanes + j]) : exp2(delta * load(A2 + j * kLanes));
+      const Vec b = LaneB ? load(B_lanes + j * kLanes) : splat(B[j]);
+      const Vec c = LaneC ? load(C_lanes + j * kLanes) : splat(C[j]);
+      const Vec a = Shared ? splat(decay[j]) : exp2(delta * load(A2 + j * kLanes));
       h[j] = fma(a, h[j], drive * b);
       y[j % 2] = fma(c, h[j], y[j % 2]);
     }
-    store(block.y + t * kLanes, y[0] + y[1]);
+    B += block.B.stride, C += block.C.stride, decay += block.decay.stride;
+    store(to, y[0] + y[1]);
+    for (int64_t i = 0; i < block.asks; ++i) prefetch(block.ahead[t * block.asks + i]);
   }
   UNVEIL_UNROLL
   for (int j = 0; j < N; ++j) store(block.h + (state + j) * kLanes, h[j]);
@@ -45,13 +55,16 @@ void run_states(const Block& block, int64_t state) {
 
 // Takes the states in the largest powers of two that fit.
 template <int N, bool Shared, bool LaneB, bool LaneC>
-void run_all_states(const Block& block, int64_t states, int64_t state) {
-  for (; state + N <= states; state += N) run_states<N, Shared, LaneB, LaneC>(block, state);
+void run_all_states(Block& block, int64_t states, int64_t state) {
+  for (; state + N <= states; state += N) {
+    run_states<N, Shared, LaneB, LaneC>(block, state);
+    block.asks = 0;
+  }
   if constexpr (N > 1) run_all_states<N / 2, Shared, LaneB, LaneC>(block, states, state);
 }
 
 template <bool Shared>
-void run_block(const ScanArgs& args, const Block& block) {
+void run_block(const ScanArgs& args, Block& block) {
   constexpr int kMost = kLanes, kFew = kLanes < 4 ? kLanes : 4;
   if (args.B_per_channel && args.C_per_channel) {
     run_all_states<kFew, Shared, true, true>(block, args.states, 0);
@@ -70,18 +83,17 @@ class Forward {
   Forward(const ScanArgs& args, int64_t blocks)
       : args_(args),
         per_block_(args.states * kLanes),
-        tiles_(state_tiles(args) * kTokens * kLanes),
         scratch_(floats(args, blocks)) {
-    for (float** buffer : {&b_.raw, &b_.u, &b_.delta, &b_.drive, &b_.y, &b_.z}) {
+    for (float** buffer : {&raw_, &u_, &delta_, &y_, &z_}) {
       *buffer = scratch_.take(kTokens * kLanes);
     }
-    for (float** buffer : {&B_, &C_, &decay_}) *buffer = scratch_.take(tiles_);
+    for (float** buffer : {&B_, &C_, &decay_}) *buffer = scratch_.take(kTokens * padded(args.states));
     for (float** buffer : {&h_, &A2_, &B_lanes_, &C_lanes_}) {
       *buffer = scratch_.take(blocks * per_block_);
     }
-    factors_ = scratch_.take((args.rank + kLanes) * kTokens);
+    factors_ = scratch_.take(kTokens * padded(args.rank));
     weight_ = scratch_.take(blocks * args.rank * kLanes);
-    A_row_ = scratch_.take(state_tiles(args) * kLanes);
+    A_row_ = scratch_.take(padded(args.states));
   }
 
   void run(int64_t batch, int64_t first, int64_t last) {
@@ -89,12 +101,14 @@ class Forward {
     for (int64_t k = 0; k < args_.directions; ++k) {
       begin(batch, k, first, last);
       for (int64_t start = 0; start < length; start += kTokens) {
-        const int64_t left = length - start;
-        const Tokens tokens(args_, k, start, left < kTokens ? left : kTokens);
+        const Tokens tokens = segment_at(args_, k, start);
+        const Tokens next = segment_at(args_, k, start + kTokens);
         int64_t group = -1;
         for (int64_t block = first; block < last; ++block) {
           const Lanes lanes = lanes_of(args_, block);
           if (lanes.group != group) stage_group(batch, k, group = lanes.group, tokens);
+          const bool more = block + 1 < last;
+          expect(batch, k, more ? tokens : next, lanes_of(args_, more ? block + 1 : first));
           segment(batch, k, tokens, lanes, block - first);
         }
       }
@@ -104,9 +118,9 @@ class Forward {
 
  private:
   static int64_t floats(const ScanArgs& args, int64_t blocks) {
-    const int64_t lanes = kLanes, tiles = state_tiles(args);
-    return 6 * kTokens * lanes + 3 * tiles * kTokens * lanes + 4 * blocks * args.states * lanes +
-           (args.rank + lanes) * kTokens + blocks * args.rank * lanes + tiles * lanes + 16 * 16;
+    const int64_t states = padded(args.states);
+    return 5 * kTokens * kLanes + (3 * states + padded(args.rank)) * kTokens +
+           blocks * (4 * args.states + args.rank) * kLanes + states + 16 * 16;
   }
 
   void begin(int64_t batch, int64_t k, int64_t first, int64_t last) {
@@ -130,82 +144,104 @@ class Forward {
         parameter(args_.weight, 1.0f, args_.rank, weight_ + (block - first) * args_.rank * kLanes);
       }
     }
-    for (int64_t n = 0; n < state_tiles(args_) * kLanes; ++n) {
+    for (int64_t n = 0; n < padded(args_.states); ++n) {
       A_row_[n] = n < args_.states ? A2_[n * kLanes] : 0.0f;
     }
   }
 
   // What all blocks of a group share: B, C, the factors of delta, the decay if it is the same.
   void stage_group(int64_t batch, int64_t k, int64_t group, const Tokens& tokens) {
-    auto projection = [&](const View& view, int64_t states, float* to) {
-      for (int64_t n = 0; n < states; n += kLanes) {
-        const int64_t base = batch * view.b + k * view.k + group * view.g + n * view.c;
-        const int64_t left = states - n;
-        stage(view, base, tokens, int(left < kLanes ? left : kLanes), to + n * kTokens);
-      }
+    auto staged = [&](const View& view, int64_t count, float* buffer) {
+      const int64_t base = batch * view.b + k * view.k + group * view.g;
+      return stage_states(view, base, tokens, count, buffer);
     };
-    if (!args_.B_per_channel) projection(args_.B, args_.states, B_);
-    if (!args_.C_per_channel) projection(args_.C, args_.states, C_);
-    if (args_.rank > 0) projection(args_.delta, args_.rank, factors_);
+    b_.count = tokens.count;
+    b_.B = b_.C = Strip{B_, 0};
+    if (!args_.B_per_channel) b_.B = staged(args_.B, args_.states, B_);
+    if (!args_.C_per_channel) b_.C = staged(args_.C, args_.states, C_);
+    if (args_.rank > 0) factor_strip_ = staged(args_.delta, args_.rank, factors_);
+    b_.decay = {decay_, padded(args_.states)};
     if (args_.shared_decay) {
       stage_delta(batch, k, tokens, lanes_of(args_, 0), 0);
-      for (int64_t n = 0; n < args_.states; n += kLanes) {
-        const Vec A2 = load(A_row_ + n);
-        for (int64_t t = 0; t < tokens.count; ++t) {
-          const Vec delta = splat(b_.delta[t * kLanes]);
-          store(decay_ + n * kTokens + t * kLanes, exp2(delta * A2));
+      for (int64_t t = 0; t < tokens.count; ++t) {
+        const Vec delta = splat(b_.delta.data[t * b_.delta.stride]);
+        for (int64_t n = 0; n < args_.states; n += kLanes) {
+          store(decay_ + t * padded(args_.states) + n, exp2(delta * load(A_row_ + n)));
         }
       }
     }
   }
 
+  // One block's channels of a u-like tensor, copied only if need be.
+  Strip channels(const View& view, int64_t batch, int64_t k, const Tokens& tokens, Lanes lanes,
+                 float* buffer) {
+    const int64_t base = batch * view.b + k * view.k + lanes.channel * view.c;
+    if (lanes.count == kLanes && is_strip(view, tokens)) return strip_of(view, base, tokens);
+    stage(view, base, tokens, lanes.count, buffer, kLanes);
+    return {buffer, kLanes};
+  }
+
   void stage_delta(int64_t batch, int64_t k, const Tokens& tokens, Lanes lanes, int64_t index) {
     if (args_.rank > 0) {
-      multiply_factors(factors_, weight_ + index * args_.rank * kLanes, args_.rank, tokens.count,
-                       b_.raw);
+      multiply_factors(factor_strip_, weight_ + index * args_.rank * kLanes, args_.rank,
+                       tokens.count, raw_, kLanes);
+      b_.delta = {raw_, kLanes};
     } else {
-      const View& view = args_.delta;
-      const int64_t base = batch * view.b + k * view.k + lanes.channel * view.c;
-      stage(view, base, tokens, lanes.count, b_.raw);
+      b_.delta = channels(args_.delta, batch, k, tokens, lanes, raw_);
     }
+    if (args_.bias.data == nullptr && !args_.softplus) return;
     const Vec bias = load_channels(args_.bias, k, lanes);
     for (int64_t t = 0; t < tokens.count; ++t) {
-      const Vec raw = load(b_.raw + t * kLanes) + bias;
-      store(b_.delta + t * kLanes, args_.softplus ? softplus(raw) : raw);
+      const Vec raw = load(b_.delta.data + t * b_.delta.stride) + bias;
+      store(delta_ + t * kLanes, args_.softplus ? softplus(raw) : raw);
     }
+    b_.delta = {delta_, kLanes};
   }
 
   void segment(int64_t batch, int64_t k, const Tokens& tokens, Lanes lanes, int64_t index) {
-    const int64_t channel = lanes.channel, at = index * per_block_;
-    b_.count = tokens.count;
-    b_.B = B_, b_.C = C_, b_.decay = decay_;
+    const int64_t at = index * per_block_;
     b_.A2 = A2_ + at, b_.B_lanes = B_lanes_ + at, b_.C_lanes = C_lanes_ + at, b_.h = h_ + at;
     keep_state(batch, k, tokens, lanes);
-    stage(args_.u, batch * args_.u.b + channel * args_.u.c, tokens, lanes.count, b_.u);
+    b_.u = channels(args_.u, batch, 0, tokens, lanes, u_);
     stage_delta(batch, k, tokens, lanes, index);
-    const Vec D = load_channels(args_.D, k, lanes);
-    for (int64_t t = 0; t < tokens.count; ++t) {
-      const Vec u = load(b_.u + t * kLanes);
-      store(b_.drive + t * kLanes, load(b_.delta + t * kLanes) * u);
-      // Without D nothing is added: 0 times an infinite u would be NaN.
-      store(b_.y + t * kLanes, args_.D.data != nullptr ? D * u : splat(0.0f));
-    }
+    b_.D = load_channels(args_.D, k, lanes);
+    b_.has_D = args_.D.data != nullptr;
+    const View& out = args_.out;
+    const int64_t base = batch * out.b + lanes.channel * out.c;
+    const bool in_place = lanes.count == kLanes && is_strip(out, tokens);
+    b_.y = in_place ? strip_of(out, base, tokens) : Strip{y_, kLanes};
+    b_.resume = in_place && k > 0;
     if (args_.shared_decay) {
       run_block<true>(args_, b_);
     } else {
       run_block<false>(args_, b_);
     }
     if (args_.z.data != nullptr) gate(batch, tokens, lanes);
-    const View& out = args_.out;
-    unstage(out, batch * out.b + channel * out.c, tokens, lanes.count, b_.y, k > 0);
+    if (!in_place) unstage(out, base, tokens, lanes.count, y_, kLanes, k > 0);
+  }
+
+  // Looks for the memory of the block after this one.
+  void expect(int64_t batch, int64_t k, const Tokens& tokens, Lanes lanes) {
+    ahead_.count = 0;
+    auto add = [&](const View& view, int64_t k) {
+      const int64_t base = batch * view.b + k * view.k + lanes.channel * view.c;
+      look_ahead(view, base, tokens, lanes.count, ahead_);
+    };
+    add(args_.u, 0);
+    if (args_.rank == 0) add(args_.delta, k);
+    add(args_.z, 0);
+    add(args_.out, 0);
+    b_.asks = (ahead_.count + kTokens - 1) / kTokens;
+    while (ahead_.count < b_.asks * kTokens) ahead_.add(ahead_.address[0]);
+    b_.ahead = ahead_.address;
   }
 
   void gate(int64_t batch, const Tokens& tokens, Lanes lanes) {
-    const View& view = args_.z;
-    stage(view, batch * view.b + lanes.channel * view.c, tokens, lanes.count, b_.z);
+    const Strip gates = channels(args_.z, batch, 0, tokens, lanes, z_);
     for (int64_t t = 0; t < tokens.count; ++t) {
-      const Vec z = load(b_.z + t * kLanes);
-      store(b_.y + t * kLanes, load(b_.y + t * kLanes) * z * sigmoid(z));
+      const Vec z = load(gates.data + t * gates.stride);
+      float* y = b_.y.data + t * b_.y.stride;
+      store(y, load(y) * z * sigmoid(z));
     }
   }
 
@@ -231,9 +267,12 @@ class Forward {
   }
 
   const ScanArgs& args_;
-  const int64_t per_block_, tiles_;
+  const int64_t per_block_;
   Scratch scratch_;
+  Ahead ahead_{};
   Block b_{};
+  Strip factor_strip_{};
+  float *raw_, *u_, *delta_, *y_, *z_;
   float *B_, *C_, *decay_, *h_, *A2_, *B_lanes_, *C_lanes_, *factors_, *weight_, *A_row_;
 };
 

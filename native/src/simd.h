@@ -6,6 +6,8 @@
 #include "simd_avx512.h"
 #elif defined(UNVEIL_ISA_AVX2)
 #include "simd_avx2.h"
+#elif defined(UNVEIL_ISA_NEON)
+#include "simd_neon.h"
 #else
 #include "simd_portable.h"
 #endif
@@ -28,17 +30,14 @@ inline Vec exp2(Vec x) {
 
 inline Vec exp(Vec x) { return exp2(x * splat(0x1.715476p+0f)); }
 
-// log(1 + y) for y in [0, 1], accurate relative to y: 2 atanh(y / (2 + y)).
+// log(1 + y) for y in [0, 1]: y p(y) with relative error 5e-9 before rounding, without a division.
 inline Vec log1p_unit(Vec y) {
-  const Vec s = y / (y + splat(2.0f));
-  const Vec s2 = s * s;
-  Vec p = fma(s2, splat(1.0f / 15), splat(1.0f / 13));
-  p = fma(s2, p, splat(1.0f / 11));
-  p = fma(s2, p, splat(1.0f / 9));
-  p = fma(s2, p, splat(1.0f / 7));
-  p = fma(s2, p, splat(1.0f / 5));
-  p = fma(s2, p, splat(1.0f / 3));
-  return fma(s2 * (s + s), p, s + s);
+  constexpr float kFactors[] = {0x1.453f02p-6f,  -0x1.d29cbep-5f, 0x1.b2535ap-4f,
+                                -0x1.397560p-3f, 0x1.92f696p-3f,  -0x1.ff0f88p-3f,
+                                0x1.554c80p-2f,  -0x1.ffffbep-2f, 1.0f};
+  Vec p = splat(-0x1.a93350p-9f);
+  for (int i = 0; i < 9; ++i) p = fma(p, y, splat(kFactors[i]));
+  return p * y;
 }
 
 inline Vec softplus(Vec x) {

@@ -15,6 +15,7 @@ inline __m256i first(int count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+inline void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
 inline Vec splat(float x) { return {_mm256_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline Vec load_partial(const float* p, int count) {

@@ -13,6 +13,7 @@ struct Vec {
 
 inline __mmask16 first(int count) { return __mmask16((1u << count) - 1u); }
 
+inline void prefetch(const char* p) { _mm_prefetch(p, _MM_HINT_T0); }
 inline Vec splat(float x) { return {_mm512_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline Vec load_partial(const float* p, int count) {

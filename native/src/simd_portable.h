@@ -30,6 +30,7 @@ inline uint32_t as_bits(float x) {
   return bits;
 }
 
+inline void prefetch(const char*) {}
 inline Vec splat(float x) { return {{x, x, x, x}}; }
 inline Vec load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
 inline Vec load_partial(const float* p, int count) {

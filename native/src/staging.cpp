@@ -19,7 +19,7 @@ void scatter_row(const View& view, int64_t offset, Vec value, int count) {
 
 // Tokens are consecutive in memory: squares of kLanes x kLanes are transposed in registers.
 void stage_transposed(const View& view, int64_t base, const Tokens& tokens, int lanes,
-                      float* buffer) {
+                      float* buffer, int64_t row) {
   const int64_t origin = base + tokens.offset(view, 0);
   for (int64_t t = 0; t < tokens.count; t += kLanes) {
     const int left = int(tokens.count - t < kLanes ? tokens.count - t : kLanes);
@@ -28,18 +28,18 @@ void stage_transposed(const View& view, int64_t base, const Tokens& tokens, int 
       square[i] = i < lanes ? load_row(view, origin + i * view.c + t, left) : splat(0.0f);
     }
     transpose(square);
-    for (int i = 0; i < left; ++i) store(buffer + (t + i) * kLanes, square[i]);
+    for (int i = 0; i < left; ++i) store(buffer + (t + i) * row, square[i]);
   }
 }
 
 void unstage_transposed(const View& view, int64_t base, const Tokens& tokens, int lanes,
-                        const float* buffer, bool add) {
+                        const float* buffer, int64_t row, bool add) {
   const int64_t origin = base + tokens.offset(view, 0);
   for (int64_t t = 0; t < tokens.count; t += kLanes) {
     const int left = int(tokens.count - t < kLanes ? tokens.count - t : kLanes);
     Vec square[kLanes];
     for (int i = 0; i < kLanes; ++i) {
-      square[i] = i < left ? load(buffer + (t + i) * kLanes) : splat(0.0f);
+      square[i] = i < left ? load(buffer + (t + i) * row) : splat(0.0f);
     }
     transpose(square);
     for (int i = 0; i < lanes; ++i) {
@@ -50,46 +50,62 @@ void unstage_transposed(const View& view, int64_t base, const Tokens& tokens, in
   }
 }
 
+// One channel is a row of one; otherwise channels must be neighbours.
+bool has_rows(const View& view, const Tokens& tokens, int lanes) {
+  return view.c == 1 || (lanes == 1 && !tokens.contiguous(view));
+}
+
 }  // namespace
 
-void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, float* buffer) {
-  if (view.c == 1 || (lanes == 1 && !tokens.contiguous(view))) {
+void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, float* buffer,
+           int64_t row) {
+  if (has_rows(view, tokens, lanes)) {
     for (int64_t t = 0; t < tokens.count; ++t) {
-      store(buffer + t * kLanes, load_row(view, base + tokens.offset(view, t), lanes));
+      store(buffer + t * row, load_row(view, base + tokens.offset(view, t), lanes));
     }
   } else if (view.c == 0) {
     for (int64_t t = 0; t < tokens.count; ++t) {
-      store(buffer + t * kLanes, splat(load_one(view, base + tokens.offset(view, t))));
+      store(buffer + t * row, splat(load_one(view, base + tokens.offset(view, t))));
     }
   } else if (tokens.contiguous(view)) {
-    stage_transposed(view, base, tokens, lanes, buffer);
+    stage_transposed(view, base, tokens, lanes, buffer, row);
   } else {
     for (int64_t t = 0; t < tokens.count; ++t) {
-      const int64_t offset = base + tokens.offset(view, t);
-      for (int i = 0; i < kLanes; ++i) {
-        buffer[t * kLanes + i] = i < lanes ? load_one(view, offset + i * view.c) : 0.0f;
-      }
+      store(buffer + t * row, gather_row(view, base + tokens.offset(view, t), lanes));
     }
   }
 }
 
 void unstage(const View& view, int64_t base, const Tokens& tokens, int lanes, const float* buffer,
-             bool add) {
-  if (view.c == 1 || (lanes == 1 && !tokens.contiguous(view))) {
-    for (int64_t t = 0; t < tokens.count; ++t) {
-      const int64_t offset = base + tokens.offset(view, t);
-      const Vec value = load(buffer + t * kLanes);
+             int64_t row, bool add) {
+  if (!has_rows(view, tokens, lanes) && tokens.contiguous(view)) {
+    unstage_transposed(view, base, tokens, lanes, buffer, row, add);
+    return;
+  }
+  const bool rows = has_rows(view, tokens, lanes);
+  for (int64_t t = 0; t < tokens.count; ++t) {
+    const int64_t offset = base + tokens.offset(view, t);
+    const Vec value = load(buffer + t * row);
+    if (rows) {
       store_row(view, offset, add ? value + load_row(view, offset, lanes) : value, lanes);
+    } else {
+      scatter_row(view, offset, add ? value + gather_row(view, offset, lanes) : value, lanes);
+    }
+  }
+}
+
+void look_ahead(const View& view, int64_t base, const Tokens& tokens, int lanes, Ahead& ahead) {
+  if (view.data == nullptr || tokens.empty()) return;
+  const int64_t size = view.dtype == kFloat32 ? 4 : 2, line = 64 / size;
+  if (view.c == 1) {
+    for (int64_t t = 0; t < tokens.count; ++t) {
+      ahead.add(view.data + (base + tokens.offset(view, t)) * size);
     }
   } else if (tokens.contiguous(view)) {
-    unstage_transposed(view, base, tokens, lanes, buffer, add);
-  } else {
-    for (int64_t t = 0; t < tokens.count; ++t) {
-      const int64_t offset = base + tokens.offset(view, t);
-      for (int i = 0; i < lanes; ++i) {
-        const int64_t at = offset + i * view.c;
-        const float value = buffer[t * kLanes + i];
-        store_row(view, at, splat(add ? value + load_one(view, at) : value), 1);
+    const int64_t origin = base + tokens.offset(view, 0);
+    for (int i = 0; i < lanes; ++i) {
+      for (int64_t t = 0; t < tokens.count; t += line) {
+        ahead.add(view.data + (origin + i * view.c + t) * size);
       }
     }
   }

@@ -37,29 +37,48 @@ class Scratch {
 // Tokens [start, start + count) of one direction: where each lies in the image.
 struct Tokens {
   int64_t row[kTokens], column[kTokens];
-  int64_t count, start, step_row, width;
-  bool row_major;
+  int64_t count = 0, start = 0, height = 0, width = 0, order = 0;
 
+  Tokens() = default;
   Tokens(const ScanArgs& args, int64_t direction, int64_t begin, int64_t size)
-      : count(size), start(begin), width(args.width) {
-    const int64_t order = (args.orders >> (2 * direction)) & 3;
-    const int64_t length = args.height * args.width;
-    row_major = order == 0;
+      : count(size), start(begin), height(args.height), width(args.width) {
+    order = (args.orders >> (2 * direction)) & 3;
+    const bool by_columns = order & 1, reversed = order & 2;
+    const int64_t inner = by_columns ? height : width, first = reversed ? height * width - 1 - begin : begin;
+    int64_t slow = first / inner, fast = first % inner;
     for (int64_t i = 0; i < size; ++i) {
-      const int64_t t = order & 2 ? length - 1 - (begin + i) : begin + i;
-      row[i] = order & 1 ? t % args.height : t / args.width;
-      column[i] = order & 1 ? t / args.height : t % args.width;
+      row[i] = by_columns ? fast : slow;
+      column[i] = by_columns ? slow : fast;
+      fast += reversed ? -1 : 1;
+      if (fast == inner) fast = 0, ++slow;
+      if (fast < 0) fast = inner - 1, --slow;
     }
   }
+
+  bool empty() const { return count <= 0; }
 
   int64_t offset(const View& view, int64_t i) const {
     return row[i] * view.h + column[i] * view.w;
   }
-  // Whether consecutive tokens are consecutive elements.
-  bool contiguous(const View& view) const {
-    return row_major && view.w == 1 && (view.h == width || row[0] == row[count - 1]);
+  // The distance between consecutive tokens, if it is the same for all of them; otherwise 0.
+  int64_t stride(const View& view) const {
+    const bool by_columns = order & 1;
+    const int64_t fast = by_columns ? view.h : view.w, slow = by_columns ? view.w : view.h;
+    const int64_t inner = by_columns ? height : width;
+    const bool one_run = by_columns ? column[0] == column[count - 1] : row[0] == row[count - 1];
+    if (!one_run && slow != fast * inner) return 0;
+    return order & 2 ? -fast : fast;
   }
+  // Whether consecutive tokens are consecutive elements.
+  bool contiguous(const View& view) const { return stride(view) == 1; }
 };
+
+// The segment that begins at token `start`; empty outside the sequence.
+inline Tokens segment_at(const ScanArgs& args, int64_t direction, int64_t start) {
+  const int64_t left = args.height * args.width - start;
+  if (start < 0 || left <= 0) return Tokens();
+  return Tokens(args, direction, start, left < kTokens ? left : kTokens);
+}
 
 inline float load_one(const View& view, int64_t offset) {
   if (view.dtype == kFloat32) return reinterpret_cast<const float*>(view.data)[offset];
@@ -100,12 +119,43 @@ inline void store_row(const View& view, int64_t offset, Vec value, int count) {
   }
 }
 
-// Reads `lanes` channels beginning at element `base` of all tokens to buffer[token][kLanes].
-void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, float* buffer);
+// Channels (or states) of consecutive tokens: data[token * stride + lane].
+struct Strip {
+  float* data;
+  int64_t stride;
+};
 
-// Writes (or adds, for sums over directions) buffer[token][kLanes] back.
+// Copies `lanes` channels beginning at element `base` to buffer[token * row], kLanes floats each.
+void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, float* buffer,
+           int64_t row);
+
+// Writes (or adds, for sums over directions) what `stage` would read.
 void unstage(const View& view, int64_t base, const Tokens& tokens, int lanes, const float* buffer,
-             bool add);
+             int64_t row, bool add);
+
+// Whether memory already looks like a strip, so that nothing need be copied.
+inline bool is_strip(const View& view, const Tokens& tokens) {
+  return view.dtype == kFloat32 && view.c == 1 && tokens.stride(view) != 0;
+}
+inline Strip strip_of(const View& view, int64_t base, const Tokens& tokens) {
+  return {reinterpret_cast<float*>(view.data) + base + tokens.offset(view, 0),
+          tokens.stride(view)};
+}
+
+// Addresses that will be needed soon. Rows of channels lie too far apart for the hardware to see them
+// coming, and asking for all at once would stall, so the loops over tokens ask for some at a time.
+struct Ahead {
+  static constexpr int64_t kMost = 32 * kTokens;
+  const char* address[kMost];
+  int64_t count = 0;
+
+  void add(const char* p) {
+    if (count < kMost) address[count++] = p;
+  }
+};
+
+// Adds what `stage` or `unstage` will touch.
+void look_ahead(const View& view, int64_t base, const Tokens& tokens, int lanes, Ahead& ahead);
 
 // Reads a parameter (channel-strided by g, state-strided by c) to buffer[state][kLanes].
 void stage_parameter(const View& view, int64_t base, int64_t states, int lanes, float scale,
@@ -142,15 +192,14 @@ inline Vec load_channels(const View& view, int64_t k, Lanes lanes) {
 }
 
 // raw[token] = sum over r of weight[r] * factor[token][r].
-inline void multiply_factors(const float* factors, const float* weight, int64_t rank,
-                             int64_t count, float* raw) {
+inline void multiply_factors(Strip factors, const float* weight, int64_t rank, int64_t count,
+                             float* raw, int64_t row) {
   for (int64_t t = 0; t < count; ++t) {
     Vec total = splat(0.0f);
     for (int64_t r = 0; r < rank; ++r) {
-      const float factor = factors[r / kLanes * kTokens * kLanes + t * kLanes + r % kLanes];
-      total = fma(splat(factor), load(weight + r * kLanes), total);
+      total = fma(splat(factors.data[t * factors.stride + r]), load(weight + r * kLanes), total);
     }
-    store(raw + t * kLanes, total);
+    store(raw + t * row, total);
   }
 }
 
@@ -170,7 +219,18 @@ inline int64_t split(int64_t blocks, int64_t batch, int64_t threads, int64_t lea
   return parts;
 }
 
-// States are handled kLanes at a time in the staged B and C: [tile][token][kLanes].
-inline int64_t state_tiles(const ScanArgs& args) { return (args.states + kLanes - 1) / kLanes; }
+// States of one token in a staged B or C, rounded up to whole registers.
+inline int64_t padded(int64_t states) { return (states + kLanes - 1) / kLanes * kLanes; }
+
+// Reads B, C or the factors of delta: `count` values per token from element `base` on.
+inline Strip stage_states(const View& view, int64_t base, const Tokens& tokens, int64_t count,
+                          float* buffer) {
+  if (is_strip(view, tokens)) return strip_of(view, base, tokens);
+  for (int64_t n = 0; n < count; n += kLanes) {
+    const int left = int(count - n < kLanes ? count - n : kLanes);
+    stage(view, base + n * view.c, tokens, left, buffer + n, padded(count));
+  }
+  return {buffer, padded(count)};
+}
 
 }  // namespace unveil::UNVEIL_ISA

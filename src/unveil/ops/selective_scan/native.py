@@ -14,13 +14,14 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
-from unveil.ops.selective_scan.contract import ScanArguments, ScanOrder
+from unveil.ops.selective_scan.contract import ScanArguments
 from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 
 # Tokens between two states kept for the backward.
 SEGMENT = 32
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter, type(None))
 _TENSORS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, "
     "Tensor? delta_bias, Tensor? initial_state, Tensor? delta_weight"
@@ -79,12 +80,28 @@ def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
     reason = why_not(a)
     if reason is not None:
         raise BackendUnavailableError(reason)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for _, x in a.tensors())
-    y, last, _ = torch.ops.unveil.selective_scan.default(
+    tensors = (
         a.u, a.delta, a.A, a.B, a.C, a.D, a.z, a.delta_bias, a.initial_state, a.delta_weight,
-        a.delta_softplus, a.layout, list(a.orders), keep,
     )  # fmt: skip
+    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    options = (a.delta_softplus, a.layout, a.orders, keep)
+    if not _is_plain(tensors):
+        y, last, _ = torch.ops.unveil.selective_scan.default(*tensors, *options)
+    elif keep:
+        y, last, _ = _Scan.apply(*tensors, *options)
+    else:
+        y, last, _ = _forward(*tensors, *options)
     return y, last
+
+
+def _is_plain(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether nobody traces, wraps or intercepts: then the way through the dispatcher is saved."""
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or any(type(x) not in _PLAIN_TYPES for x in tensors)
+    )
 
 
 @cache
@@ -105,12 +122,8 @@ def _functions() -> tuple[Any, Any, Any]:
     return functions
 
 
-def _collect(
-    tensors: tuple[Tensor | None, ...], options: tuple[bool, str, list[ScanOrder]]
-) -> ScanArguments:
+def _collect(tensors: tuple[Any, ...], options: tuple[Any, ...]) -> ScanArguments:
     u, delta, A, B, C, D, z, bias, initial, weight = tensors
-    assert u is not None
-    assert delta is not None
     softplus, layout, orders = options
     return ScanArguments(
         u, delta, _wide(A), _constant(B), _constant(C), _wide(D), z, _wide(bias), softplus,
@@ -168,11 +181,28 @@ def _differentiate(ctx: Any, dout: Tensor | None, dlast: Tensor | None, _: Any) 
     if dout is None and dlast is None:
         return (None,) * 14
     needed = list(ctx.needs_input_grad[:10])
-    gradients = torch.ops.unveil.selective_scan_backward.default(
-        dout, dlast, kept, *tensors, *ctx.options, needed
-    )
+    run_backward = torch.ops.unveil.selective_scan_backward.default
+    if _is_plain((dout, dlast, kept, *tensors)):
+        run_backward = _backward
+    gradients = run_backward(dout, dlast, kept, *tensors, *ctx.options, needed)
     found = (d if wanted else None for d, wanted in zip(gradients, needed, strict=True))
     return (*found, None, None, None, None)
+
+
+class _Scan(torch.autograd.Function):
+    """What `register_autograd` makes of the operator, without its costs per call."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the scan and save what the backward needs."""
+        output = _forward(*inputs)
+        _save(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+        """Return the gradients of all inputs."""
+        return _differentiate(ctx, *gradients)
 
 
 def _backward(

@@ -149,9 +149,10 @@ def _view(x: Tensor | None, axes: tuple[int, ...]) -> tuple[int, ...]:
     if x is None:
         return _ABSENT
     strides = [0] * 6
-    for axis, size, stride in zip(axes, x.shape, x.stride(), strict=True):
-        # An axis of one element has no stride of its own: it serves whatever is asked for.
-        strides[axis] = stride if size > 1 else 0
+    # An axis of one element has no stride of its own: it serves whatever is asked for.
+    for axis, size, stride in zip(axes, x.shape, x.stride()):  # noqa: B905 (checked shapes)
+        if size > 1:
+            strides[axis] = stride
     return (x.data_ptr(), _DTYPES[x.dtype], *strides)
 
 
