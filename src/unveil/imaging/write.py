@@ -21,6 +21,8 @@ from unveil.imaging.image import Array, Image, as_stored, converted
 _DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
 _VIPS_FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
+# Optimal Huffman tables cost libjpeg a copy of all coefficients, 4 to 6 bytes per pixel.
+_BUFFERED_JPEG = 30e6
 _CLASSIC_TIFF_BYTES = 3.5 * 2**30
 _CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, WEBP: webp}
 
@@ -146,7 +148,7 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
             "Q": quality or followed,
             "subsample_mode": "on" if subsampled else "off",
             "interlace": progressive,
-            "optimize_coding": True,
+            "optimize_coding": image.pixels.shape[0] * image.pixels.shape[1] < _BUFFERED_JPEG,
             "keep": "none",
         }
     if kind is WEBP:
