@@ -100,3 +100,21 @@ def test_empty_folders_and_foreign_files_are_told(tmp_path: Path) -> None:
     assert "--recursive" in reasons[0]
     assert "expected an image file" in reasons[1]
     assert "no such file" in reasons[2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_are_disjoint_even_and_together_the_plan(tmp_path: Path, count: int) -> None:
+    _touch(tmp_path, *(f"{name}.png" for name in "abcde"))
+    made = plan([tmp_path, tmp_path / "notes-1.txt", tmp_path / "notes-2.txt"])
+    shards = [made.shard(i + 1, count) for i in range(count)]
+    jobs = [job for shard in shards for job in shard.jobs]
+    assert sorted(jobs, key=lambda job: job.source) == made.jobs
+    assert sum(len(shard.failed) for shard in shards) == len(made.failed) == 2
+    sizes = [len(shard.jobs) for shard in shards]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_shard_outside_its_count_is_refused(number: int) -> None:
+    with pytest.raises(InputError, match="expected i/n with i from 1 to n"):
+        Plan().shard(number, 3)

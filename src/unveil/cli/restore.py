@@ -64,22 +64,30 @@ def restore(
     ] = 250.0,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads the network uses.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Only part i of n: for n processes at once.", metavar="i/n"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
     import torch
 
-    from unveil.errors import InputError
+    from unveil.errors import ImageFileError, InputError
     from unveil.imaging.formats import format_named
     from unveil.inference.batch import Saving
+    from unveil.inference.loading import TASKS
     from unveil.inference.plan import Naming, plan
     from unveil.inference.restorer import Restorer
 
     side = _tile(tile)
+    if task not in TASKS:
+        raise typer.BadParameter(f"no task {task!r}; there are {', '.join(TASKS)}")
     try:
         naming = Naming(name, format_named(format_name) if format_name else None)
-        made = plan(paths, output=output, naming=naming, recursive=recursive)
-    except InputError as error:
+        whole = plan(paths, output=output, naming=naming, recursive=recursive)
+        made = whole if shard is None else whole.shard(*_shard(shard))
+    except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
     if threads is not None:
         torch.set_num_threads(threads)
@@ -92,7 +100,7 @@ def restore(
         device=device,
         max_megapixels=max_megapixels,
     )
-    alone = len(paths) == 1 and len(made.jobs) <= 1 and not Path(paths[0]).is_dir()
+    alone = len(paths) == 1 and len(whole.jobs) <= 1 and not Path(paths[0]).is_dir()
     saving = Saving(quality, force, compare, remember=not alone)
     outcomes = _run(restorer, made.jobs, saving)
     _report(outcomes, made.failed, compare, as_json)
@@ -101,14 +109,14 @@ def restore(
 
 
 def _tile(text: str) -> int | Literal["auto", "off"]:
+    from unveil.inference.tiles import SMALLEST_TILE
+
     if text in ("auto", "off"):
         return cast("Literal['auto', 'off']", text)
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"expected auto, off or a number of pixels, got {text!r}", param_hint="--tile"
-        ) from None
+    if not text.isdecimal() or int(text) < SMALLEST_TILE:
+        expected = f"auto, off, or {SMALLEST_TILE} pixels or more"
+        raise typer.BadParameter(f"expected {expected}, got {text!r}", param_hint="--tile")
+    return int(text)
 
 
 def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":

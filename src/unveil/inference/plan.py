@@ -42,6 +42,26 @@ class Plan:
     jobs: list[Job] = field(default_factory=list)
     failed: list[tuple[Path, UnveilError]] = field(default_factory=list)
 
+    def shard(self, number: int, count: int) -> "Plan":
+        """Return the part of one of `count` processes or machines that share the plan.
+
+        The parts are disjoint, together they are the plan, and their sizes differ by one at most.
+
+        Args:
+            number: From 1 to `count`.
+            count: How many parts there are.
+
+        Raises:
+            InputError: If there is no such part.
+
+        >>> jobs = [Job(Path(name), Path(name)) for name in "abcde"]
+        >>> [job.source.name for job in Plan(jobs).shard(2, 3).jobs]
+        ['b', 'e']
+        """
+        if not 1 <= number <= count:
+            raise InputError(f"shard {number}/{count}: expected i/n with i from 1 to n")
+        return Plan(self.jobs[number - 1 :: count], self.failed[number - 1 :: count])
+
 
 @dataclass(frozen=True)
 class Naming:
