@@ -48,8 +48,7 @@ def recipe(toy_recipe, tmp_path):
 def test_killed_again_and_again_a_run_ends_as_if_it_never_was(recipe, tmp_path):
     """SIGKILL at moments spread over the steps, many of them within the writing of a checkpoint."""
     last = tmp_path / "run" / "checkpoints" / "last.pt"
-    kills = 0
-    for wait in (0.0, 0.013, 0.047):
+    for kills, wait in enumerate((0.0, 0.013, 0.047)):
         process = start(recipe, tmp_path / "run", *(["--resume"] if kills else []))
         before = read_state(last).step if kills else -1
         deadline = time.monotonic() + 120
@@ -62,7 +61,6 @@ def test_killed_again_and_again_a_run_ends_as_if_it_never_was(recipe, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert load_state(last.parent).step > before
-        kills += 1
     finish(start(recipe, tmp_path / "run", "--resume"))
     finish(start(recipe, tmp_path / "whole"))
     ours, whole = load_state(last.parent), load_state(tmp_path / "whole" / "checkpoints")

@@ -8,8 +8,9 @@ sees the same data.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -93,25 +94,33 @@ def training_set(recipe: Recipe) -> TrainingSet:
     return dataset
 
 
-def validation_pairs(evaluation: Evaluation, size_multiple: int) -> list[Pair]:
+def validation_pairs(
+    evaluation: Evaluation, size_multiple: int, trained: Collection[Path] = ()
+) -> list[Pair]:
     """Read and degrade the photographs a run is watched on.
 
     Args:
         evaluation: Sets, degradations, number and crop.
         size_multiple: Sides are cut to multiples of it.
+        trained: Files the run is trained on; a warning counts those among the watched.
     """
     pairs = []
+    watched: set[Path] = set()
     for source in evaluation.sets:
         ways = evaluation.degradations if source.clean is not None else [""]
         for way in ways:
             opened = _few(open_source(source, {way: 1.0} if way else {}), evaluation.images)
             group = way or source.task
+            watched.update(opened.files)
             pairs += [
                 _pair(sample, group, size_multiple)
                 for sample in map(
                     FullImages(opened, crop=evaluation.crop).__getitem__, range(len(opened.pairs))
                 )
             ]
+    both = len(watched.intersection(trained))
+    if both:
+        _log.warning("%d of the photographs to validate on are trained on: scores flatter", both)
     return pairs
 
 

@@ -133,7 +133,8 @@ def train(
     if first:
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
     dataset = training_set(recipe)
-    pairs = validation_pairs(recipe.evaluation, network.size_multiple) if first else []
+    trained = [path for source in dataset.sources for path in source.files]
+    pairs = validation_pairs(recipe.evaluation, network.size_multiple, trained) if first else []
     module = RestorationModule(network, recipe, out)
     if state is not None:
         module.resume_from(state)

@@ -78,6 +78,8 @@ def accumulate_gradients(
             with clock.part("backward"):
                 backward(value)
         total = total + value.detach()
+        # else the next pass would begin while this one's graph is still held
+        del value
     return total
 
 
