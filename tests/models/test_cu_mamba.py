@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -78,7 +80,7 @@ def test_scan_orders_alternate_from_block_to_block():
     scans = [m.orders for m in model.modules() if isinstance(m, ImageScan)]
     pairs = model.config.orders
     assert set(scans) == set(pairs)
-    assert all(one != other for one, other in zip(scans, scans[1:], strict=False))
+    assert all(one != other for one, other in pairwise(scans))
 
 
 def test_ssm_every_leaves_the_other_blocks_without():
