@@ -1,0 +1,28 @@
+"""The example fits a read-out from clean photographs and stores it with the weights."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from unveil import create_model
+from unveil.inference.readout import read_readout
+from unveil.models.checkpoint import save_checkpoint
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_a_readout_is_fitted_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    save_checkpoint(create_model("mtair_tiny"), weights)
+    words = [weights, _EXAMPLES / "samples", "--limit", 4]
+    monkeypatch.setattr(sys, "argv", ["fit_readout.py", *map(str, words)])
+    runpy.run_path(str(_EXAMPLES / "fit_readout.py"), run_name="__main__")
+    readout = read_readout(weights)
+    assert readout is not None
+    assert sum(map(sum, readout.confusion)) == 4
+    assert set(readout.means) == {"noise", "rain", "haze"}
+    assert "clean" in capsys.readouterr().out
