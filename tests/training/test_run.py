@@ -228,10 +228,29 @@ def test_a_run_starts_from_given_weights(toy_recipe, tmp_path):
         torch.testing.assert_close(value, start[name], rtol=0, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize("precision", ["bf16"])
-def test_reduced_precision_trains(toy_recipe, tmp_path, precision):
-    outcome = train(toy_recipe(optim={"precision": precision}), tmp_path, machine=CPU)
-    assert outcome.finished
+def test_reduced_precision_trains(toy_recipe, tmp_path):
+    assert train(toy_recipe(optim={"precision": "bf16"}), tmp_path, machine=CPU).finished
+
+
+def test_half_precision_on_a_processor_is_refused(toy_recipe, tmp_path):
+    with pytest.raises(RecipeError, match="needs a GPU"):
+        train(toy_recipe(optim={"precision": "fp16"}), tmp_path, machine=CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_and_resumes(toy_recipe, tmp_path, monkeypatch, precision):
+    recipe = toy_recipe(optim={"precision": precision})
+    with monkeypatch.context() as patched:
+        signal_when_loading(patched, 2, signal.SIGTERM)
+        train(recipe, tmp_path, machine=Machine("gpu"))
+    assert train(recipe, tmp_path, resume=True, machine=Machine("gpu")).finished
+
+
+def test_a_run_killed_before_its_first_checkpoint_just_starts_again(toy_recipe, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".last.pt.part").write_bytes(b"torn")
+    assert train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU).finished
 
 
 def test_full_disk_is_an_error_before_training(toy_recipe, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from unveil.training.machine import Machine
 from unveil.training.optimizer import build_optimizer, set_rate
 from unveil.training.plan import (
     autocast,
+    check_precision,
     check_shapes,
     mean_step_seconds,
     measure_phases,
@@ -100,6 +101,7 @@ def dry_run(recipe: Recipe, *, machine: Machine | None = None) -> DryRun:
         UnveilError: Whatever would keep the training from starting.
     """
     machine = machine or Machine()
+    check_precision(recipe, machine.device())
     network = build_network(recipe).to(machine.device())
     check_shapes(recipe, network.size_multiple, machine.processes)
     dataset = training_set(recipe)

@@ -31,11 +31,11 @@ def prepare_folder(out: Path, *, resume: bool, force: bool) -> None:
     Raises:
         OutputError: It holds a run already, or cannot be written.
     """
-    held = (out / CHECKPOINTS).exists()
+    held = any((out / CHECKPOINTS).glob("*.pt"))
     if held and not resume and not force:
         raise OutputError(f"{out} holds a training already: add --resume, --force, or another out=")
     try:
-        if held and not resume:
+        if not resume:
             for name in (CHECKPOINTS, PICTURES, BEST, "tensorboard"):
                 shutil.rmtree(out / name, ignore_errors=True)
             for name in ("train.csv", "validation.csv"):

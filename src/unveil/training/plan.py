@@ -80,6 +80,16 @@ def check_shapes(recipe: Recipe, size_multiple: int, processes: int) -> None:
             )
 
 
+def check_precision(recipe: Recipe, device: torch.device) -> None:
+    """Check that the device computes in the recipe's precision.
+
+    Raises:
+        RecipeError: fp16 on a processor.
+    """
+    if recipe.optim.precision == "fp16" and device.type == "cpu":
+        raise RecipeError("optim.precision fp16 needs a GPU: use fp32 or bf16")
+
+
 def micro_batches(recipe: Recipe, network: nn.Module, processes: int) -> tuple[int, ...]:
     """Choose the images per pass of every phase.
 

@@ -28,7 +28,7 @@ from unveil.training.keeping import Keeper
 from unveil.training.logs import RunLogs
 from unveil.training.machine import Machine
 from unveil.training.module import RestorationModule
-from unveil.training.plan import check_shapes
+from unveil.training.plan import check_precision, check_shapes
 from unveil.training.progress import Reporter
 from unveil.training.recipe import Recipe
 from unveil.training.stopping import StopOnSignal
@@ -123,6 +123,7 @@ def train(
     machine, out = machine or Machine(), Path(out)
     network = build_network(recipe)
     check_shapes(recipe, network.size_multiple, machine.processes)
+    check_precision(recipe, machine.device())
     state = None
     if resume:
         state = load_state(out / CHECKPOINTS)
