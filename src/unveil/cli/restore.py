@@ -119,6 +119,13 @@ def _tile(text: str) -> int | Literal["auto", "off"]:
     return int(text)
 
 
+def _shard(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal()):
+        raise typer.BadParameter(f"expected i/n, such as 2/3, got {text!r}", param_hint="--shard")
+    return int(number), int(count)
+
+
 def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
     """Restore with progress, ETA and speed on stderr; SIGTERM ends it as Ctrl-C does."""
     from rich.console import Console
