@@ -13,10 +13,10 @@ def keep_freed_memory() -> bool:
     """Let freed tensors' memory stay with the process, for the next tensors to take.
 
     By default glibc gives the top of its heap back to the system as soon as a few megabytes are
-    free, and every tensor made afterwards is paid for in page faults: on a virtual machine up
-    to a third of the time of a small network's training step. The price is that the process does not shrink.
-    For programs that run one network over and over; it acts on the whole process, so the library
-    itself never calls it.
+    free, and every tensor made afterwards is paid for in page faults: on a virtual machine up to a
+    third of the time of a small operation's forward and backward. The price is that the process
+    does not shrink. For programs that run one network over and over; it acts on the whole process,
+    so the library itself never calls it.
 
     Returns:
         Whether the C library took the advice; False on systems other than Linux with glibc.
