@@ -1,0 +1,109 @@
+"""`unveil bench`: what this machine makes of the scan, the networks and whole photographs."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.bench.model import ModelBench
+
+app = typer.Typer(no_args_is_help=True, help="Measure speed and memory here.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure speed and memory here."""
+
+
+@app.command()
+def model(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=8, help="Side of the square image in pixels.")] = 512,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 5,
+    step: Annotated[
+        bool, typer.Option(help="Also time a training step on 16×3×64×64 pixels.")
+    ] = True,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time networks beside a plain convolution network, taking turns in one run."""
+    import json
+
+    import torch
+
+    from unveil.bench.model import bench_models
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    names = models or ["cu_mamba_small", "mtair_small"]
+    result = bench_models(names, size=size, repeats=repeats, step=step)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        _print_models(result)
+
+
+@app.command()
+def passes(
+    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 15,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time the fused passes beside the same in plain PyTorch operations."""
+    import json
+
+    import torch
+
+    from unveil.bench.passes import bench_passes
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    result = bench_passes(repeats=repeats)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    typer.echo(f"float32, {result.threads} threads, median of {result.repeats}; times plain/native")
+    for row in result.timings:
+        shape = "×".join(map(str, row.shape))
+        typer.echo(
+            f"{row.name:28} {shape:13} forward {row.forward_us:6.0f} µs {row.forward_ratio:5.2f}×"
+            f"   with backward {row.step_us:6.0f} µs {row.step_ratio:5.2f}×"
+        )
+
+
+def _print_models(result: "ModelBench") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    table.title = (
+        f"float32, {result.threads} threads, median of {result.repeats}; "
+        f"pass on {result.height}×{result.width}, step on 16×3×64×64"
+    )
+    table.add_column("model")
+    for heading in ("parameters", "MAC/px", "scan/px", "s/MP", "ratio", "MiB", "s/step", "ratio"):
+        table.add_column(heading, justify="right")
+    for row in result.timings:
+        table.add_row(
+            row.id,
+            f"{row.parameters:,}",
+            f"{row.multiply_adds_per_pixel:,.0f}",
+            f"{row.scan_updates_per_pixel:,.0f}",
+            f"{row.seconds_per_megapixel:.2f}",
+            f"{row.inference_ratio:.2f}",
+            "–" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
+            "–" if row.step_seconds is None else f"{row.step_seconds:.3f}",
+            "–" if row.step_ratio is None else f"{row.step_ratio:.2f}",
+        )
+    console = Console()
+    console.width = max(console.width, 100)
+    console.print(table)
+    for row in result.timings[1:]:
+        parts = Table(box=None, pad_edge=False, title=f"{row.id}, by layer", title_justify="left")
+        parts.add_column("layer")
+        parts.add_column("s/MP", justify="right")
+        for kind, seconds in row.seconds_by_layer.items():
+            parts.add_row(kind, f"{seconds:.3f}")
+        console.print("", parts)
