@@ -214,10 +214,10 @@ def test_models_made_without_the_registry_can_be_saved(tmp_path):
     _assert_same(load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors")), model)
 
 
-def test_bundled_weights_are_found_in_the_package(model, tmp_path, monkeypatch):
+def test_bundled_weights_are_found_in_the_package(tmp_path, monkeypatch):
     tiny = create_model("cu_mamba_tiny")
     path = save_checkpoint(tiny, tmp_path / "cu_mamba_tiny.safetensors")
-    monkeypatch.setattr(checkpoint, "_bundled", lambda name: path.with_stem(name))
+    monkeypatch.setattr(checkpoint, "_bundled", path.with_stem)
     assert checkpoint.bundled_weights() == ["cu_mamba_tiny"]
     _assert_same(create_model("cu_mamba_tiny", pretrained=True), tiny)
     with pytest.raises(CheckpointError, match="does not fit cu_mamba_tiny"):

@@ -73,6 +73,48 @@ def passes(
         )
 
 
+@app.command()
+def restore(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
+    ] = None,
+    sizes: Annotated[str, typer.Option(help="Megapixels, e.g. 0.25,1,4.")] = "0.25,1,4,24",
+    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 3,
+    limit: Annotated[
+        float, typer.Option(min=0.0, help="Leave out passes that would take longer, in seconds.")
+    ] = 300.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time whole photographs beside a convolution network and non-local means, in one run."""
+    import json
+
+    import torch
+
+    from unveil.bench.restore import bench_restore
+
+    try:
+        megapixels = [float(size) for size in sizes.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"expected numbers with commas, got {sizes!r}") from None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    names = models or ["cu_mamba_small", "mtair_small"]
+    result = bench_restore(names, megapixels=megapixels, repeats=repeats, limit=limit)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    typer.echo(f"uint8 in memory, {result.threads} threads, median of {result.repeats}")
+    for row in result.timings:
+        if row.seconds_per_megapixel is None:
+            typer.echo(f"{row.megapixels:6g} MP  {row.id:18} left out: {row.left_out}")
+            continue
+        ratio = "" if row.ratio is None else f"{row.ratio:7.2f}× yardstick"
+        peak = "" if row.peak_mebibytes is None else f"{row.peak_mebibytes:7.0f} MiB"
+        speed = f"{row.seconds_per_megapixel:8.2f} s/MP"
+        typer.echo(f"{row.megapixels:6g} MP  {row.id:18}{speed}{ratio}{peak}")
+
+
 def _print_models(result: "ModelBench") -> None:
     from rich.console import Console
     from rich.table import Table
