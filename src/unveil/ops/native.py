@@ -6,7 +6,7 @@ The library has a plain C interface. It is searched in this order:
 2. ``_native/`` inside the installed package;
 3. ``native/build/`` of the checkout the package runs from.
 
-``UNVEIL_ISA`` (``avx512``, ``avx2`` or ``portable``) forces another instruction set than the best.
+``UNVEIL_ISA`` (``avx512``, ``avx2``, ``neon``, ``portable``) forces another instruction set than the best.
 """
 
 import ctypes
@@ -72,7 +72,7 @@ def status() -> NativeStatus:
     Returns:
         Its path, version, instruction sets and, when it cannot be used, the reason.
 
-    >>> status().chosen in ("avx512", "avx2", "portable", None)
+    >>> status().chosen in ("avx512", "avx2", "neon", "portable", None)
     True
     """
     return _load()[1]

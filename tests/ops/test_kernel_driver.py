@@ -1,0 +1,39 @@
+"""Every instruction set of the kernel library against double precision, without Python."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_NATIVE = Path(__file__).parents[2] / "native"
+_ARM = ("aarch64-linux-gnu-g++", "qemu-aarch64")
+
+
+def _check(build: Path, options: tuple[str, ...] = (), runner: tuple[str, ...] = ()) -> str:
+    """Build the driver and return what it prints."""
+    configure = ["cmake", "-S", str(_NATIVE), "-B", str(build), "-DUNVEIL_DRIVER=ON", *options]
+    for command in (configure, ["cmake", "--build", str(build), "--target", "unveil_check"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    done = subprocess.run(
+        [*runner, str(build / "unveil_check")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cmake") or not shutil.which("c++"), reason="no C++ compiler")
+def test_this_machines_instruction_sets_are_exact(tmp_path: Path) -> None:
+    assert "portable: largest relative errors" in _check(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("cmake", *_ARM))), reason=f"needs {' and '.join(_ARM)}"
+)
+def test_neon_is_exact_under_an_emulator(tmp_path: Path) -> None:
+    toolchain = f"-DCMAKE_TOOLCHAIN_FILE={_NATIVE / 'driver' / 'aarch64-linux-gnu.cmake'}"
+    printed = _check(tmp_path, (toolchain,), ("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"))
+    assert "neon: largest relative errors" in printed
