@@ -3,6 +3,7 @@
 import pytest
 
 from unveil.bench.restore import NON_LOCAL_MEANS, bench_restore
+from unveil.cli import app
 from unveil.errors import InputError
 
 
@@ -30,3 +31,16 @@ def test_impossible_sizes_are_refused() -> None:
         bench_restore([], megapixels=[0.0])
     with pytest.raises(InputError):
         bench_restore([], repeats=0)
+
+
+def test_the_verb_prints_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("skimage")
+    words = ["bench", "restore", "mtair_tiny", "--sizes", "0.001", "--repeats", "1"]
+    with pytest.raises(SystemExit) as stop:
+        app.main(words)
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["yardstick", "mtair_tiny", NON_LOCAL_MEANS]
+    with pytest.raises(SystemExit) as stop:
+        app.main(["bench", "restore", "--sizes", "big"])
+    assert stop.value.code == 2
