@@ -7,10 +7,12 @@ import signal
 import pytest
 import torch
 
+from unveil import create_model
 from unveil.data import TrainingSet
 from unveil.errors import CheckpointError, OutputError, RecipeError, TrainingError
 from unveil.models.checkpoint import from_pretrained
-from unveil.training.checkpoints import State, load_state
+from unveil.training.checkpoints import State, load_state, save_state
+from unveil.training.folder import stored_recipe
 from unveil.training.machine import Machine
 from unveil.training.run import train
 
@@ -196,6 +198,21 @@ def test_resuming_with_another_recipe_is_refused(toy_recipe, tmp_path):
         train(
             toy_recipe(schedule={"steps": 1}, optim={"lr": 0.5}), tmp_path, resume=True, machine=CPU
         )
+
+
+def test_a_run_keeps_its_network_when_a_variants_defaults_change(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    stored = stored_recipe(load_state(tmp_path / "checkpoints"))
+    assert stored.model.options == create_model("cu_mamba_tiny").config.model_dump(mode="json")
+
+
+def test_a_checkpoint_of_another_network_is_refused(toy_recipe, tmp_path):
+    train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU)
+    state = load_state(tmp_path / "checkpoints")
+    state.network.pop(next(iter(state.network)))
+    save_state(state, tmp_path / "checkpoints")
+    with pytest.raises(CheckpointError, match="another cu_mamba_tiny"):
+        train(toy_recipe(schedule={"steps": 1}), tmp_path, resume=True, machine=CPU)
 
 
 def test_resuming_may_change_how_the_run_is_watched(toy_recipe, tmp_path):

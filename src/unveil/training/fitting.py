@@ -91,6 +91,7 @@ class Planner(Callback):
         micro_batch = micro_batches(recipe, network, processes)
         # The untrained network's score tells what the training adds, and how long scoring takes.
         network.eval()
+        validate(network, self.pairs[:1])  # the first image pays for allocations
         start = validate(network, self.pairs)
         network.train()
         if self.logs is not None:

@@ -78,13 +78,17 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
 
 
-def check_same(recipe: Recipe, state: State) -> None:
+def stored_recipe(state: State) -> Recipe:
+    """Return the recipe of a stored run; keys it does not know have their defaults."""
+    return parse_recipe(state.recipe, name="the checkpoint's recipe")
+
+
+def check_same(recipe: Recipe, stored: Recipe) -> None:
     """See that a resumed recipe trains what the stored one trained.
 
     Raises:
         RecipeError: A key that decides the weights differs.
     """
-    stored = parse_recipe(state.recipe, name="the checkpoint's recipe")
     now, before = flatten(recipe.model_dump(mode="json")), flatten(stored.model_dump(mode="json"))
     changed = [
         key

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unveil.errors import OutputError
 from unveil.training.validation import Validation
 
 # Seconds are means per step; `other` is what no part accounts for: Lightning, logs, this process.
@@ -57,10 +58,18 @@ class CsvTable:
         return [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= start]
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row; numbers are shortened to six digits."""
+        """Append a row; numbers are shortened to six digits.
+
+        Raises:
+            OutputError: The disk is full or the folder gone.
+        """
         shown = {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(shown)
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
+                writer.writerow(shown)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
 class Board:

@@ -16,7 +16,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ParallelStrategy
 
-from unveil.errors import TrainingError
+from unveil.errors import CheckpointError, TrainingError
 from unveil.models.base import RestorationModel
 from unveil.training.checkpoints import State
 from unveil.training.ema import Ema
@@ -127,9 +127,20 @@ class RestorationModule(LightningModule):
         )
 
     def resume_from(self, state: State) -> None:
-        """Take over a stored state; the optimiser's part follows when training starts."""
-        self.network.load_state_dict(state.network)
-        self.ema.network.load_state_dict(state.average)
+        """Take over a stored state; the optimiser's part follows when training starts.
+
+        Raises:
+            CheckpointError: The network has changed since.
+        """
+        try:
+            self.network.load_state_dict(state.network)
+            self.ema.network.load_state_dict(state.average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"the checkpoint is of another {self.recipe.model.id}: resume with the version of "
+                f"unveil that wrote it ({reason})"
+            ) from error
         self.plan = Plan.from_dict(state.plan)
         self.step, self.seconds, self.best = state.step, state.seconds, dict(state.best)
         self._resumed = state

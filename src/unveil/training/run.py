@@ -13,7 +13,7 @@ from unveil.data import TrainingSet
 from unveil.errors import CheckpointError
 from unveil.models.base import RestorationModel
 from unveil.models.checkpoint import from_pretrained
-from unveil.models.registry import create_model
+from unveil.models.registry import build_config, create_model
 from unveil.training.batches import default_workers, training_set, validation_pairs
 from unveil.training.checkpoints import load_state
 from unveil.training.fitting import Feed, Planner, make_trainer, quiet_lightning
@@ -22,6 +22,7 @@ from unveil.training.folder import (
     check_same,
     check_space,
     prepare_folder,
+    stored_recipe,
     write_recipe,
 )
 from unveil.training.keeping import Keeper
@@ -92,6 +93,18 @@ def build_network(recipe: Recipe) -> RestorationModel:
     return network.train()
 
 
+def resolve_model(recipe: Recipe) -> Recipe:
+    """Spell out the network's whole configuration.
+
+    So a run goes on as it began, even where a later version changes a variant's defaults.
+
+    Raises:
+        InputError: The model or one of its options is unknown.
+    """
+    config = build_config(recipe.model.id, **recipe.model.options).model_dump(mode="json")
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"options": config})})
+
+
 def train(
     recipe: Recipe,
     out: str | Path,
@@ -121,13 +134,14 @@ def train(
         UnveilError: The recipe, the data or the folder is unusable, or the loss is not finite.
     """
     machine, out = machine or Machine(), Path(out)
+    recipe = resolve_model(recipe)
     network = build_network(recipe)
     check_shapes(recipe, network.size_multiple, machine.processes)
     check_precision(recipe, machine.device())
     state = None
     if resume:
         state = load_state(out / CHECKPOINTS)
-        check_same(recipe, state)
+        check_same(recipe, resolve_model(stored_recipe(state)))
     first = is_first_process()
     if first:
         prepare_folder(out, resume=resume, force=force)
