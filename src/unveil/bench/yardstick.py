@@ -1,6 +1,7 @@
 """The convolution network that the small variants are timed against."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,15 @@ class ConvolutionYardstick(nn.Module):
         widths = [12, *[width] * (depth - 1), 12]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(widths)
-        ).to(memory_format=torch.channels_last)
+        )
+        # Typed loosely: torch's stubs do not know this form of Module.to.
+        to_layout: Any = self.to
+        to_layout(memory_format=torch.channels_last)
 
     def forward(self, degraded: Tensor) -> Tensor:
         """Map ``(b, 3, h, w)`` to the same shape; h and w are even."""
         x = F.pixel_unshuffle(degraded, 2).contiguous(memory_format=torch.channels_last)
-        for convolution in self.convolutions[:-1]:
+        *hidden, last = self.convolutions
+        for convolution in hidden:
             x = F.relu(convolution(x))
-        return degraded + F.pixel_shuffle(self.convolutions[-1](x), 2)
+        return degraded + F.pixel_shuffle(last(x), 2)

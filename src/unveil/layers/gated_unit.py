@@ -13,6 +13,7 @@ from unveil.layers.attention import GramAttention, project_per_image
 from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.context import Context, ImageWide
 from unveil.layers.convolution import Conv3x3, GatedDepthwise3x3
+from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
 
 
@@ -61,7 +62,7 @@ class GatedUnit(nn.Module):
     ) -> None:
         super().__init__()
         inner = round(channels * expand)
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.norm = LayerNorm(channels, eps=1e-6)
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
         self.conv = GatedDepthwise3x3(inner) if depthwise else None
         self.scan, self.mixer = scan, mixer
@@ -109,7 +110,7 @@ class DenseUnit(nn.Module):
     def __init__(self, channels: int, *, expand: float = 1.0, layer_scale: float = 0.1) -> None:
         super().__init__()
         inner = round(channels * expand)
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.norm = LayerNorm(channels, eps=1e-6)
         self.first = Conv3x3(channels, inner)
         self.second = Conv3x3(inner, channels, bias=False)
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))

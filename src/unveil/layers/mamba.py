@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.convolution import Depthwise3x3
+from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import CausalConv, ImageScan
-from unveil.ops import ScanOrder
+from unveil.ops import ScanOrder, norm_gate, silu_gate
 
 
 class MambaBlock(nn.Module):
@@ -43,8 +44,7 @@ class MambaBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, d_model)`` to the same shape."""
         u, z = (F.linear(x, half) for half in self.in_proj.weight.chunk(2))
-        y = self.scan(F.silu(self.conv(u)))
-        mixed: Tensor = self.out_proj(y * F.silu(z))
+        mixed: Tensor = self.out_proj(silu_gate(self.scan(self.conv(u)), z))
         return mixed
 
 
@@ -73,12 +73,12 @@ class VisionSSM(nn.Module):
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv = Depthwise3x3(d_inner, activation="silu")
         self.scan = ImageScan(d_inner, d_state, math.ceil(d_model / 16), orders)
-        self.norm = nn.LayerNorm(d_inner)
+        self.norm = LayerNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, d_model)`` to the same shape."""
         u, z = (F.linear(x, half) for half in self.in_proj.weight.chunk(2))
-        y = self.norm(self.scan(self.conv(u)))
-        mixed: Tensor = self.out_proj(y * F.silu(z))
+        y = norm_gate(self.scan(self.conv(u)), z, self.norm.weight, self.norm.bias, self.norm.eps)
+        mixed: Tensor = self.out_proj(y)
         return mixed

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from unveil.layers.attention import cosines, project_per_image
 from unveil.layers.context import Context, ImageWide
 from unveil.layers.functional import split_heads
+from unveil.layers.norm import LayerNorm
 
 
 class PromptMixer(ImageWide):
@@ -55,7 +56,7 @@ class _SpatialCross(nn.Module):
         super().__init__()
         self.heads, self.grid = heads, grid
         self.query = nn.Linear(channels, channels, bias=False)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.key = nn.Linear(dim, channels, bias=False)
         self.value = nn.Linear(dim, channels, bias=False)
         self.out_proj = nn.Linear(channels, channels, bias=False)
@@ -124,7 +125,7 @@ class PromptBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.mixer = PromptMixer(channels, length, dim, size)
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.spatial = _SpatialCross(channels, dim, heads, grid)
         self.channel = _ChannelCross(channels, dim, heads)
 

@@ -7,10 +7,9 @@ Symbols, as in Mamba (arXiv 2312.00752) and both papers: ``h_t = exp(Δ_t A) h_{
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.ops import ScanOrder, selective_scan_2d
+from unveil.ops import ScanOrder, causal_conv1d, selective_scan_2d
 
 
 def initial_a_log(*shape: int) -> Tensor:
@@ -85,7 +84,7 @@ class ImageScan(nn.Module):
 
 
 class CausalConv(nn.Module):
-    """Mamba's causal depth-wise convolution along one scan order.
+    """Mamba's causal depth-wise convolution along one scan order, and SiLU.
 
     Args:
         channels: Channels.
@@ -102,12 +101,4 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(b, h, w, c)`` and return the same shape."""
-        by_column = self.order.startswith("column")
-        grid = x.transpose(1, 2) if by_column else x
-        tokens = grid.flatten(1, 2)
-        tokens = tokens.flip(1) if self.order.endswith("reversed") else tokens
-        padded = F.pad(tokens, (0, 0, self.weight.shape[-1] - 1, 0))
-        y = F.conv1d(padded.transpose(1, 2), self.weight, self.bias, groups=x.shape[-1])
-        y = y.transpose(1, 2)
-        y = (y.flip(1) if self.order.endswith("reversed") else y).reshape(grid.shape)
-        return y.transpose(1, 2) if by_column else y
+        return causal_conv1d(x, self.weight, self.bias, order=self.order)

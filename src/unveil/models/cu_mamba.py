@@ -39,11 +39,12 @@ from unveil.layers.convolution import Conv3x3, Depthwise3x3, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
 from unveil.layers.mamba import MambaBlock
+from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
-from unveil.ops import ScanOrder
+from unveil.ops import ScanOrder, silu_gate
 
 Part = Literal["spatial", "channel", "joint", "gated", "attention", "feedforward", "dense"]
 
@@ -134,7 +135,7 @@ class SpatialBlock(nn.Module):
 
     def __init__(self, channels: int, mixer: MambaBlock | None) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.pointwise = nn.Linear(channels, channels)
         self.depthwise = Depthwise3x3(channels)
         self.mixer = mixer
@@ -162,7 +163,7 @@ class ChannelBlock(nn.Module):
     def __init__(self, channels: int, options: ChannelSSMOptions | None, d_conv: int = 4) -> None:
         super().__init__()
         inner = channels if options is None else 2 * channels
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.pointwise = nn.Linear(channels, inner)
         self.depthwise = Depthwise3x3(inner)
         self.scan = None if options is None else ChannelSSM(channels, options)
@@ -182,7 +183,7 @@ class ChannelBlock(nn.Module):
         if self.scan is not None:
             u, z = y.chunk(2, -1)
             u = F.silu(u @ self._along_channels(u.shape[-1]) + self.taps_bias)
-            y = self.out_proj(self.scan(u, context) * F.silu(z))
+            y = self.out_proj(silu_gate(self.scan(u, context), z))
         out: Tensor = x + self.smooth(y)
         return out
 

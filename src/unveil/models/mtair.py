@@ -39,6 +39,7 @@ from unveil.layers.convolution import Conv3x3, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
+from unveil.layers.norm import LayerNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
@@ -144,12 +145,12 @@ class DualBlock(nn.Module):
         ffn_expand: float,
     ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.attention, self.scan = attention, scan
         for name, branch in (("attention_scale", attention), ("scan_scale", scan)):
             scale = None if branch is None else nn.Parameter(torch.ones(channels))
             self.register_parameter(name, scale)
-        self.ffn_norm = nn.LayerNorm(channels)
+        self.ffn_norm = LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -168,9 +169,9 @@ class PlainBlock(nn.Module):
 
     def __init__(self, channels: int, attention: ChannelAttention, ffn_expand: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        self.norm = LayerNorm(channels)
         self.attention = attention
-        self.ffn_norm = nn.LayerNorm(channels)
+        self.ffn_norm = LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
