@@ -69,28 +69,6 @@ def causal_conv1d_fn(
     return out, final_states_out.copy_(final)
 
 
-def causal_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None
-) -> Tensor:
-    """Convolve a sequence that nothing precedes: `causal_conv1d_fn` without its options.
-
-    Args:
-        x: `(b, d, l)`.
-        weight: `(d, width)`.
-        bias: `(d,)` or None.
-        activation: None, `"silu"` or `"swish"`.
-
-    Returns:
-        `(b, d, l)`.
-
-    Example:
-        >>> causal_convolution(torch.ones(1, 1, 2), torch.tensor([[10.0, 1.0]]), None, None)
-        tensor([[[ 1., 11.]]])
-    """
-    _check(x, weight, activation)
-    return _activate(_convolve(F.pad(x, (weight.shape[1] - 1, 0)), weight, bias), activation)
-
-
 def causal_conv1d_update(
     x: Tensor,
     conv_state: Tensor,

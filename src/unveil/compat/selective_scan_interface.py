@@ -12,9 +12,8 @@ from typing import ParamSpec, TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from unveil.compat.causal_conv1d import causal_convolution
 from unveil.errors import InputError
-from unveil.ops import selective_scan
+from unveil.ops import causal_conv1d, selective_scan
 from unveil.ops.selective_scan.contract import Backend
 
 P = ParamSpec("P")
@@ -187,8 +186,8 @@ def mamba_branch(
     _require_real(A)
     rank, n = delta_proj_weight.shape[1], A.shape[1]
     x, z = xz.chunk(2, dim=1)
-    x = causal_convolution(x, conv1d_weight.squeeze(1), conv1d_bias, "silu")
-    u = x.transpose(1, 2)
+    bias = None if conv1d_bias is None else conv1d_bias.to(x.dtype)
+    u = causal_conv1d(x.transpose(1, 2), conv1d_weight.to(x.dtype), bias)
     projected = F.linear(u, x_proj_weight)
     low_rank = _projected(projected[..., :rank], None, dt_rms_weight, b_c_dt_rms_eps)
     if B is None:

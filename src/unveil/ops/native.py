@@ -6,7 +6,8 @@ The library has a plain C interface. It is searched in this order:
 2. ``_native/`` inside the installed package;
 3. ``native/build/`` of the checkout the package runs from.
 
-``UNVEIL_ISA`` (``avx512``, ``avx2``, ``neon``, ``portable``) forces another instruction set than the best.
+``UNVEIL_ISA`` (``avx512``, ``avx2``, ``neon`` or ``portable``) forces another instruction set than
+the best.
 """
 
 import ctypes
