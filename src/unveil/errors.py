@@ -1,7 +1,7 @@
 """Every error unveil raises on purpose.
 
 Messages are one line and say what was given, what was expected and what to do. The command line
-prints them as they are; programs catch `UnveilError`, or the builtin type a class also derives from.
+prints them as they are; programs catch `UnveilError`, or the builtin type that a class also is.
 """
 
 

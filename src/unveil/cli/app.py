@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from unveil._version import __version__
 from unveil.errors import UnveilError
 
-# verb -> module; the module holds a function `<verb>` or a typer app `app` for verbs with sub-verbs.
+# Verb → module, which holds a function named after the verb, or a typer app `app` with sub-verbs.
 # Only the module of the verb that runs is imported.
 _VERBS = {
     "bench": "unveil.cli.bench",
@@ -29,10 +29,10 @@ _VERBS = {
 class _LazyGroup(TyperGroup):
     """A command group that imports a verb's module only when the verb is used."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return sorted(_VERBS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in _VERBS:
             return None
         module = import_module(_VERBS[cmd_name])
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Words after the program's name; `sys.argv[1:]` when None.
 
     Raises:
-        SystemExit: Always, with 0 for success, 1 for failure, 2 for wrong usage, 130 when cancelled.
+        SystemExit: Always: 0 for success, 1 for failure, 2 for wrong usage, 130 when cancelled.
     """
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words
