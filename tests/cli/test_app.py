@@ -35,7 +35,7 @@ def test_an_unknown_verb_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_an_error_is_one_line_without_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = _run(capsys, "degrade", "/no/such/photo.jpg", "--with", "noise:sigma_255=5")
+    code, _, err = _run(capsys, "degrade", "/no/such.jpg", "--with", "noise", "-o", "out")
     assert code == 1
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
