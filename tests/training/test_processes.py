@@ -24,12 +24,27 @@ SCHEDULE = {
 }
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def _leave_nothing_running():
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.kill()
+        for stream in (process.stdout, process.stderr):
+            stream.close()
+        process.wait()
+    STARTED.clear()
+
+
 def start(recipe, out, *options):
     command = [sys.executable, "-m", "unveil", "train", str(recipe), f"out={out}", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipe = subprocess.PIPE
+    STARTED.append(subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+    return STARTED[-1]
 
 
 def finish(process):
