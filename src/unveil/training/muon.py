@@ -57,7 +57,7 @@ def _working_dtype(x: Tensor) -> torch.dtype:
 
 @cache
 def _has_bfloat16_units() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16", False))
 
 
