@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import struct
 
@@ -222,3 +223,11 @@ def test_bundled_weights_are_found_in_the_package(tmp_path, monkeypatch):
     _assert_same(create_model("cu_mamba_tiny", pretrained=True), tiny)
     with pytest.raises(CheckpointError, match="does not fit cu_mamba_tiny"):
         create_model("cu_mamba_tiny", pretrained=True, d_state=5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
+def test_a_saved_file_can_be_read_by_whom_the_users_files_can(model, tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    written = save_checkpoint(model, tmp_path / "weights.safetensors")
+    assert written.stat().st_mode == plain.stat().st_mode

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from unveil.errors import CheckpointError, InputError
@@ -180,7 +180,7 @@ def store_readout(weights: Path, readout: Readout) -> None:
         raise CheckpointError(f"{weights}: cannot be read: {error}") from error
     metadata[_KEY] = json.dumps(asdict(readout))
     with replacing(weights) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def _logistic(Z: Vector, y: np.ndarray[Any, Any]) -> Vector:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from unveil._version import __version__
@@ -54,7 +54,8 @@ def save_checkpoint(
     entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file(state, partial, metadata=entries)
+        # Written by ourselves, so that the file has the permissions the user's files have.
+        partial.write_bytes(save(state, entries))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
