@@ -10,12 +10,12 @@
 #include <initializer_list>
 
 #include "staging.h"
-#include "unroll.h"
+#include "hints.h"
 
 namespace unveil::UNVEIL_ISA {
 namespace {
 
-constexpr int kSide = 4;     // blocks side by side
+constexpr int kSide = 2;     // blocks side by side
 constexpr int kStates = 4;   // states at a time
 constexpr int64_t kRange = 16;  // blocks whose parameters stay in the cache at a time
 constexpr float kLog2e = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
@@ -39,7 +39,9 @@ template <int Q, int N, bool Shared, bool LaneB>
 void replay(const Run& run, int64_t state) {
   const float *B = run.B.data + state, *decay = run.decay.data + state;
   const float *deltas = run.delta.data, *us = run.u.data;
-  float *decays = run.decays, *states = run.states;
+  const float *A2 = run.A2 + state * kLanes, *B_lanes = run.B_lanes + state * kLanes;
+  const int64_t per_block = run.per_block;
+  float *UNVEIL_RESTRICT decays = run.decays, *UNVEIL_RESTRICT states = run.states;
   Vec h[Q][N];
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
@@ -53,20 +55,21 @@ void replay(const Run& run, int64_t state) {
     states += Q * N * kLanes;
     UNVEIL_UNROLL
     for (int q = 0; q < Q; ++q) {
-      const int64_t at = q * run.per_block + state * kLanes;
       const Vec delta = load(deltas + q * kLanes), drive = delta * load(us + q * kLanes);
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
         const int to = (q * N + j) * kLanes;
-        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[j]);
+        const int64_t at = q * per_block + j * kLanes;
+        // Multiplied at once, so that the broadcast is part of the multiplication.
+        const Vec driven = drive * (LaneB ? load(B_lanes + at) : splat(B[j]));
         Vec a;
         if constexpr (Shared) {
           a = splat(decay[j]);
         } else {
-          a = exp2(delta * load(run.A2 + at + j * kLanes));
+          a = exp2(delta * load(A2 + at));
           store(decays + to, a);
         }
-        h[q][j] = fma(a, h[q][j], drive * b);
+        h[q][j] = fma(a, h[q][j], driven);
         store(states + to, h[q][j]);
       }
     }
@@ -112,6 +115,12 @@ inline void accumulate(float* to, Vec x, Vec y) { store(to, fma(x, y, load(to)))
 template <int Q, int N, bool Shared, bool LaneB, bool LaneC>
 void reverse(const Run& run, int64_t state) {
   const bool resume = state > 0;
+  const int64_t per_block = run.per_block, lanes = state * kLanes;
+  const float *A2 = run.A2 + lanes, *B_lanes = run.B_lanes + lanes, *C_lanes = run.C_lanes + lanes;
+  float *UNVEIL_RESTRICT ddrives = run.ddrive, *UNVEIL_RESTRICT decay_parts = run.decay_part;
+  float *UNVEIL_RESTRICT dA = run.dA + lanes;
+  float *UNVEIL_RESTRICT dB_lanes = run.dB_lanes + lanes;
+  float *UNVEIL_RESTRICT dC_lanes = run.dC_lanes + lanes;
   Vec carry[Q][N];
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
@@ -129,38 +138,35 @@ void reverse(const Run& run, int64_t state) {
     for (int j = 0; j < 2 * N; ++j) sums[j] = splat(0.0f);
     UNVEIL_UNROLL
     for (int q = 0; q < Q; ++q) {
-      const int64_t at = q * run.per_block + state * kLanes, panel = (t * Q + q) * kLanes;
+      const int64_t panel = (t * Q + q) * kLanes;
       const Vec delta = load(run.delta.data + t * run.delta.stride + q * kLanes);
       const Vec drive = delta * load(run.u.data + t * run.u.stride + q * kLanes);
       const Vec dy = load(run.dy.data + t * run.dy.stride + q * kLanes);
-      Vec ddrive = resume ? load(run.ddrive + panel) : splat(0.0f);
-      Vec decay_part = resume ? load(run.decay_part + panel) : splat(0.0f);
+      Vec ddrive = resume ? load(ddrives + panel) : splat(0.0f);
+      Vec decay_part = resume ? load(decay_parts + panel) : splat(0.0f);
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
         const int saved = (q * N + j) * kLanes;
-        const Vec b = LaneB ? load(run.B_lanes + at + j * kLanes) : splat(B[j]);
-        const Vec c = LaneC ? load(run.C_lanes + at + j * kLanes) : splat(C[j]);
-        const Vec a = Shared ? splat(decay[j]) : load(decays + saved);
-        const Vec g = fma(c, dy, carry[q][j]);
-        const Vec h = load(after + saved);
+        const int64_t at = q * per_block + j * kLanes;
+        const Vec g = fma(LaneC ? load(C_lanes + at) : splat(C[j]), dy, carry[q][j]);
+        ddrive = fma(LaneB ? load(B_lanes + at) : splat(B[j]), g, ddrive);
+        carry[q][j] = g * (Shared ? splat(decay[j]) : load(decays + saved));
         if constexpr (LaneC) {
-          accumulate(run.dC_lanes + at + j * kLanes, dy, h);
+          accumulate(dC_lanes + at, load(after + saved), dy);
         } else {
-          sums[N + j] = fma(dy, h, sums[N + j]);
+          sums[N + j] = fma(load(after + saved), dy, sums[N + j]);
         }
         if constexpr (LaneB) {
-          accumulate(run.dB_lanes + at + j * kLanes, g, drive);
+          accumulate(dB_lanes + at, g, drive);
         } else {
           sums[j] = fma(g, drive, sums[j]);
         }
-        ddrive = fma(g, b, ddrive);
-        carry[q][j] = g * a;
         const Vec in_decay = carry[q][j] * load(before + saved);
-        decay_part = fma(in_decay, load(run.A2 + at + j * kLanes), decay_part);
-        accumulate(run.dA + at + j * kLanes, in_decay, delta);
+        decay_part = fma(load(A2 + at), in_decay, decay_part);
+        accumulate(dA + at, in_decay, delta);
       }
-      store(run.ddrive + panel, ddrive);
-      store(run.decay_part + panel, decay_part);
+      store(ddrives + panel, ddrive);
+      store(decay_parts + panel, decay_part);
     }
     if constexpr (!LaneB || !LaneC) {
       const int64_t to = t * run.states_row + state;

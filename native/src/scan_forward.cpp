@@ -2,7 +2,7 @@
 #include <initializer_list>
 
 #include "staging.h"
-#include "unroll.h"
+#include "hints.h"
 
 namespace unveil::UNVEIL_ISA {
 namespace {
