@@ -57,13 +57,14 @@ bool has_rows(const View& view, const Tokens& tokens, int lanes) {
 
 }  // namespace
 
+// Lanes beyond `lanes` are zero: sums over lanes rely on it.
 void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, float* buffer,
            int64_t row) {
   if (has_rows(view, tokens, lanes)) {
     for (int64_t t = 0; t < tokens.count; ++t) {
       store(buffer + t * row, load_row(view, base + tokens.offset(view, t), lanes));
     }
-  } else if (view.c == 0) {
+  } else if (view.c == 0 && lanes == kLanes) {
     for (int64_t t = 0; t < tokens.count; ++t) {
       store(buffer + t * row, splat(load_one(view, base + tokens.offset(view, t))));
     }

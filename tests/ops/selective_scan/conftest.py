@@ -97,7 +97,9 @@ def run(case: Case, backend: str, dtype: torch.dtype) -> dict[str, Tensor]:
     for output in outputs.values():
         weight = torch.randn(output.shape, generator=generator, dtype=torch.float64)
         loss = loss + (output * weight.to(output.dtype)).sum()
-    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    gradients = torch.autograd.grad(
+        loss, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
     return outputs | dict(zip(leaves, gradients, strict=True))
 
 

@@ -68,7 +68,10 @@ def test_optional_arguments_pairwise(pair, sequence, agrees_with_float64):
     for name in set(OPTIONAL) - set(pair):
         case.pop(name)
     if "delta_softplus" not in pair:
+        # Without softplus steps must not be negative, or the state would grow.
         case["delta"] = case["delta"].abs()
+        if "delta_bias" in case:
+            case["delta_bias"] = case["delta_bias"].abs()
     agrees_with_float64(case, "native")
 
 
@@ -100,12 +103,26 @@ def test_expanded_delta_and_decay_give_one_decay(layout, sequence, agrees_with_f
     case["delta"] = case["delta"].narrow(axis, 0, 1)
     case["A"], case["delta_bias"] = case["A"][:1], case["delta_bias"][:1]
     agrees_with_float64(case, "native")
-    expanded = {**case, "A": case["A"].expand(37, -1), "delta_bias": case["delta_bias"].expand(37)}
-    expanded["delta"] = case["delta"].expand(case["u"].shape)
-    given = {k: v.float() if isinstance(v, torch.Tensor) else v for k, v in expanded.items()}
+    given = {k: v.float() if isinstance(v, torch.Tensor) else v for k, v in case.items()}
+    given["delta"] = given["delta"].expand(case["u"].shape)
+    given["A"], given["delta_bias"] = given["A"].expand(37, -1), given["delta_bias"].expand(37)
     assert given["delta"].stride(axis) == 0
     y = selective_scan(**given, backend="native")
     assert torch.equal(y, results(case, "native", torch.float32)["y"])
+
+
+@pytest.mark.usefixtures("isa")
+def test_expanded_everything_in_a_block_that_is_not_full(relative_error):
+    # Lanes without a channel must not enter the sums over channels.
+    u = torch.randn(1, 20, 1, dtype=torch.float64)
+    B = torch.randn(1, 20, 3, dtype=torch.float64, requires_grad=True)
+    gradients = []
+    for dtype, backend in ((torch.float64, "reference"), (torch.float32, "native")):
+        wide = u.to(dtype).expand(1, 20, 5)
+        A = torch.full((1, 3), -0.1, dtype=dtype)
+        y = selective_scan(wide, wide.abs(), A, *(B.to(dtype),) * 2, layout="bld", backend=backend)
+        gradients += torch.autograd.grad(y.sum(), B)
+    assert relative_error(gradients[1], gradients[0]) <= 5e-6
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
