@@ -91,7 +91,13 @@ class Worker:
 
 
 def restore_plan(
-    made: Plan, *, workers: int, cores: int, model: str | None = None, retries: int = 1
+    made: Plan,
+    *,
+    workers: int,
+    cores: int,
+    model: str | None = None,
+    retries: int = 1,
+    worker: type = Worker,
 ) -> list[dict[str, Any]]:
     """Restore the files of a plan; return what became of each."""
     items = [
@@ -101,7 +107,7 @@ def restore_plan(
     if not items:
         return []
     dataset = ray.data.from_items(items).map_batches(
-        Worker,
+        worker,
         fn_constructor_args=(model, cores, retries),
         batch_size=FILES_PER_TASK,
         compute=ray.data.ActorPoolStrategy(size=workers),

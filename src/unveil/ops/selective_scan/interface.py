@@ -148,7 +148,8 @@ def selective_scan_2d(
     check_2d(arguments)
     chosen = choose_backend(backend, arguments)
     if chosen == "triton":
-        return _triton().run_2d(arguments)
+        summed: Tensor = _triton().run_2d(arguments)
+        return summed
     if chosen != "native":
         return plain.run_2d(arguments, _LOOPS[chosen])
     y, _ = native.run(replace(arguments, z=None))
