@@ -6,6 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from unveil.bench.model import ModelBench
+    from unveil.bench.scan import ScanBench
 
 app = typer.Typer(no_args_is_help=True, help="Measure speed and memory here.")
 
@@ -113,6 +114,65 @@ def restore(
         peak = "" if row.peak_mebibytes is None else f"{row.peak_mebibytes:7.0f} MiB"
         speed = f"{row.seconds_per_megapixel:8.2f} s/MP"
         typer.echo(f"{row.megapixels:6g} MP  {row.id:18}{speed}{ratio}{peak}")
+
+
+@app.command()
+def scan(
+    lengths: Annotated[
+        str, typer.Option(help="Tokens l, with commas.")
+    ] = "256,1024,4096,16384,65536",
+    channels: Annotated[str, typer.Option(help="Channels d, with commas.")] = "96,192",
+    states: Annotated[str, typer.Option(help="States n, with commas.")] = "8,16",
+    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 7,
+    threads: Annotated[str, typer.Option(help="Threads of the kernel, with commas.")] = "1,2",
+    only_native: Annotated[bool, typer.Option(help="Leave out all but the kernel.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time the selective scan's backends and the machine's limit, taking turns in one run."""
+    import json
+
+    from unveil.bench.scan import bench_scan
+
+    sizes = [_integers(text) for text in (lengths, channels, states)]
+    result = bench_scan(
+        *sizes, repeats=repeats, threads=_integers(threads), only_native=only_native
+    )
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+    else:
+        _print_scan(result)
+
+
+def _integers(text: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+        raise typer.BadParameter(f"expected positive integers with commas, got {text!r}")
+    return [int(word) for word in words]
+
+
+def _print_scan(result: "ScanBench") -> None:
+    for count, value in result.limits.items():
+        typer.echo(f"limit on {count} threads: {value / 1e9:.2f} G state updates/s")
+    typer.echo(f"float32, b 1, median of {result.repeats}; memory beyond results in sizes of u")
+    heading = f"{'backend':12} {'thr':>3} {'l':>7} {'d':>4} {'n':>3}"
+    typer.echo(
+        f"{heading} {'fwd ms':>9} {'G/s':>6} {'limit':>6} {'mem':>6}"
+        f" {'f+b ms':>9} {'G/s':>6} {'limit':>6} {'mem':>6}"
+    )
+    for t in result.timings:
+        where = f"{t.name:12} {t.threads:3d} {t.length:7d} {t.channels:4d} {t.states:3d}"
+        halves = (
+            (t.forward_ms, t.forward_updates, t.forward_share, t.forward_extra),
+            (t.step_ms, t.step_updates, t.step_share, t.step_extra),
+        )
+        cells = "".join(
+            f" {ms:9.3f} {updates / 1e9:6.2f} {share:6.1%}"
+            + (f" {'–':>6}" if extra is None else f" {extra:6.2f}")
+            for ms, updates, share, extra in halves
+        )
+        typer.echo(where + cells)
+    for name, exponent in result.exponents().items():
+        typer.echo(f"time of the forward grows with l to the power {exponent:.2f} ({name})")
 
 
 def _print_models(result: "ModelBench") -> None:

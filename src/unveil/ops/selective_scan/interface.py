@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -28,6 +28,44 @@ from unveil.ops.selective_scan.contract import (
 
 _log = logging.getLogger("unveil.ops")
 _LOOPS: dict[str, plain.Loop] = {"reference": reference.scan, "torch": chunked.scan}
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: Literal[False] = False,
+    *,
+    initial_state: Tensor | None = None,
+    layout: Layout = "bdl",
+    backend: Backend = "auto",
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    return_last_state: Literal[True],
+    initial_state: Tensor | None = None,
+    layout: Layout = "bdl",
+    backend: Backend = "auto",
+) -> tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(

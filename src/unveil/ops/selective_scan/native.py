@@ -1,8 +1,8 @@
 """The selective scan in the kernel library, registered with torch: autograd, fake tensors, compile.
 
 Both directions are operators of their own, `unveil::selective_scan` and
-`unveil::selective_scan_backward`; the state and all sums are kept in float32 whatever the inputs are,
-under autocast, too.
+`unveil::selective_scan_backward`; the state and all sums are kept in float32 whatever the inputs
+are, under autocast, too.
 """
 
 import ctypes
@@ -29,7 +29,8 @@ _TENSORS = (
 _OPTIONS = "bool delta_softplus, str layout, str[] orders"
 _GRADIENTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "delta_weight")
 
-_ops = torch.library.Library("unveil", "FRAGMENT")
+# Typed loosely: torch leaves these functions untyped.
+_ops: Any = torch.library.Library("unveil", "FRAGMENT")  # type: ignore[no-untyped-call]
 _ops.define(
     f"selective_scan({_TENSORS}, {_OPTIONS}, bool keep) "
     "-> (Tensor y, Tensor last_state, Tensor kept)"
@@ -60,7 +61,7 @@ def why_not(a: ScanArguments) -> str | None:
     return None if _is_loaded() else library.status().reason
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_loaded() -> bool:
     return library.status().reason is None
 
@@ -88,7 +89,7 @@ def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
     if not _is_plain(tensors):
         y, last, _ = torch.ops.unveil.selective_scan.default(*tensors, *options)
     elif keep:
-        y, last, _ = _Scan.apply(*tensors, *options)
+        y, last, _ = _Scan.apply(*tensors, *options)  # type: ignore[no-untyped-call]
     else:
         y, last, _ = _forward(*tensors, *options)
     return y, last
@@ -141,14 +142,12 @@ def _constant(x: Any) -> Any:
 
 def _new_results(a: ScanArguments, sizes: Sizes, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     y = torch.empty_like(a.u)
-    state = (sizes.channels, sizes.states)
-    wide = {"dtype": torch.float32, "device": a.u.device}
     directions = (sizes.directions,) if a.layout == "bhwd" else ()
-    last = torch.empty((sizes.batch, *directions, *state), **wide)
     segments = -(-sizes.length // SEGMENT) if keep else 0
-    kept = torch.empty(
-        (sizes.batch, sizes.directions, segments, sizes.states, sizes.channels), **wide
-    )
+    last_shape = (sizes.batch, *directions, sizes.channels, sizes.states)
+    kept_shape = (sizes.batch, sizes.directions, segments, sizes.states, sizes.channels)
+    last = a.u.new_empty(last_shape, dtype=torch.float32)
+    kept = a.u.new_empty(kept_shape, dtype=torch.float32)
     return y, last, kept
 
 
@@ -181,7 +180,7 @@ def _differentiate(ctx: Any, dout: Tensor | None, dlast: Tensor | None, _: Any) 
     if dout is None and dlast is None:
         return (None,) * 14
     needed = list(ctx.needs_input_grad[:10])
-    run_backward = torch.ops.unveil.selective_scan_backward.default
+    run_backward: Any = torch.ops.unveil.selective_scan_backward.default
     if _is_plain((dout, dlast, kept, *tensors)):
         run_backward = _backward
     gradients = run_backward(dout, dlast, kept, *tensors, *ctx.options, needed)
@@ -278,7 +277,7 @@ def _buffers(
     return {name: make(getattr(a, name)) if needed[name] else None for name, make in makers.items()}
 
 
-def _sum_up(a: ScanArguments, name: str, buffer: Tensor) -> Tensor:
+def _sum_up(a: ScanArguments, name: str, buffer: Any) -> Any:
     """Add up the parts of a gradient, or its values per batch element."""
     x: Tensor = getattr(a, name)
     if name in ("u", "z", "initial_state") or (name == "delta" and buffer.shape == x.shape):

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ class Sizes:
     rank: int
 
     def packed(self) -> bytes:
-        """Pack the leading fields of a `ScanArgs`, all that the partition of the work depends on."""
+        """Pack the leading fields of a `ScanArgs`: the work's partition depends on no others."""
         return struct.pack("8q", *self.fields())
 
     def fields(self) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ def run_2d(arguments: ScanArguments, loop: Loop) -> Tensor:
             total = total + y[:, torch.argsort(tokens)]
         D = None if a.D is None else a.D.to(dtype).sum(0)
         z = None if a.z is None else a.z.to(dtype).flatten(1, 2)
-        return gated(total, u, D, z).to(a.u.dtype).unflatten(1, (height, width))
+        return gated(total, u, D, z).to(a.u.dtype).view(batch, height, width, d)
 
 
 def token_order(
