@@ -19,21 +19,27 @@ from unveil.imaging import load_rgb, save_png
 from unveil.inference.batch import Saving, restore_files
 from unveil.inference.plan import plan
 from unveil.metrics import psnr
+from unveil.models.registry import get_record
 
 SAMPLES = Path(__file__).parent / "samples"
-CASES = {
-    "astronaut.png": "noise:sigma_255=25",
-    "chelsea.png": "noise:sigma_255=50",
-    "coffee.png": "rain:light",
-    "rocket.jpg": "haze:light",
-}
+# Photograph, how it is degraded, and the task a model must do to be asked.
+CASES = (
+    ("astronaut.png", "noise:sigma_255=25", "denoise"),
+    ("chelsea.png", "noise:sigma_255=50", "denoise"),
+    ("coffee.png", "rain:light", "derain"),
+    ("rocket.jpg", "haze:light", "dehaze"),
+)
 _GAP = 8
 
 
 def restore_samples(restorer: unveil.Restorer, folder: Path) -> None:
     """Degrade each sample, restore it, print PSNR before and after, write them side by side."""
     print(f"{'photo':<16}{'degradation':<22}{'before':>9}{'after':>9}")
-    for i, (name, degradation) in enumerate(CASES.items()):
+    tasks = tasks_of(restorer.loaded.name)
+    for i, (name, degradation, task) in enumerate(CASES):
+        if task not in tasks:
+            print(f"{name:<16}{degradation:<22}left out: {restorer.loaded.name} does not {task}")
+            continue
         clean = load_rgb(SAMPLES / name)
         pipeline = parse(degradation)
         degraded = pipeline((clean / 255).astype(np.float32), np.random.default_rng(i))
@@ -44,6 +50,13 @@ def restore_samples(restorer: unveil.Restorer, folder: Path) -> None:
         gap = np.full((len(clean), _GAP, 3), 255, np.uint8)
         beside = np.concatenate([degraded_bytes, gap, restored, gap, clean], axis=1)
         save_png(folder / f"{Path(name).stem}.before-after-truth.png", beside)
+
+
+def tasks_of(name: str) -> tuple[str, ...]:
+    """Return the tasks a registered model was made for; all for any other."""
+    if name in unveil.list_models():
+        return get_record(name).tasks
+    return tuple(task for _, _, task in CASES)
 
 
 def restore_own(restorer: unveil.Restorer, photos: list[str], folder: Path) -> int:

@@ -33,3 +33,10 @@ def test_own_photos_are_restored_and_bad_ones_told(
     assert "none.png: cannot be read" in capsys.readouterr().out
     assert (tmp_path / "rocket.restored.jpg").exists()
     assert (tmp_path / "rocket.restored.compare.png").exists()
+
+
+def test_a_model_is_only_asked_for_what_it_does() -> None:
+    tasks_of = runpy.run_path(str(_EXAMPLE))["tasks_of"]
+    assert tasks_of("cu_mamba_small") == ("denoise",)
+    assert "derain" in tasks_of("mtair_small")
+    assert "dehaze" in tasks_of("somebody's weights")
