@@ -65,8 +65,16 @@ def selective_scan_fn(
     """
     _require_real(A)
     return selective_scan(
-        *(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state),
-        layout="bdl",
+        u,
+        delta,
+        A,
+        B,
+        C,
+        D,
+        z,
+        delta_bias,
+        delta_softplus,
+        return_last_state,
         backend=backend,
     )
 

@@ -40,13 +40,12 @@ def scan(
     outputs = []
     for start in range(0, length, CHUNK):
         size = min(CHUNK, length - start)
-        parts = [x.narrow(1, start, size) for x in (u, delta, B, C)]
+        u_part, delta_part, B_part, C_part = (x.narrow(1, start, size) for x in (u, delta, B, C))
+        parts = (u_part, delta_part, B_part, C_part, A, state)
         if forget:
-            y, state = checkpoint(
-                _chunk, *parts, A, state, use_reentrant=False, preserve_rng_state=False
-            )
+            y, state = checkpoint(_chunk, *parts, use_reentrant=False, preserve_rng_state=False)
         else:
-            y, state = _chunk(*parts, A, state)
+            y, state = _chunk(*parts)
         outputs.append(y)
     return torch.cat(outputs, 1), state
 
@@ -80,4 +79,4 @@ def _in_blocks(x: Tensor, blocks: int, block: int) -> Tensor:
     missing = blocks * block - x.shape[1]
     if missing:
         x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, missing))
-    return x.unflatten(1, (blocks, block))
+    return x.reshape(x.shape[0], blocks, block, *x.shape[2:])

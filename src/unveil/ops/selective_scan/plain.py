@@ -59,9 +59,8 @@ def run_2d(arguments: ScanArguments, loop: Loop) -> Tensor:
         for k, order in enumerate(a.orders):
             tokens = token_order(order, height, width, u.device)
             state = u.new_zeros(batch, d, a.A.shape[2])
-            parts = [x[:, tokens] for x in (u, delta[:, :, k])]
-            projections = [x[:, tokens, k].unsqueeze(2) for x in (B, C)]
-            y, _ = _run(loop, *parts, a.A[k].to(dtype), *projections, state)
+            B_k, C_k = (x[:, tokens, k].unsqueeze(2) for x in (B, C))
+            y, _ = _run(loop, u[:, tokens], delta[:, tokens, k], a.A[k].to(dtype), B_k, C_k, state)
             total = total + y[:, torch.argsort(tokens)]
         D = None if a.D is None else a.D.to(dtype).sum(0)
         z = None if a.z is None else a.z.to(dtype).flatten(1, 2)
