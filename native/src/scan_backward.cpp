@@ -35,21 +35,37 @@ struct Run {
   int64_t asks;
 };
 
+template <int Q, int N>
+inline void load_tile(const Run& run, const float* from, int64_t state, Vec (&tile)[Q][N]) {
+  UNVEIL_UNROLL
+  for (int q = 0; q < Q; ++q) {
+    UNVEIL_UNROLL
+    for (int j = 0; j < N; ++j) tile[q][j] = load(from + q * run.per_block + (state + j) * kLanes);
+  }
+}
+
+template <int Q, int N>
+inline void store_tile(const Run& run, float* to, int64_t state, const Vec (&tile)[Q][N]) {
+  UNVEIL_UNROLL
+  for (int q = 0; q < Q; ++q) {
+    UNVEIL_UNROLL
+    for (int j = 0; j < N; ++j) store(to + q * run.per_block + (state + j) * kLanes, tile[q][j]);
+  }
+}
+
 template <int Q, int N, bool Shared, bool LaneB>
 void replay(const Run& run, int64_t state) {
   const float *B = run.B.data + state, *decay = run.decay.data + state;
   const float *deltas = run.delta.data, *us = run.u.data;
-  const float *A2 = run.A2 + state * kLanes, *B_lanes = run.B_lanes + state * kLanes;
-  const int64_t per_block = run.per_block;
   float *UNVEIL_RESTRICT decays = run.decays, *UNVEIL_RESTRICT states = run.states;
-  Vec h[Q][N];
+  Vec h[Q][N], A2[Q][N], B_lanes[Q][N];
+  load_tile(run, run.h, state, h);
+  load_tile(run, run.A2, state, A2);
+  if constexpr (LaneB) load_tile(run, run.B_lanes, state, B_lanes);
   UNVEIL_UNROLL
   for (int q = 0; q < Q; ++q) {
     UNVEIL_UNROLL
-    for (int j = 0; j < N; ++j) {
-      h[q][j] = load(run.h + q * run.per_block + (state + j) * kLanes);
-      store(states + (q * N + j) * kLanes, h[q][j]);
-    }
+    for (int j = 0; j < N; ++j) store(states + (q * N + j) * kLanes, h[q][j]);
   }
   for (int64_t t = 0; t < run.count; ++t) {
     states += Q * N * kLanes;
@@ -59,14 +75,13 @@ void replay(const Run& run, int64_t state) {
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
         const int to = (q * N + j) * kLanes;
-        const int64_t at = q * per_block + j * kLanes;
         // Multiplied at once, so that the broadcast is part of the multiplication.
-        const Vec driven = drive * (LaneB ? load(B_lanes + at) : splat(B[j]));
+        const Vec driven = drive * (LaneB ? B_lanes[q][j] : splat(B[j]));
         Vec a;
         if constexpr (Shared) {
           a = splat(decay[j]);
         } else {
-          a = exp2(delta * load(A2 + at));
+          a = exp2(delta * A2[q][j]);
           store(decays + to, a);
         }
         h[q][j] = fma(a, h[q][j], driven);
@@ -110,75 +125,69 @@ inline void add_sums(const Vec (&v)[2 * N], float* b, float* c) {
   }
 }
 
-inline void accumulate(float* to, Vec x, Vec y) { store(to, fma(x, y, load(to))); }
-
 template <int Q, int N, bool Shared, bool LaneB, bool LaneC>
 void reverse(const Run& run, int64_t state) {
   const bool resume = state > 0;
-  const int64_t per_block = run.per_block, lanes = state * kLanes;
-  const float *A2 = run.A2 + lanes, *B_lanes = run.B_lanes + lanes, *C_lanes = run.C_lanes + lanes;
-  float *UNVEIL_RESTRICT ddrives = run.ddrive, *UNVEIL_RESTRICT decay_parts = run.decay_part;
-  float *UNVEIL_RESTRICT dA = run.dA + lanes;
-  float *UNVEIL_RESTRICT dB_lanes = run.dB_lanes + lanes;
-  float *UNVEIL_RESTRICT dC_lanes = run.dC_lanes + lanes;
-  Vec carry[Q][N];
-  UNVEIL_UNROLL
-  for (int q = 0; q < Q; ++q) {
-    float* from = run.carry + q * run.per_block + state * kLanes;
-    UNVEIL_UNROLL
-    for (int j = 0; j < N; ++j) carry[q][j] = load(from + j * kLanes);
-  }
-  for (int64_t t = run.count - 1; t >= 0; --t) {
-    const float *B = run.B.data + t * run.B.stride + state, *C = run.C.data + t * run.C.stride + state;
-    const float* decay = run.decay.data + t * run.decay.stride + state;
-    const float *before = run.states + t * Q * N * kLanes, *after = before + Q * N * kLanes;
-    const float* decays = run.decays + t * Q * N * kLanes;
+  const int64_t last = run.count - 1;
+  const float *B = run.B.data + last * run.B.stride + state;
+  const float *C = run.C.data + last * run.C.stride + state;
+  const float* decay = run.decay.data + last * run.decay.stride + state;
+  const float* deltas = run.delta.data + last * run.delta.stride;
+  const float* us = run.u.data + last * run.u.stride;
+  const float* dys = run.dy.data + last * run.dy.stride;
+  const float* decays = run.decays + last * Q * N * kLanes;
+  const float* states = run.states + last * Q * N * kLanes;
+  float* UNVEIL_RESTRICT ddrives = run.ddrive + last * Q * kLanes;
+  float* UNVEIL_RESTRICT decay_parts = run.decay_part + last * Q * kLanes;
+  // Small arrays of their own: they live in registers or at fixed places of the stack.
+  Vec carry[Q][N], A2[Q][N], dA[Q][N], B_lanes[Q][N], C_lanes[Q][N], dB_lanes[Q][N], dC_lanes[Q][N];
+  load_tile(run, run.carry, state, carry);
+  load_tile(run, run.A2, state, A2);
+  load_tile(run, run.dA, state, dA);
+  if constexpr (LaneB) load_tile(run, run.B_lanes, state, B_lanes);
+  if constexpr (LaneB) load_tile(run, run.dB_lanes, state, dB_lanes);
+  if constexpr (LaneC) load_tile(run, run.C_lanes, state, C_lanes);
+  if constexpr (LaneC) load_tile(run, run.dC_lanes, state, dC_lanes);
+  for (int64_t t = last; t >= 0; --t) {
     Vec sums[2 * N];
     UNVEIL_UNROLL
     for (int j = 0; j < 2 * N; ++j) sums[j] = splat(0.0f);
     UNVEIL_UNROLL
     for (int q = 0; q < Q; ++q) {
-      const int64_t panel = (t * Q + q) * kLanes;
-      const Vec delta = load(run.delta.data + t * run.delta.stride + q * kLanes);
-      const Vec drive = delta * load(run.u.data + t * run.u.stride + q * kLanes);
-      const Vec dy = load(run.dy.data + t * run.dy.stride + q * kLanes);
-      Vec ddrive = resume ? load(ddrives + panel) : splat(0.0f);
-      Vec decay_part = resume ? load(decay_parts + panel) : splat(0.0f);
+      const Vec delta = load(deltas + q * kLanes), drive = delta * load(us + q * kLanes);
+      const Vec dy = load(dys + q * kLanes);
+      Vec ddrive = resume ? load(ddrives + q * kLanes) : splat(0.0f);
+      Vec decay_part = resume ? load(decay_parts + q * kLanes) : splat(0.0f);
       UNVEIL_UNROLL
       for (int j = 0; j < N; ++j) {
         const int saved = (q * N + j) * kLanes;
-        const int64_t at = q * per_block + j * kLanes;
-        const Vec g = fma(LaneC ? load(C_lanes + at) : splat(C[j]), dy, carry[q][j]);
-        ddrive = fma(LaneB ? load(B_lanes + at) : splat(B[j]), g, ddrive);
+        const Vec g = fma(LaneC ? C_lanes[q][j] : splat(C[j]), dy, carry[q][j]);
+        ddrive = fma(LaneB ? B_lanes[q][j] : splat(B[j]), g, ddrive);
         carry[q][j] = g * (Shared ? splat(decay[j]) : load(decays + saved));
-        if constexpr (LaneC) {
-          accumulate(dC_lanes + at, load(after + saved), dy);
-        } else {
-          sums[N + j] = fma(load(after + saved), dy, sums[N + j]);
-        }
-        if constexpr (LaneB) {
-          accumulate(dB_lanes + at, g, drive);
-        } else {
-          sums[j] = fma(g, drive, sums[j]);
-        }
-        const Vec in_decay = carry[q][j] * load(before + saved);
-        decay_part = fma(load(A2 + at), in_decay, decay_part);
-        accumulate(dA + at, in_decay, delta);
+        Vec& dC = LaneC ? dC_lanes[q][j] : sums[N + j];
+        Vec& dB = LaneB ? dB_lanes[q][j] : sums[j];
+        dC = fma(load(states + saved + Q * N * kLanes), dy, dC);
+        dB = fma(g, drive, dB);
+        const Vec in_decay = carry[q][j] * load(states + saved);
+        decay_part = fma(A2[q][j], in_decay, decay_part);
+        dA[q][j] = fma(in_decay, delta, dA[q][j]);
       }
-      store(ddrives + panel, ddrive);
-      store(decay_parts + panel, decay_part);
+      store(ddrives + q * kLanes, ddrive);
+      store(decay_parts + q * kLanes, decay_part);
     }
     if constexpr (!LaneB || !LaneC) {
       const int64_t to = t * run.states_row + state;
       add_sums<N>(sums, run.dB + to, run.dC + to);
     }
+    B -= run.B.stride, C -= run.C.stride, decay -= run.decay.stride;
+    deltas -= run.delta.stride, us -= run.u.stride, dys -= run.dy.stride;
+    decays -= Q * N * kLanes, states -= Q * N * kLanes;
+    ddrives -= Q * kLanes, decay_parts -= Q * kLanes;
   }
-  UNVEIL_UNROLL
-  for (int q = 0; q < Q; ++q) {
-    float* to = run.carry + q * run.per_block + state * kLanes;
-    UNVEIL_UNROLL
-    for (int j = 0; j < N; ++j) store(to + j * kLanes, carry[q][j]);
-  }
+  store_tile(run, run.carry, state, carry);
+  store_tile(run, run.dA, state, dA);
+  if constexpr (LaneB) store_tile(run, run.dB_lanes, state, dB_lanes);
+  if constexpr (LaneC) store_tile(run, run.dC_lanes, state, dC_lanes);
 }
 
 template <int Q, int N, bool Shared, bool LaneB, bool LaneC>

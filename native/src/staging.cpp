@@ -98,11 +98,15 @@ void unstage(const View& view, int64_t base, const Tokens& tokens, int lanes, co
 void look_ahead(const View& view, int64_t base, const Tokens& tokens, int lanes, Ahead& ahead) {
   if (view.data == nullptr || tokens.empty()) return;
   const int64_t size = view.dtype == kFloat32 ? 4 : 2, line = 64 / size;
-  if (view.c == 1) {
+  const int64_t stride = tokens.stride(view);
+  if (view.c == 1 && stride != 0) {
+    const char* p = view.data + (base + tokens.offset(view, 0)) * size;
+    for (int64_t t = 0; t < tokens.count; ++t) ahead.add(p + t * stride * size);
+  } else if (view.c == 1) {
     for (int64_t t = 0; t < tokens.count; ++t) {
       ahead.add(view.data + (base + tokens.offset(view, t)) * size);
     }
-  } else if (tokens.contiguous(view)) {
+  } else if (stride == 1) {
     const int64_t origin = base + tokens.offset(view, 0);
     for (int i = 0; i < lanes; ++i) {
       for (int64_t t = 0; t < tokens.count; t += line) {

@@ -6,6 +6,7 @@ are, under autocast, too.
 """
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -155,6 +156,7 @@ def _forward(*values: Any) -> tuple[Tensor, Tensor, Tensor]:
     a, keep = _collect(values[:10], values[10:13]), values[13]
     sizes = Sizes.of(a)
     y, last, kept = _new_results(a, sizes, keep)
+    library.on_large_pages(y)
     if a.u.numel() == 0:
         return y, last.zero_() if a.initial_state is None else last.copy_(a.initial_state), kept
     # Sums over directions are taken in float32.
@@ -255,6 +257,9 @@ def _buffers(
     def wide(*shape: int) -> Tensor:
         return a.u.new_empty(shape, dtype=torch.float32)
 
+    def large(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        return library.on_large_pages(torch.empty_like(x, dtype=dtype))
+
     def sums(x: Tensor) -> Tensor:
         return a.u.new_zeros((parts, *x.shape), dtype=torch.float32)
 
@@ -262,9 +267,9 @@ def _buffers(
         return wide(sizes.batch, *x.shape) if x.dim() == 2 else sums(x)
 
     summed = sizes.rank > 0 or shares_delta(a, sizes)
-    makers = {
-        "u": lambda x: torch.empty_like(x, dtype=torch.float32 if sizes.directions > 1 else None),
-        "delta": sums if summed else torch.empty_like,
+    makers: dict[str, Callable[[Tensor], Tensor]] = {
+        "u": lambda x: large(x, torch.float32 if sizes.directions > 1 else None),
+        "delta": sums if summed else large,
         "A": lambda _: wide(*per_batch, sizes.states),
         "B": projection,
         "C": projection,
