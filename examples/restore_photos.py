@@ -77,7 +77,10 @@ def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("photos", nargs="*", help="your photos; none: the samples")
-    parser.add_argument("--model", help="id or weights file; default: the bundled all-in-one model")
+    parser.add_argument(
+        "--model",
+        help="id or weights file; default: all-in-one, else denoiser",
+    )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for pictures")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,8 @@ _EXTRAS = {
     "train": "lightning",
     "heic": "pillow_heif",
     "bench": "mambapy",
+    "gpu": "triton",
+    "ray": "ray",
 }
 
 

@@ -74,9 +74,11 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: Always: 0 for success, 1 for failure, 2 for wrong usage, 130 when cancelled.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in words
-    # `--debug` may stand anywhere on the line, also after the verb.
-    words = (["--debug"] if debug else []) + [word for word in words if word != "--debug"]
+    # `--debug` may stand anywhere among the options, also after the verb.
+    end = words.index("--") if "--" in words else len(words)
+    debug = "--debug" in words[:end]
+    options = [word for word in words[:end] if word != "--debug"]
+    words = (["--debug"] if debug else []) + options + words[end:]
     try:
         _app(words)
     except UnveilError as error:

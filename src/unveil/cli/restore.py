@@ -27,7 +27,7 @@ def restore(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A model's id or a weights file; default: the bundled all-in-one model."),
+        typer.Option(help="Model id or weights file; default: all-in-one, else the denoiser."),
     ] = None,
     task: Annotated[str, typer.Option(help="auto, denoise, derain or dehaze.")] = "auto",
     strength: Annotated[

@@ -13,6 +13,17 @@ CHECKPOINTS = "checkpoints"
 PICTURES = "pictures"
 BEST = "best"
 
+# What a run leaves, and what a new one in its place deletes.
+_RESULTS = (
+    CHECKPOINTS,
+    PICTURES,
+    BEST,
+    "tensorboard",
+    "train.csv",
+    "validation.csv",
+    "model.safetensors",
+    "config.json",
+)
 # Weights, their average and AdamW's two averages, in three checkpoints at worst; and two exports.
 _COPIES = 14
 _LOGS_BYTES = 50_000_000
@@ -20,26 +31,24 @@ _LOGS_BYTES = 50_000_000
 _FREE = {"evaluation", "data.workers", "data.cache", "schedule.save_every"}
 
 
-def prepare_folder(out: Path, *, resume: bool, force: bool) -> None:
-    """Make a run's folder and see that it can be written.
+def check_folder(out: Path, *, resume: bool, force: bool) -> None:
+    """See that a run may write into a folder; nothing is deleted.
 
     Args:
-        out: The folder.
+        out: The folder; made if it is not there.
         resume: Whether an earlier run's results are continued.
         force: Whether an earlier run's results may be deleted.
 
     Raises:
-        OutputError: It holds a run already, or cannot be written.
+        OutputError: It holds a run already, or something that is none, or cannot be written.
     """
-    held = any((out / CHECKPOINTS).glob("*.pt"))
-    if held and not resume and not force:
+    checkpointed = any((out / CHECKPOINTS).glob("*.pt"))
+    if checkpointed and not resume and not force:
         raise OutputError(f"{out} holds a training already: add --resume, --force, or another out=")
+    foreign = [name for name in _RESULTS if _holds_something(out / name)]
+    if foreign and not checkpointed and not (out / RECIPE).is_file():
+        raise OutputError(f"{out / foreign[0]} is not of a training: choose another out=")
     try:
-        if not resume:
-            for name in (CHECKPOINTS, PICTURES, BEST, "tensorboard"):
-                shutil.rmtree(out / name, ignore_errors=True)
-            for name in ("train.csv", "validation.csv"):
-                (out / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, PICTURES, BEST):
             (out / name).mkdir(parents=True, exist_ok=True)
         probe = out / CHECKPOINTS / ".probe"
@@ -47,6 +56,22 @@ def prepare_folder(out: Path, *, resume: bool, force: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+
+
+def clear_folder(out: Path) -> None:
+    """Delete an earlier run's results from a folder that passed `check_folder`."""
+    for name in _RESULTS:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for name in (CHECKPOINTS, PICTURES, BEST):
+        (out / name).mkdir(parents=True, exist_ok=True)
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def check_space(out: Path, weights_bytes: int) -> None:

@@ -19,9 +19,10 @@ from unveil.training.checkpoints import load_state
 from unveil.training.fitting import Feed, Planner, make_trainer, quiet_lightning
 from unveil.training.folder import (
     CHECKPOINTS,
+    check_folder,
     check_same,
     check_space,
-    prepare_folder,
+    clear_folder,
     stored_recipe,
     write_recipe,
 )
@@ -144,8 +145,7 @@ def train(
         check_same(recipe, resolve_model(stored_recipe(state)))
     first = is_first_process()
     if first:
-        prepare_folder(out, resume=resume, force=force)
-    if first:
+        check_folder(out, resume=resume, force=force)
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
     dataset = training_set(recipe)
     trained = [path for source in dataset.sources for path in source.files]
@@ -156,6 +156,9 @@ def train(
         if state.step >= module.decided.steps:
             return Outcome(state.step, state.step, None, state.best, None)
     if first:
+        # Only now is nothing left that could be wrong with recipe or data.
+        if not resume:
+            clear_folder(out)
         write_recipe(recipe, out)
     return _fit(module, dataset, pairs, out, machine, console)
 

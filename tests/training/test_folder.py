@@ -1,0 +1,45 @@
+"""A run's folder: nothing foreign is ever deleted."""
+
+from pathlib import Path
+
+import pytest
+
+from unveil.errors import OutputError
+from unveil.training.folder import RECIPE, check_folder, clear_folder
+
+
+def _run_in(out: Path) -> None:
+    check_folder(out, resume=False, force=False)
+    (out / RECIPE).write_text("seed: 0\n")
+    (out / "checkpoints" / "last.pt").write_bytes(b"x")
+    (out / "model.safetensors").write_bytes(b"x")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_with_somebodys_pictures_is_refused_and_kept(tmp_path: Path, force: bool) -> None:
+    photo = tmp_path / "pictures" / "holiday.png"
+    photo.parent.mkdir()
+    photo.write_bytes(b"x")
+    with pytest.raises(OutputError, match="pictures is not of a training"):
+        check_folder(tmp_path, resume=False, force=force)
+    assert photo.exists()
+
+
+def test_a_run_is_deleted_only_by_force(tmp_path: Path) -> None:
+    _run_in(tmp_path)
+    with pytest.raises(OutputError, match="holds a training already"):
+        check_folder(tmp_path, resume=False, force=False)
+    check_folder(tmp_path, resume=False, force=True)
+    assert (tmp_path / "checkpoints" / "last.pt").exists()
+    clear_folder(tmp_path)
+    assert not (tmp_path / "checkpoints" / "last.pt").exists()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_other_files_survive_a_new_run(tmp_path: Path) -> None:
+    _run_in(tmp_path)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("keep me")
+    check_folder(tmp_path, resume=False, force=True)
+    clear_folder(tmp_path)
+    assert notes.read_text() == "keep me"
