@@ -267,6 +267,8 @@ def test_a_gpu_trains_and_resumes(toy_recipe, tmp_path, monkeypatch, precision):
 def test_a_run_killed_before_its_first_checkpoint_just_starts_again(toy_recipe, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".last.pt.part").write_bytes(b"torn")
+    # A run writes its recipe before the first step; without one the files could be anybody's.
+    (tmp_path / "recipe.yaml").write_text("seed: 0\n")
     assert train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU).finished
 
 
