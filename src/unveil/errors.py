@@ -34,6 +34,10 @@ class ImageFileError(UnveilError, OSError):
     """An image file cannot be read: missing, damaged, unsupported or too large."""
 
 
+class ImageTooLargeError(ImageFileError):
+    """An image has more pixels, or its file more bytes, than is allowed."""
+
+
 class OutputError(UnveilError, OSError):
     """A result cannot be written: no space, no permission, or it would overwrite something."""
 
@@ -52,3 +56,24 @@ class DataError(UnveilError, ValueError):
 
 class TrainingError(UnveilError, RuntimeError):
     """Training cannot go on: the loss or a gradient is not finite."""
+
+
+class BusyError(UnveilError, RuntimeError):
+    """The server cannot take a job now: its queue is full, or it is stopping.
+
+    Attributes:
+        retry_after_s: Seconds after which another try makes sense.
+    """
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        """Say why, and when to come again."""
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class TimedOutError(UnveilError, TimeoutError):
+    """A job took longer than it may."""
+
+
+class CancelledError(UnveilError, RuntimeError):
+    """A job was given up by who had asked for it."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from unveil.errors import ImageFileError
+from unveil.errors import ImageFileError, ImageTooLargeError
 
 
 @dataclass(frozen=True)
@@ -125,11 +125,11 @@ def check_size(path: Path, width: int, height: int, max_megapixels: float) -> No
     """Refuse a header that claims more than `max_megapixels`.
 
     Raises:
-        ImageFileError: If it does.
+        ImageTooLargeError: If it does.
     """
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
-        raise ImageFileError(
+        raise ImageTooLargeError(
             f"{path}: {width}×{height} is {megapixels:.0f} megapixels, above the limit of "
             f"{max_megapixels:g}; raise it with --max-megapixels if you trust the file"
         )

@@ -19,6 +19,7 @@ from unveil.layers.context import Context
 from unveil.models.base import RestorationModel
 
 Progress = Callable[[float], None]
+Write = Callable[[slice, Array], None]
 
 _log = logging.getLogger(__name__)
 # What a network without a record gets.
@@ -93,10 +94,39 @@ class Engine:
             InputError: If memory does not suffice even for the smallest tile, or for the tiling
                 that was asked for.
         """
+
+        def blend(window: slice, residual: Array) -> None:
+            add_residual(pixels[window], self.strength * residual, out[window])
+            release(out)
+
+        self._each_strip(pixels, blend, progress or (lambda _: None))
+
+    def change(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
+        """Write what the network would change, at full strength, into `out`.
+
+        `add_residual` of any share of it gives what `restore` gives at that strength.
+
+        Args:
+            pixels: ``(h, w, c)``, as for `restore`.
+            out: Same shape, float32, where 1.0 is full scale; may be file-backed.
+            progress: Called with the share that is done.
+
+        Raises:
+            InputError: As `restore`.
+        """
+
+        def keep(window: slice, residual: Array) -> None:
+            out[window] = residual
+            release(out)
+
+        self._each_strip(pixels, keep, progress or (lambda _: None))
+
+    def _each_strip(self, pixels: Array, write: Write, progress: Progress) -> None:
+        """Pass each strip's rows and residual to `write`; from the top again in smaller tiles."""
         grid = self._grid(pixels.shape[0], pixels.shape[1])
         while True:
             try:
-                self._restore_in(grid, pixels, out, progress or (lambda _: None))
+                self._strips_in(grid, pixels, write, progress)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,12 +168,13 @@ class Engine:
         _log.warning("memory is short: restoring in tiles of %d pixels", smaller.tile)
         return smaller
 
-    def _restore_in(self, grid: Grid | None, pixels: Array, out: Array, progress: Progress) -> None:
+    def _strips_in(
+        self, grid: Grid | None, pixels: Array, write: Write, progress: Progress
+    ) -> None:
         height, width, channels = pixels.shape
         if grid is None or (height <= grid.tile and width <= grid.tile):
             given = to_network(pixels)
-            residual = to_residual(self._change(given, None), channels)
-            add_residual(pixels, self.strength * residual, out)
+            write(slice(0, height), to_residual(self._change(given, None), channels))
             progress(1.0)
             return
         contexts = self._contexts(pixels, grid)
@@ -161,9 +192,7 @@ class Engine:
                 release(pixels)
                 progress((i * len(columns) + j + 1) / (len(rows) * len(columns)))
             done = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
-            window = slice(top, top + done)
-            add_residual(pixels[window], self.strength * strip[:done], out[window])
-            release(out)
+            write(slice(top, top + done), strip[:done])
             carried = strip[done:]
 
     def _change(self, given: Tensor, contexts: list[Context] | None) -> Tensor:

@@ -1,0 +1,138 @@
+"""Which networks a server offers, and what each of them does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from unveil.errors import CheckpointError, InputError
+from unveil.inference.loading import TASKS, LoadedModel, Task, load, read_out
+from unveil.models.base import count_parameters
+from unveil.models.checkpoint import bundled_weights
+from unveil.models.registry import get_record, list_models
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A network that clients may choose.
+
+    Attributes:
+        id: What they call it.
+        source: What `unveil.Restorer` takes for it.
+        tasks: What it does beside ``"auto"``.
+        inspects: Whether it says what is wrong with a picture.
+        parameters: How many it has.
+        paper: Title and arXiv id.
+        default: Whether it is taken when clients name none.
+    """
+
+    id: str
+    source: str | Path
+    tasks: tuple[Task, ...]
+    inspects: bool
+    parameters: int
+    paper: str
+    default: bool
+
+
+class Catalogue:
+    """The networks whose weights are bundled, and those the server was given.
+
+    Args:
+        given: Weights files; the first that does a task is preferred for it.
+
+    Raises:
+        CheckpointError: If a given file is missing or damaged.
+    """
+
+    def __init__(self, given: Sequence[Path] = ()) -> None:
+        self._given = [path.stem if path.is_file() else path.name for path in given]
+        sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
+        sources |= dict(zip(self._given, given, strict=True))
+        self._preferred = self._given[0] if self._given else _default("auto")
+        self._offers = {name: self._offer(name, source) for name, source in sources.items()}
+        self._defaults = {task: _default(task) for task in TASKS}
+
+    def _offer(self, name: str, source: str | Path) -> Offer:
+        loaded = load(source)
+        model_id = getattr(loaded.network, "model_id", "")
+        return Offer(
+            id=name,
+            source=source,
+            tasks=tuple(task for task in TASKS[1:] if _does(source, task)),
+            inspects=_inspects(loaded),
+            parameters=count_parameters(loaded.network),
+            paper=get_record(model_id).paper if model_id in list_models() else "",
+            default=name == self._preferred,
+        )
+
+    @property
+    def offers(self) -> list[Offer]:
+        """All of them, the default first."""
+        return sorted(self._offers.values(), key=lambda offer: (not offer.default, offer.id))
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """``"auto"`` and what some network does."""
+        return tuple(
+            task
+            for task in TASKS
+            if task == "auto" or any(task in offer.tasks for offer in self._offers.values())
+        )
+
+    def choose(self, model: str | None, task: str) -> Offer:
+        """Return the network for a choice.
+
+        Args:
+            model: An id; None leaves it open.
+            task: One of `tasks`.
+
+        Raises:
+            InputError: If there is no such network or task, or the one does not do the other.
+        """
+        if task not in self.tasks:
+            raise InputError(f"no task {task!r} here; there are {', '.join(self.tasks)}")
+        if model is None:
+            able = [name for name in self._given if task in ("auto", *self._offers[name].tasks)]
+            model = able[0] if able else self._defaults[cast("Task", task)]
+        offer = self._offers.get(model or "")
+        if offer is None:
+            known = ", ".join(self._offers) or "none"
+            raise InputError(f"no model {model!r} here; there are {known}")
+        if task not in ("auto", *offer.tasks):
+            raise InputError(f"{offer.id} does not {task}; it does {', '.join(offer.tasks)}")
+        return offer
+
+    def inspector(self, model: str | None = None) -> Offer | None:
+        """Return the network that says what is wrong with a picture; None when there is none.
+
+        Raises:
+            InputError: If there is no model of that id.
+        """
+        if model is not None:
+            self.choose(model, "auto")
+        return next((o for o in self.offers if o.inspects and model in (None, o.id)), None)
+
+
+def _default(task: Task) -> str | None:
+    """Return the bundled network that `unveil.Restorer` takes for a task."""
+    try:
+        return load(None, task).name
+    except (InputError, CheckpointError):
+        return None
+
+
+def _does(source: str | Path, task: Task) -> bool:
+    try:
+        load(source, task)
+    except (InputError, CheckpointError):
+        return False
+    return True
+
+
+def _inspects(loaded: LoadedModel) -> bool:
+    try:
+        read_out(loaded)
+    except CheckpointError:
+        return False
+    return True

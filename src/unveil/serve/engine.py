@@ -1,0 +1,277 @@
+"""What the page and the API share: uploads in, one image at a time restored, results out."""
+
+import io
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+import torch
+
+from unveil.errors import BusyError, InputError, OutputError, UnveilError
+from unveil.imaging import Image
+from unveil.inference.inspect import inspect_image
+from unveil.inference.restorer import Restorer, read_source
+from unveil.inference.tiles import SMALLEST_TILE
+from unveil.serve.catalogue import Catalogue, Offer
+from unveil.serve.jobs import Job, Queue
+from unveil.serve.restored import Report, Restored
+from unveil.serve.settings import Settings
+from unveil.serve.store import Store
+
+__all__ = ["BusyError", "Engine", "Job", "Options", "Report", "Restored"]
+
+Tile = int | Literal["auto", "off"]
+
+# Networks kept loaded, by what they are asked to do.
+_LOADED = 6
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a picture, as the options of `unveil restore`.
+
+    Attributes:
+        model: Id of a network the server offers; None leaves it to the task.
+        task: One of `Engine.tasks`.
+        strength: 0–1, what results are blended with unless they are asked for otherwise.
+        tile: ``"auto"``, ``"off"`` or the side of a tile in pixels.
+        ensemble: Average over 8 flips and rotations.
+    """
+
+    model: str | None = None
+    task: str = "auto"
+    strength: float = 1.0
+    tile: Tile = "auto"
+    ensemble: bool = False
+
+
+class Engine:
+    """One worker that restores one image at a time, a bounded queue before it, files beside it.
+
+    Args:
+        settings: Limits, threads, device and weights.
+        folder: Where its own temporary folder is made; None takes the system's place.
+
+    Raises:
+        CheckpointError: If weights named in the settings are missing or damaged.
+        InputError: If the device cannot be used.
+    """
+
+    def __init__(self, settings: Settings, *, folder: Path | None = None) -> None:
+        self.settings = settings
+        self.catalogue = Catalogue(settings.models)
+        self._restorers: OrderedDict[tuple[Any, ...], Restorer] = OrderedDict()
+        self._turn = threading.Lock()
+        # The first use of a device tells whether it can be used: better now than at the first job.
+        Restorer(torch.nn.Identity(), device=settings.device)
+        self.store = Store(
+            folder,
+            max_bytes=settings.max_bytes,
+            keep_s=settings.keep_s,
+            keep_bytes=settings.keep_bytes,
+        )
+        self.queue = Queue(settings.queue, settings.timeout_s, self._begin)
+        self.megapixels_done = 0.0
+        self._seconds_per_megapixel: dict[str, float] = {}
+
+    @property
+    def folder(self) -> Path:
+        """The engine's own temporary folder, which goes with it."""
+        return self.store.folder
+
+    def models(self) -> list[dict[str, Any]]:
+        """Describe the networks on offer, the default first."""
+        offers = [asdict(offer) for offer in self.catalogue.offers]
+        return [{k: v for k, v in offer.items() if k != "source"} for offer in offers]
+
+    def tasks(self) -> tuple[str, ...]:
+        """Return ``"auto"`` and the tasks that some network on offer does."""
+        return self.catalogue.tasks
+
+    def receive(self, name: str, stream: BinaryIO | bytes) -> Path:
+        """Take an upload in.
+
+        Args:
+            name: What the sender calls it.
+            stream: Its bytes.
+
+        Returns:
+            The file, named by what it holds.
+
+        Raises:
+            ImageTooLargeError: If it is larger than is allowed.
+            ImageFileError: If it is no image of a kind we read.
+            OutputError: If there is no room for it.
+        """
+        given = io.BytesIO(stream) if isinstance(stream, bytes) else stream
+        return self.store.receive(name, given)
+
+    def discard(self, source: Path) -> None:
+        """Remove an upload and all that was made of it; whoever uses it yet sees it gone."""
+        self.store.discard(source)
+
+    def check(self, options: Options) -> None:
+        """Refuse options that no job could be done with.
+
+        Raises:
+            InputError: If one is out of range, or no network does that.
+        """
+        self.catalogue.choose(options.model, options.task)
+        if not 0 <= options.strength <= 1:
+            raise InputError(f"strength is 0 to 1, got {options.strength}")
+        if isinstance(options.tile, int) and options.tile < SMALLEST_TILE:
+            raise InputError(f"tile is {SMALLEST_TILE} pixels or more, got {options.tile}")
+
+    def submit(self, source: Path, options: Options, *, look: bool = True) -> Job[Restored]:
+        """Put a picture in line.
+
+        Args:
+            source: From `receive`.
+            options: What to do with it.
+            look: Also report what the network sees, where it can tell.
+
+        Raises:
+            BusyError: If the line is full or the engine is stopping.
+            InputError: If the options make no sense.
+        """
+        self.check(options)
+        return self._submit(source, lambda job: self._restore(job, source, options, look))
+
+    def submit_inspection(self, source: Path, model: str | None = None) -> Job[Report | None]:
+        """Put a look at a picture in line; the result is None when no network can tell.
+
+        Raises:
+            BusyError: If the line is full or the engine is stopping.
+            InputError: If there is no such model.
+        """
+        offer = self.catalogue.inspector(model)
+
+        def work(job: Job[Report | None]) -> Report | None:
+            if offer is None:
+                return None
+            image = self._read(source)
+            job.report(0.1)
+            return inspect_image(self._restorer(offer, Options()), image)
+
+        return self._submit(source, work)
+
+    def inspect(self, source: Path, model: str | None = None) -> Report | None:
+        """Tell what a picture suffers from, as `unveil inspect`; waits for its turn.
+
+        Returns:
+            What the network sees; None when no network on offer can tell.
+
+        Raises:
+            UnveilError: As `submit_inspection`, or if the picture cannot be read.
+        """
+        return self.submit_inspection(source, model).wait(self.settings.timeout_s)
+
+    def stop(self, grace_s: float = 8.0) -> None:
+        """Answer what is running within `grace_s`, refuse the rest, remove all files."""
+        self.queue.stop(grace_s)
+        self.store.close()
+
+    def _submit(self, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:
+        def held(job: Job[Any]) -> Any:
+            with self.store.holding(source):
+                return work(job)
+
+        return self.queue.submit(held)
+
+    def _begin(self) -> None:
+        if self.settings.threads is not None:
+            torch.set_num_threads(self.settings.threads)
+
+    def _restore(self, job: Job[Restored], source: Path, options: Options, look: bool) -> Restored:
+        image = self._read(source)
+        offer = self.catalogue.choose(options.model, options.task)
+        restorer = self._restorer(offer, options)
+        self._check_pass(image, restorer, options.tile)
+        height, width, _ = image.pixels.shape
+        kind, megapixels = f"{offer.id} {options.ensemble}", height * width / 1e6
+        if kind in self._seconds_per_megapixel:
+            job.expected_s = self._seconds_per_megapixel[kind] * megapixels
+        tally = _Tally(job)
+        change = source.with_name(f"{job.id}.change")
+        report = inspect_image(restorer, image) if look and offer.inspects else None
+        start = time.perf_counter()
+        out = np.lib.format.open_memmap(change, "w+", np.float32, image.pixels.shape)
+        restorer.engine.change(image.pixels, out, tally)
+        seconds = time.perf_counter() - start
+        self._seconds_per_megapixel[kind] = seconds / megapixels
+        self.megapixels_done += megapixels
+        return Restored(
+            source=source,
+            size=(width, height),
+            seconds=seconds,
+            model=offer.id,
+            task=options.task,
+            tiles=tally.tiles,
+            report=report,
+            change=change,
+            max_megapixels=self.settings.max_megapixels,
+            store=self.store,
+            turn=self._turn,
+        )
+
+    def _read(self, source: Path) -> Image:
+        if not source.exists():
+            raise OutputError(f"{source.name}: no longer kept here; upload it again")
+        return read_source(source, self.settings.max_megapixels)
+
+    def _restorer(self, offer: Offer, options: Options) -> Restorer:
+        """Return a loaded network; only the worker calls this."""
+        key = (offer.id, options.task, options.tile, options.ensemble)
+        if key not in self._restorers:
+            self._restorers[key] = Restorer(
+                offer.source,
+                task=cast("Any", options.task),
+                tile=options.tile,
+                ensemble=options.ensemble,
+                device=self.settings.device,
+            )
+            if len(self._restorers) > _LOADED:
+                self._restorers.popitem(last=False)
+        self._restorers.move_to_end(key)
+        return self._restorers[key]
+
+    def _check_pass(self, image: Image, restorer: Restorer, tile: Tile) -> None:
+        """Refuse tiles larger than the network's record calls for: memory is everybody's.
+
+        Raises:
+            InputError: If one pass would take more pixels.
+        """
+        if tile == "auto":
+            return
+        height, width, _ = image.pixels.shape
+        pixels = height * width if tile == "off" else min(tile * tile, height * width)
+        limit = restorer.loaded.tiling.whole_megapixels
+        if pixels > limit * 1e6:
+            raise InputError(
+                f"tile {tile}: {pixels / 1e6:.1f} megapixels at once, above this server's limit of "
+                f"{limit:g}; take auto or a smaller tile"
+            )
+
+
+class _Tally:
+    """Passes progress on and counts tiles, anew when the restorer starts over in smaller ones."""
+
+    def __init__(self, job: Job[Restored]) -> None:
+        self.tiles, self._job, self._last = 0, job, 0.0
+
+    def __call__(self, share: float) -> None:
+        self.tiles = self.tiles + 1 if share > self._last else 1
+        self._last = share
+        self._job.report(share)
+
+
+def plain_message(error: UnveilError, folder: Path) -> str:
+    """Return an error's message in one line without the server's own paths."""
+    text = " ".join(str(error).split())
+    parts = text.split(f"{folder}/")
+    return parts[0] + "".join(part.partition("/")[2] for part in parts[1:])

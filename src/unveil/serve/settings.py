@@ -1,0 +1,78 @@
+"""What a server is told: where it listens, who may use it, how much it takes."""
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Settings(BaseModel):
+    """Options of a server, validated.
+
+    Attributes:
+        host: Address it listens on.
+        port: Port it listens on; 0 takes a free one.
+        token: Secret that clients give. Needed on any address but loopback.
+        max_megapixels: Larger images are refused.
+        max_bytes: Larger uploads are refused.
+        queue: Images that may wait while one is being restored.
+        timeout_s: Seconds after which a request, or a job's run, is given up.
+        keep_s: Seconds that files nobody uses are kept.
+        keep_bytes: Above this, files nobody uses go earlier, the oldest first.
+        threads: Of the network; None leaves the choice to torch.
+        device: As `unveil.Restorer`.
+        allowed_hosts: More names this server is known by, such as a reverse proxy's.
+        models: Weights files that are offered beside the bundled ones, and preferred.
+
+    >>> Settings(port=8000).host
+    '127.0.0.1'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(7860, ge=0, le=65535)
+    token: str | None = Field(None, min_length=8, pattern=r"^[!-~]+$", repr=False)
+    max_megapixels: float = Field(100.0, gt=0)
+    max_bytes: int = Field(200 * 2**20, gt=0)
+    queue: int = Field(16, ge=1)
+    timeout_s: float = Field(600.0, gt=0)
+    keep_s: float = Field(900.0, gt=0)
+    keep_bytes: int = Field(8 * 2**30, gt=0)
+    threads: int | None = Field(None, ge=1)
+    device: str = "auto"
+    allowed_hosts: tuple[str, ...] = ()
+    models: tuple[Path, ...] = ()
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "Settings":
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by others, so a token is needed: give --token or "
+                "set UNVEIL_TOKEN, or keep to 127.0.0.1"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`.
+
+    >>> is_loopback("127.0.0.2"), is_loopback("0.0.0.0")
+    (True, False)
+    """
+    return host in LOOPBACK_NAMES or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(host: str) -> bool:
+    """Tell whether `host` is an IP address rather than a name.
+
+    >>> is_address("::1"), is_address("localhost")
+    (True, False)
+    """
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

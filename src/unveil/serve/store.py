@@ -1,0 +1,172 @@
+"""Where files lie: a folder per upload, kept while somebody needs it, gone with the server."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from unveil.errors import ImageTooLargeError, OutputError
+from unveil.imaging.formats import format_of_file
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed server left behind stays there
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX = "unveil-serve-"
+_LOCK = "lock"
+_CHUNK = 2**20
+# Left free on the disk: a full one harms more than this server.
+_RESERVE = 256 * 2**20
+
+
+class Store:
+    """A temporary folder with one folder per upload.
+
+    Args:
+        parent: Where it is made; None takes the system's place for temporary files.
+        max_bytes: Largest upload.
+        keep_s: Seconds that a folder stays after its last use.
+        keep_bytes: Above this, unused folders go earlier, the oldest first.
+    """
+
+    def __init__(
+        self, parent: Path | None, *, max_bytes: int, keep_s: float, keep_bytes: int
+    ) -> None:
+        place = Path(tempfile.gettempdir()) if parent is None else parent
+        place.mkdir(parents=True, exist_ok=True)
+        remove_stale(place)
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        self._lock_file = (self.folder / _LOCK).open("wb")
+        if fcntl is not None:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._max_bytes, self._keep_s, self._keep_bytes = max_bytes, keep_s, keep_bytes
+        self._held: Counter[Path] = Counter()
+        self._guard = threading.Lock()
+        self._closed = threading.Event()
+        self._sweeper = threading.Thread(target=self._sweep_often, name="unveil-sweep", daemon=True)
+        self._sweeper.start()
+
+    def receive(self, name: str, stream: BinaryIO) -> Path:
+        """Write an upload into a folder of its own, named by what it holds.
+
+        Args:
+            name: What the sender calls it; only the stem is used.
+            stream: Its bytes.
+
+        Returns:
+            The file; its suffix tells the truth.
+
+        Raises:
+            ImageTooLargeError: If it is larger than is allowed.
+            ImageFileError: If it is no image of a kind we read.
+            OutputError: If there is no room for it.
+        """
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        raw = folder / _plain_stem(name)
+        try:
+            with self.holding(raw):
+                self._copy(stream, raw, name)
+                kind = format_of_file(raw)
+                return raw.rename(raw.with_name(raw.name + kind.suffixes[0]))
+        except BaseException:
+            self.discard(raw)
+            raise
+
+    def _copy(self, stream: BinaryIO, target: Path, name: str) -> None:
+        size = 0
+        with target.open("xb") as out:
+            while chunk := stream.read(_CHUNK):
+                size += len(chunk)
+                if size > self._max_bytes:
+                    raise ImageTooLargeError(
+                        f"{name}: more than {self._max_bytes / 1e6:g} MB, which is the most this "
+                        "server takes"
+                    )
+                if shutil.disk_usage(self.folder).free < _RESERVE:
+                    raise OutputError("the server's disk is full; try again later")
+                out.write(chunk)
+
+    @contextlib.contextmanager
+    def holding(self, file: Path) -> Iterator[None]:
+        """Keep the folder of `file` while inside, and count its age anew afterwards."""
+        with self._guard:
+            self._held[file.parent] += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._held[file.parent] -= 1
+                self._held += Counter()
+            with contextlib.suppress(OSError):
+                os.utime(file.parent)
+
+    def discard(self, file: Path) -> None:
+        """Remove the folder of `file`, if it is one of ours."""
+        if file.parent.parent == self.folder:
+            shutil.rmtree(file.parent, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove folders that nobody has used for long, and more while all take too much room."""
+        found = []
+        for folder in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                if folder.is_dir() and re.fullmatch("[0-9a-f]{16}", folder.name):
+                    size = sum(file.stat().st_size for file in folder.iterdir())
+                    found.append((folder.stat().st_mtime, size, folder))
+        total, now = sum(size for _, size, _ in found), time.time()
+        for used, size, folder in sorted(found):
+            with self._guard:
+                if folder in self._held or (
+                    now - used <= self._keep_s and total <= self._keep_bytes
+                ):
+                    continue
+                shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+    def close(self) -> None:
+        """Remove everything."""
+        self._closed.set()
+        self._sweeper.join(5)
+        self._lock_file.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sweep_often(self) -> None:
+        while not self._closed.wait(min(self._keep_s / 4, 30.0)):
+            self.sweep()
+
+
+def remove_stale(place: Path) -> None:
+    """Remove the folders of servers that were killed: those whose lock nobody holds.
+
+    Args:
+        place: Folder in which servers make theirs.
+    """
+    for folder in place.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if fcntl is None or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            # Without a lock it may be one that is just being made.
+            with (folder / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _plain_stem(name: str) -> str:
+    """Return a file name without suffix that is safe on any system.
+
+    >>> _plain_stem("../../a b?.tar.gz"), _plain_stem(".png")
+    ('a b_.tar', 'image')
+    """
+    base = re.split(r"[/\\]", name)[-1]
+    stem = base.rpartition(".")[0] if "." in base else base
+    return re.sub(r"[^\w .()+,=@~-]", "_", stem).strip(" .")[:80] or "image"
