@@ -49,6 +49,17 @@ def test_json_holds_protocol_means_and_images(folder, capsys):
     assert case["mean"]["psnr"] == pytest.approx(np.mean([i["psnr"] for i in case["images"]]))
 
 
+def test_filters_may_be_repeated_and_are_reported(folder, capsys):
+    words = ("evaluate", "identity", "--data", folder, "--protocol", "gaussian-color")
+    words += ("--sigma", "25", "--include", "0*", "--include", "[12]*", "--exclude", "1*")
+    code, out, _ = _run(capsys, *words, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert [image["name"] for image in report["cases"][0]["images"]] == ["0", "2"]
+    assert report["selection"] == "include 0*, include [12]*, exclude 1*"
+    assert "- files: include 0*" in _run(capsys, *words)[1]
+
+
 def test_a_folder_gets_all_three_reports(folder, capsys, tmp_path):
     words = ("evaluate", "identity", "--data", folder, "--protocol", "rain-y")
     words += ("--with", "noise:sigma_255=10", "-o", tmp_path / "out")

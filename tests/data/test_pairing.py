@@ -86,6 +86,14 @@ def test_filters_choose_by_the_degraded_name(tmp_path):
     assert kept.without_degraded == ()
 
 
+def test_several_patterns_keep_what_any_of_them_matches(tmp_path):
+    _fill(tmp_path, *(f"{side}/{i}.png" for side in ("input", "target") for i in range(5)))
+    kept = match_pairs(tmp_path, include=["0*", "[2-4]*"], exclude=("3*", "x"))
+    assert [pair.name for pair in kept.pairs] == ["input/0.png", "input/2.png", "input/4.png"]
+    files = list_images(tmp_path / "input", include=["1*", "4*"])
+    assert [path.name for path in files] == ["1.png", "4.png"]
+
+
 @pytest.mark.parametrize(
     ("layout", "message"),
     [

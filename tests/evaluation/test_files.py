@@ -78,3 +78,17 @@ def test_generic_folder_names_keep_their_parents(paired_folder):
     target = paired_folder.parent / "rain100h" / "test"
     shutil.copytree(paired_folder, target)
     assert find_test_set(target, PAIRED).name == "rain100h/test"
+
+
+def test_filters_choose_clean_images_and_pairs(clean_folder, paired_folder):
+    chosen = find_test_set(clean_folder, GAUSSIAN, include=["2.*", "1*"], exclude="*1.png")
+    assert [entry.name for entry in chosen.entries] == ["2", "10"]
+    assert chosen.selection == "include 2.*, include 1*, exclude *1.png"
+    pairs = find_test_set(paired_folder, PAIRED, exclude=["0*"])
+    assert [entry.name for entry in pairs.entries] == ["1"]
+
+
+def test_filters_that_let_nothing_pass_are_named(clean_folder, paired_folder):
+    for folder, protocol in ((clean_folder, GAUSSIAN), (paired_folder, PAIRED)):
+        with pytest.raises(DataError, match=r"include zebra\*"):
+            find_test_set(folder, protocol, include="zebra*")

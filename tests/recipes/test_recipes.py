@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unveil.data import write_toy_set
+from unveil.data import list_images, match_pairs, write_toy_set
 from unveil.training.machine import Machine
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import load_recipe
@@ -15,6 +15,8 @@ FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 # Folder names of degraded and clean photographs in the sets of that name; input/target elsewhere.
 PARTS = {"GoPro": ("blur", "sharp"), "Derain": ("rainy", "gt"), "Dehaze": ("synthetic", "original")}
+# Held back by `examples/score_model.py`, too.
+CAMERA_TEST_SCENES = {"printer", "comproom", "GO", "wall", "plant", "photo", "door", "waterhouse"}
 # What makes two steps quick: the smallest patch that any of the networks is meant for.
 QUICK = [
     "schedule.steps=2",
@@ -32,13 +34,15 @@ QUICK = [
 def lay_out(recipe: Recipe, pictures: Path) -> None:
     """Put toy pictures where the recipe looks for photographs."""
     for source in (*recipe.data.train, *recipe.evaluation.sets):
+        patterns = [source.include] if isinstance(source.include, str) else source.include or [""]
+        prefix = patterns[0].replace("*", "_").lstrip("_")
         if source.clean is not None:
-            link(source.clean, pictures, "n01_" if source.include else "")
+            link(source.clean, pictures, prefix)
         else:
             assert source.pairs is not None
             names = next((PARTS[p] for p in PARTS if p in source.pairs.parts), ("input", "target"))
             for name in names:
-                link(source.pairs / name, pictures, "")
+                link(source.pairs / name, pictures, prefix)
 
 
 def link(folder: Path, pictures: Path, prefix: str) -> None:
@@ -92,6 +96,20 @@ def test_a_recipe_says_what_is_from_the_paper_and_what_is_chosen(name):
     if "finetune" not in name:
         assert "section" in head
         assert "arXiv" in head
+
+
+def test_scenes_that_test_camera_noise_are_not_trained_on(unveil_data):
+    """The README of the set: several crops share a scene."""
+    recipe = load_recipe(FOLDER / "mtair" / "three_tasks_small.yaml")
+    scenes = set()
+    for source in recipe.data.train:
+        if source.pairs == unveil_data / "noise_polyu":
+            trained = match_pairs(source.pairs, include=source.include, exclude=source.exclude)
+            scenes |= {pair.degraded.name.split("_")[4] for pair in trained.pairs if pair.degraded}
+    assert {"chair", "toy", "stair"} <= scenes
+    assert not scenes & CAMERA_TEST_SCENES
+    every = {path.name.split("_")[4] for path in list_images(unveil_data / "noise_polyu" / "input")}
+    assert every == scenes | CAMERA_TEST_SCENES
 
 
 @pytest.mark.parametrize("name", RECIPES)

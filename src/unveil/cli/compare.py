@@ -31,6 +31,14 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Score the first so many images.")
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files whose name matches, e.g. '*_wall_*'. May be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out files whose name matches. May be repeated."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the bootstrap.")] = 0,
     confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
@@ -51,6 +59,8 @@ def compare(
         "cases": make_cases(sigma or [], degradations or []),
         "layout": layout,
         "limit": limit,
+        "include": include or None,
+        "exclude": exclude or None,
         "seed": seed,
     }
     first, second = (_report(name, data, protocol, device, options) for name in (a, b))

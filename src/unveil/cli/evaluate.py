@@ -43,6 +43,14 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Score the first so many images.")
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Only files whose name matches, e.g. '*_wall_*'. May be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave out files whose name matches. May be repeated."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; papers use 0.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
     device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
@@ -76,6 +84,8 @@ def evaluate(
             layout=layout,
             seed=seed,
             limit=limit,
+            include=include or None,
+            exclude=exclude or None,
             output=output,
             force=force,
             on_image=on_image,

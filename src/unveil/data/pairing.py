@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -33,6 +33,9 @@ NAME_RULES = (
     "{id}_{airlight}_{beta} -> {id}",
     "{id}_{setting} -> {id}",
 )
+
+# Shell patterns for file names: one, several of which any may match, or none.
+Patterns = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,35 @@ def existing_folder(folder: str | Path) -> Path:
     return path
 
 
+def is_kept(name: str, include: Patterns = None, exclude: Patterns = None) -> bool:
+    """Tell whether a file's name passes the filters.
+
+    Args:
+        name: Of the file, with its suffix.
+        include: Some pattern must match; None lets every name pass.
+        exclude: No pattern may match.
+
+    >>> is_kept("a_toy_1.jpg", include=["*_toy_*", "b_*"], exclude="*_2.jpg")
+    True
+    """
+    wanted = include is None or _matches(name, include)
+    return wanted and (exclude is None or not _matches(name, exclude))
+
+
+def _matches(name: str, patterns: str | Sequence[str]) -> bool:
+    several = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatch(name, pattern) for pattern in several)
+
+
 def list_images(
-    folder: str | Path, *, include: str | None = None, exclude: str | None = None
+    folder: str | Path, *, include: Patterns = None, exclude: Patterns = None
 ) -> list[Path]:
     """List the image files of a folder and all folders in it, in a natural order.
 
     Args:
         folder: Searched recursively; hidden files and folders are left out.
-        include: Keep only files whose name matches this shell pattern.
-        exclude: Leave out files whose name matches this shell pattern.
+        include: Keep only files whose name matches a shell pattern, or one of several.
+        exclude: Leave out files whose name matches a shell pattern, or one of several.
 
     Returns:
         Paths, with numbers in names compared as numbers: ``2.png`` before ``10.png``.
@@ -98,8 +121,7 @@ def list_images(
         for path in root.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and (include is None or fnmatch(path.name, include))
-        and not (exclude is not None and fnmatch(path.name, exclude))
+        and is_kept(path.name, include, exclude)
         and path.is_file()
     ]
     return sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix()))
@@ -109,8 +131,8 @@ def match_pairs(
     folder: str | Path,
     layout: str | None = None,
     *,
-    include: str | None = None,
-    exclude: str | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> Matching:
     r"""Match the degraded and clean files of a folder.
 
@@ -121,8 +143,8 @@ def match_pairs(
             also across folders: ``"rainy/rain-{id} -> gt/norain-{id}"``. With ``re:`` in front
             the left side is a regular expression and the right side its replacement:
             ``r"re:hazy/(\d+)_.* -> clear/\1"``. None finds usual sub-folders and names.
-        include: Keep only degraded files whose name matches this shell pattern.
-        exclude: Leave out degraded files whose name matches this shell pattern.
+        include: Keep only degraded files whose name matches a shell pattern, or one of several.
+        exclude: Leave out degraded files whose name matches a shell pattern, or one of several.
 
     Returns:
         The pairs, in the natural order of the degraded files, and the files without partner.
@@ -169,7 +191,7 @@ def _escape(name: str) -> str:
 
 
 def _match(
-    root: Path, files: Iterable[Path], layout: str, include: str | None, exclude: str | None
+    root: Path, files: Iterable[Path], layout: str, include: Patterns, exclude: Patterns
 ) -> Matching:
     pattern, replacement = _compile(layout)
     by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
@@ -178,7 +200,7 @@ def _match(
     lost: list[Path] = []
     for stem, found in wanted.items():
         path = by_stem[stem]
-        if found is None or not _kept(path, include, exclude):
+        if found is None or not is_kept(path.name, include, exclude):
             continue
         clean = by_stem.get(_expand(found, replacement, layout))
         if clean is None or clean == path:
@@ -194,12 +216,6 @@ def _match(
     ]
     # With a filter on the degraded files, clean ones without a partner are expected.
     return Matching(tuple(pairs), tuple(lost), () if include or exclude else tuple(alone))
-
-
-def _kept(path: Path, include: str | None, exclude: str | None) -> bool:
-    if include is not None and not fnmatch(path.name, include):
-        return False
-    return exclude is None or not fnmatch(path.name, exclude)
 
 
 def _compile(layout: str) -> tuple[re.Pattern[str], str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from unveil.data.pairing import (
     Matching,
     Pair,
+    Patterns,
     existing_folder,
     list_images,
     match_pairs,
@@ -63,8 +64,8 @@ def clean_source(
     *,
     task: str = "restore",
     weight: float = 1.0,
-    include: str | None = None,
-    exclude: str | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> Source:
     """Take the photos of a folder as clean, and degrade them on the fly.
 
@@ -74,8 +75,8 @@ def clean_source(
             share of samples each is used for: ``{"noise:sigma_255=0..55": 9, "identity": 1}``.
         task: Name of the task.
         weight: Share of samples drawn from this source, relative to others.
-        include: Keep only files whose name matches this shell pattern.
-        exclude: Leave out files whose name matches this shell pattern.
+        include: Keep only files whose name matches a shell pattern, or one of several.
+        exclude: Leave out files whose name matches a shell pattern, or one of several.
 
     Returns:
         The source.
@@ -103,8 +104,8 @@ def paired_source(
     *,
     task: str = "restore",
     weight: float = 1.0,
-    include: str | None = None,
-    exclude: str | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> Source:
     """Take the pairs of a folder.
 
@@ -113,8 +114,8 @@ def paired_source(
         layout: How they correspond, see `match_pairs`; None finds the usual layouts.
         task: Name of the task.
         weight: Share of samples drawn from this source, relative to others.
-        include: Keep only degraded files whose name matches this shell pattern.
-        exclude: Leave out degraded files whose name matches this shell pattern.
+        include: Keep only degraded files whose name matches a shell pattern, or one of several.
+        exclude: Leave out degraded files whose name matches a shell pattern, or one of several.
 
     Returns:
         The source; files without partner are listed in it, and `check_sources` reports them.

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from unveil.data.pairing import existing_folder, list_images, match_pairs
+from unveil.data.pairing import Patterns, existing_folder, list_images, match_pairs
 from unveil.errors import DataError, InputError
 from unveil.evaluation.protocols import Protocol
 
@@ -27,6 +27,7 @@ class TestSet:
         name: Of the folder; its parent's is put before names like ``test``.
         entries: In the order of their names, with numbers compared as numbers.
         found: How many there were before a limit.
+        selection: The filters on their names, in words; empty without.
     """
 
     __test__ = False  # its name would make pytest collect it
@@ -34,6 +35,7 @@ class TestSet:
     name: str
     entries: tuple[Entry, ...]
     found: int
+    selection: str = ""
 
     @property
     def paired(self) -> bool:
@@ -57,6 +59,8 @@ def find_test_set(
     clean_only: bool = False,
     layout: str | None = None,
     limit: int | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
 ) -> TestSet:
     """List the images of `folder` that `protocol` scores.
 
@@ -68,6 +72,9 @@ def find_test_set(
         layout: How degraded and clean files correspond, as `unveil.data.match_pairs` reads it; None
             finds the usual folders and names.
         limit: Keep the first so many.
+        include: Keep only files whose name matches a shell pattern, or one of several; of pairs,
+            the degraded file's name counts.
+        exclude: Leave out files whose name matches a shell pattern, or one of several.
 
     Raises:
         DataError: There are no such images, or a pair lacks a partner.
@@ -76,9 +83,13 @@ def find_test_set(
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}: expected at least 1")
     folder = existing_folder(folder)
-    pairs = _find_pairs(folder, layout)
+    chosen: dict[str, Patterns] = {"include": include, "exclude": exclude}
+    selection = _selection(chosen)
+    hint = f"; of files that pass the filters: {selection}" if selection else ""
+    pairs = _find_pairs(folder, layout, chosen)
+    alone = [] if pairs else list_images(folder, **chosen)
     if clean_only or protocol.data == "clean":
-        files = list(dict.fromkeys(clean for clean, _ in pairs)) if pairs else list_images(folder)
+        files = list(dict.fromkeys(clean for clean, _ in pairs)) or alone
         entries = [Entry(name, path) for name, path in _named(folder, files)]
     elif pairs:
         names = _named(folder, [degraded for _, degraded in pairs])
@@ -88,18 +99,29 @@ def find_test_set(
     elif protocol.data == "pairs":
         raise DataError(
             f"{folder}: {protocol.name} needs pairs (input/, target/) or clean images with --with"
+            + hint
         )
     else:
-        entries = [Entry(name, path) for name, path in _named(folder, list_images(folder))]
+        entries = [Entry(name, path) for name, path in _named(folder, alone)]
     if not entries:
-        raise DataError(f"{folder}: no images found")
-    return TestSet(_name(folder), tuple(entries[:limit]), len(entries))
+        raise DataError(f"{folder}: no images found{hint}")
+    return TestSet(_name(folder), tuple(entries[:limit]), len(entries), selection)
 
 
-def _find_pairs(folder: Path, layout: str | None) -> list[tuple[Path, Path]]:
+def _selection(chosen: dict[str, Patterns]) -> str:
+    parts = []
+    for kind, patterns in chosen.items():
+        several = [patterns] if isinstance(patterns, str) else patterns or []
+        parts += [f"{kind} {pattern}" for pattern in several]
+    return ", ".join(parts)
+
+
+def _find_pairs(
+    folder: Path, layout: str | None, chosen: dict[str, Patterns]
+) -> list[tuple[Path, Path]]:
     """Return (clean, degraded) files; none where no layout is given and no usual one fits."""
     try:
-        matching = match_pairs(folder, layout)
+        matching = match_pairs(folder, layout, **chosen)
     except DataError:
         if layout is None:
             return []

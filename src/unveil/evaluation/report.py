@@ -61,6 +61,7 @@ class Report:
         seed: Of the degradations.
         cases: One for each noise level, or one.
         environment: Versions and threads.
+        selection: Filters on the files' names; empty where the whole folder was used.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Report:
     seed: int
     cases: tuple[CaseResult, ...]
     environment: dict[str, Any]
+    selection: str = ""
 
     @property
     def images_used(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil._version import __version__
+from unveil.data.pairing import Patterns
 from unveil.errors import DataError, InputError
 from unveil.evaluation.crops import save_crop
 from unveil.evaluation.files import TestSet, find_test_set
@@ -30,6 +31,8 @@ def evaluate(
     layout: str | None = None,
     seed: int = 0,
     limit: int | None = None,
+    include: Patterns = None,
+    exclude: Patterns = None,
     output: Path | None = None,
     force: bool = False,
     on_image: OnImage | None = None,
@@ -45,6 +48,8 @@ def evaluate(
         layout: How the files of pairs correspond; None finds the usual folders and names.
         seed: Of the noise; the protocols' authors use 0.
         limit: Score the first so many images.
+        include: Score only files whose name matches a shell pattern, or one of several.
+        exclude: Leave out files whose name matches a shell pattern, or one of several.
         output: Folder that keeps each score and crop as it comes; called again with the same
             arguments, the run goes on from there.
         force: Throw away what another run left in `output`.
@@ -60,7 +65,15 @@ def evaluate(
         OutputError: `output` cannot be used.
     """
     synthetic = any(case.degradation for case in cases)
-    test_set = find_test_set(data, protocol, clean_only=synthetic, layout=layout, limit=limit)
+    test_set = find_test_set(
+        data,
+        protocol,
+        clean_only=synthetic,
+        layout=layout,
+        limit=limit,
+        include=include,
+        exclude=exclude,
+    )
     _check(protocol, cases, test_set)
     report = Report(
         model=restorer.name,
@@ -73,6 +86,7 @@ def evaluate(
         seed=seed,
         cases=(),
         environment={**_environment(), "device": restorer.device},
+        selection=test_set.selection,
     )
     journal = Journal(output, _run(report, cases), force=force) if output else None
     total = len(cases) * len(test_set.entries)

@@ -96,6 +96,8 @@ def facts(report: Report) -> dict[str, str]:
     lines = protocol_named(report.protocol).describe()
     if any(case.case.degradation for case in report.cases):
         lines["data"] = "clean images, degraded as the columns say; seeded by (seed, name)"
+    if report.selection:
+        lines["files"] = report.selection
     lines["seed"] = str(report.seed)
     return lines
 

@@ -32,6 +32,7 @@ Duration = Annotated[str, AfterValidator(_checked_duration)]
 Memory = Annotated[str, AfterValidator(_checked_bytes)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Patterns = str | Annotated[list[str], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -65,8 +66,8 @@ class Source(Section):
             `lq`/`gt`, ...).
         task: Name of the task: the key of `degradation` for clean folders, a label for pairs.
         weight: Share of a batch drawn from this source, relative to the other sources.
-        include: Only files whose names match this pattern.
-        exclude: Leave out files whose names match this pattern.
+        include: Only files whose names match this pattern, or one of a list.
+        exclude: Leave out files whose names match this pattern, or one of a list.
     """
 
     clean: Path | None = None
@@ -74,8 +75,8 @@ class Source(Section):
     layout: str | None = None
     task: str = "restore"
     weight: Annotated[float, Field(gt=0)] = 1.0
-    include: str | None = None
-    exclude: str | None = None
+    include: Patterns | None = None
+    exclude: Patterns | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
