@@ -1,4 +1,4 @@
-// 4 floats in plain C++, for the compiler to vectorise.
+// 4 floats in plain C++, for the compiler to vectorise: SSE2 on x86-64.
 #pragma once
 #include <cmath>
 #include <cstring>
@@ -7,14 +7,25 @@
 
 namespace unveil::UNVEIL_ISA {
 
+// As an array they would travel through memory, and GCC then calls these functions.
+#if defined(__GNUC__)
+typedef float Four __attribute__((vector_size(16)));
+#else
+struct Four {
+  float lane[4];
+  float& operator[](int i) { return lane[i]; }
+  float operator[](int i) const { return lane[i]; }
+};
+#endif
+
 struct Vec {
   static constexpr int lanes = 4;
-  float v[4];
+  Four v;
 };
 
 template <class F>
 inline Vec each(F f) {
-  Vec r;
+  Vec r{};
   for (int i = 0; i < 4; ++i) r.v[i] = f(i);
   return r;
 }
@@ -31,8 +42,8 @@ inline uint32_t as_bits(float x) {
 }
 
 inline void prefetch(const char*) {}
-inline Vec splat(float x) { return {{x, x, x, x}}; }
-inline Vec load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+inline Vec splat(float x) { return each([=](int) { return x; }); }
+inline Vec load(const float* p) { return each([=](int i) { return p[i]; }); }
 inline Vec load_partial(const float* p, int count) {
   return each([=](int i) { return i < count ? p[i] : 0.0f; });
 }
@@ -65,7 +76,7 @@ struct Split {
 inline Split split_integer(Vec x) {
   const Vec held = min(splat(128.0f), max(splat(-150.0f), x));
   const Vec integer =
-      each([=](int i) { volatile float t = held.v[i] + 12582912.0f; return t - 12582912.0f; });
+      each([=](int i) { const float t = held.v[i] + 12582912.0f; return t - 12582912.0f; });
   return {held - integer, integer};
 }
 // p 2^integer by adding to the exponent; below the normal range the result is 0.
