@@ -22,6 +22,7 @@ _VERBS = {
     "inspect": "unveil.cli.inspect",
     "models": "unveil.cli.models",
     "restore": "unveil.cli.restore",
+    "serve": "unveil.cli.serve",
     "train": "unveil.cli.train",
 }
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.loading import TASKS, LoadedModel, Task, load, read_out
@@ -94,7 +93,7 @@ class Catalogue:
             raise InputError(f"no task {task!r} here; there are {', '.join(self.tasks)}")
         if model is None:
             able = [name for name in self._given if task in ("auto", *self._offers[name].tasks)]
-            model = able[0] if able else self._defaults[cast("Task", task)]
+            model = able[0] if able else self._defaults[task]
         offer = self._offers.get(model or "")
         if offer is None:
             known = ", ".join(self._offers) or "none"

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 import torch
 
-from unveil.errors import BusyError, InputError, OutputError, UnveilError
+from unveil.errors import InputError, OutputError, UnveilError
 from unveil.imaging import Image
 from unveil.inference.inspect import inspect_image
 from unveil.inference.restorer import Restorer, read_source
@@ -23,7 +23,7 @@ from unveil.serve.restored import Report, Restored
 from unveil.serve.settings import Settings
 from unveil.serve.store import Store
 
-__all__ = ["BusyError", "Engine", "Job", "Options", "Report", "Restored"]
+__all__ = ["Engine", "Job", "Options", "Report", "Restored", "plain_message"]
 
 Tile = int | Literal["auto", "off"]
 
@@ -57,6 +57,9 @@ class Engine:
         settings: Limits, threads, device and weights.
         folder: Where its own temporary folder is made; None takes the system's place.
 
+    Attributes:
+        listeners: Called, in the worker's thread, with each picture that is restored.
+
     Raises:
         CheckpointError: If weights named in the settings are missing or damaged.
         InputError: If the device cannot be used.
@@ -76,7 +79,7 @@ class Engine:
             keep_bytes=settings.keep_bytes,
         )
         self.queue = Queue(settings.queue, settings.timeout_s, self._begin)
-        self.megapixels_done = 0.0
+        self.listeners: list[Callable[[Restored], None]] = []
         self._seconds_per_megapixel: dict[str, float] = {}
 
     @property
@@ -106,7 +109,7 @@ class Engine:
         Raises:
             ImageTooLargeError: If it is larger than is allowed.
             ImageFileError: If it is no image of a kind we read.
-            OutputError: If there is no room for it.
+            BusyError: If there is no room for it.
         """
         given = io.BytesIO(stream) if isinstance(stream, bytes) else stream
         return self.store.receive(name, given)
@@ -204,8 +207,7 @@ class Engine:
         restorer.engine.change(image.pixels, out, tally)
         seconds = time.perf_counter() - start
         self._seconds_per_megapixel[kind] = seconds / megapixels
-        self.megapixels_done += megapixels
-        return Restored(
+        restored = Restored(
             source=source,
             size=(width, height),
             seconds=seconds,
@@ -218,6 +220,9 @@ class Engine:
             store=self.store,
             turn=self._turn,
         )
+        for listener in self.listeners:
+            listener(restored)
+        return restored
 
     def _read(self, source: Path) -> Image:
         if not source.exists():
@@ -271,7 +276,10 @@ class _Tally:
 
 
 def plain_message(error: UnveilError, folder: Path) -> str:
-    """Return an error's message in one line without the server's own paths."""
-    text = " ".join(str(error).split())
-    parts = text.split(f"{folder}/")
-    return parts[0] + "".join(part.partition("/")[2] for part in parts[1:])
+    """Return an error's message in one line without the server's own paths.
+
+    >>> plain_message(InputError("/tmp/x/0a/photo.png: damaged"), Path("/tmp/x"))
+    'photo.png: damaged'
+    """
+    first, *others = " ".join(str(error).split()).split(f"{folder}/")
+    return first + "".join(text.partition("/")[2] for text in others)

@@ -161,6 +161,11 @@ class Queue:
         """Whether the worker is at a job."""
         return self._running is not None
 
+    @property
+    def stopping(self) -> bool:
+        """Whether new jobs are refused for good."""
+        return self._stopping
+
     def submit(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
         """Put work in line.
 

@@ -57,17 +57,18 @@ def write_preview(target: Path, pixels: Array, *, icc: bytes | None = None) -> P
     return target
 
 
-def thumbnail(pixels: Array, side: int = 192) -> Array:
-    """Return a picture reduced to fit `side` × `side` pixels, by means over blocks.
+def reduced(pixels: Array, block: int) -> Array:
+    """Return a picture reduced by means over blocks; rows and columns left over are dropped.
 
-    >>> thumbnail(np.zeros((400, 200, 3), np.uint8), 100).shape
+    Args:
+        pixels: ``(h, w, 3)`` uint8.
+        block: Side of a block in pixels; at most that of the picture counts.
+
+    >>> reduced(np.full((401, 200, 3), 7, np.uint8), 4).shape
     (100, 50, 3)
     """
-    block = max(1, -(-max(pixels.shape[:2]) // side))
-    height, width = (max(1, length // block) for length in pixels.shape[:2])
-    rows = min(height * block, pixels.shape[0])
-    columns = min(width * block, pixels.shape[1])
-    if rows < height * block or columns < width * block:
-        return pixels[::block, ::block]
-    tiles = pixels[:rows, :columns].reshape(height, block, width, block, 3)
-    return np.asarray(tiles.mean((1, 3), dtype=np.float32).round().astype(np.uint8))
+    rows, columns = (min(block, length) for length in pixels.shape[:2])
+    height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
+    cut = pixels[: height * rows, : width * columns]
+    means = cut.reshape(height, rows, width, columns, 3).mean((1, 3), dtype=np.float32)
+    return np.asarray(means.round().astype(np.uint8))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from unveil.errors import ImageTooLargeError, OutputError
+from unveil.errors import BusyError, ImageTooLargeError
 from unveil.imaging.formats import format_of_file
 
 try:
@@ -26,6 +26,7 @@ _LOCK = "lock"
 _CHUNK = 2**20
 # Left free on the disk: a full one harms more than this server.
 _RESERVE = 256 * 2**20
+_FULL_RETRY_S = 60
 
 
 class Store:
@@ -68,7 +69,7 @@ class Store:
         Raises:
             ImageTooLargeError: If it is larger than is allowed.
             ImageFileError: If it is no image of a kind we read.
-            OutputError: If there is no room for it.
+            BusyError: If there is no room for it.
         """
         folder = self.folder / secrets.token_hex(8)
         folder.mkdir()
@@ -93,7 +94,7 @@ class Store:
                         "server takes"
                     )
                 if shutil.disk_usage(self.folder).free < _RESERVE:
-                    raise OutputError("the server's disk is full; try again later")
+                    raise BusyError("the server's disk is full; try again later", _FULL_RETRY_S)
                 out.write(chunk)
 
     @contextlib.contextmanager

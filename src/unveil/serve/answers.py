@@ -1,0 +1,121 @@
+"""How errors are told over HTTP: one shape, one line, a status that says whose fault it is."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from unveil.errors import (
+    BusyError,
+    CancelledError,
+    ImageFileError,
+    ImageTooLargeError,
+    InputError,
+    MissingExtraError,
+    OutputError,
+    TimedOutError,
+    UnveilError,
+)
+from unveil.serve.engine import plain_message
+from unveil.serve.guard import refusal
+
+_log = logging.getLogger(__name__)
+
+# The first class that fits.
+_STATUS: tuple[tuple[type[UnveilError], int], ...] = (
+    (BusyError, 503),
+    (CancelledError, 503),
+    (TimedOutError, 504),
+    (ImageTooLargeError, 413),
+    (MissingExtraError, 415),
+    (ImageFileError, 422),
+    (InputError, 422),
+    (OutputError, 422),
+)
+
+_REASONS = {
+    400: "The form cannot be read.",
+    401: "The token is missing or wrong.",
+    403: "Host or Origin is not this server's.",
+    404: "There is nothing here that could do this.",
+    408: "The upload stopped.",
+    413: "Too many bytes or too many pixels.",
+    415: "Not an image of a kind this server reads.",
+    422: "A damaged image, or an option out of range.",
+    503: "The queue is full or the server is stopping; come again after Retry-After seconds.",
+    504: "Not done in time.",
+}
+
+
+class Problem(BaseModel):
+    """Every error, as JSON."""
+
+    error: str = Field(description="What was given, what was expected, what to do; one line.")
+
+
+class NotAnImageError(ImageFileError):
+    """The upload's first bytes are of no kind of image."""
+
+
+def described(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says about errors with these codes."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        found[code] = {"model": Problem, "description": _REASONS[code]}
+    if 503 in found:
+        schema = {"type": "integer"}
+        found[503]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": schema}}
+    return found
+
+
+def answer_errors(app: FastAPI, folder: Path) -> None:
+    """Make `app` answer every error as a `Problem`.
+
+    Args:
+        app: The application.
+        folder: The engine's, which clients have no business to see.
+    """
+
+    async def ours(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, UnveilError)
+        message = plain_message(error, folder)
+        retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
+        return refusal(_status(error), message, retry)
+
+    async def theirs(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return refusal(500, "internal error; the server's log says more")
+
+    handlers: dict[Any, Callable[[Request, Exception], Any]] = {
+        UnveilError: ours,
+        HTTPException: theirs,
+        RequestValidationError: invalid,
+        Exception: unexpected,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _status(error: UnveilError) -> int:
+    if isinstance(error, NotAnImageError):
+        return 415
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def _sentence(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+    return f"{place}: {problem['msg']}"

@@ -1,0 +1,213 @@
+"""Who may talk to the server: right Host, right Origin, and the token where there is one."""
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from html import escape
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unveil.serve.settings import LOOPBACK_NAMES, Settings, is_address, is_loopback
+
+COOKIE = "unveil_session"
+LOGIN = "/login"
+# Says only that the process lives: what asks has no token.
+_OPEN = frozenset({"/healthz"})
+_LOGIN_BYTES = 4096
+_WRONG_TOKEN_S = 1.0
+# Nothing is fetched from elsewhere, whatever a library would like.
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+        "frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Guard:
+    """Middleware in front of the page and the API.
+
+    Args:
+        app: What it protects.
+        settings: Host, token and the names the server is known by.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._names = {name.lower() for name in settings.allowed_hosts}
+        self._token = settings.token
+        # Not the token itself: a cookie jar must not give away what the API takes.
+        secret = (settings.token or "").encode()
+        self._session = hmac.new(secret, b"unveil session", hashlib.sha256).hexdigest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on what may pass."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        answer: Callable[[Scope, Receive, Send], Awaitable[None]] | None
+        answer = self._misdirected(headers)
+        if answer is None and self._token is not None:
+            answer = await self._unknown(scope, headers, receive)
+        if answer is not None and scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await (answer or self._app)(scope, receive, _with_headers(send))
+
+    def _misdirected(self, headers: Headers) -> Response | None:
+        """Refuse what was meant for another name, or comes from another site's page."""
+        host = headers.get("host", "")
+        name = _hostname(host)
+        if not self._is_ours(name):
+            reason = (
+                f"host {name[:100]!r} is not served here; if it should be, start the server with "
+                f"--allow-host and that name"
+            )
+            return refusal(403, reason)
+        origin = headers.get("origin")
+        if origin is not None and not self._same_site(origin, host):
+            return refusal(403, f"origin {origin[:100]!r} is another site, which may not ask here")
+        return None
+
+    def _is_ours(self, name: str) -> bool:
+        if name in self._names or name == self._settings.host.lower():
+            return True
+        if is_loopback(self._settings.host):
+            return name in LOOPBACK_NAMES or is_loopback(name)
+        # Reached by others: an address cannot be rebound, and a name must have been allowed.
+        return name in LOOPBACK_NAMES or is_address(name)
+
+    def _same_site(self, origin: str, host: str) -> bool:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https"):
+            return False
+        ports = {"http": ":80", "https": ":443"}
+        own, theirs = (
+            text.lower().removesuffix(ports[parts.scheme]) for text in (host, parts.netloc)
+        )
+        return own == theirs or _hostname(parts.netloc) in self._names
+
+    async def _unknown(self, scope: Scope, headers: Headers, receive: Receive) -> Response | None:
+        """Let a client in by its token or session; show others the way."""
+        path = scope["path"]
+        if scope["type"] == "http" and path == LOGIN:
+            return await self._login(scope, receive)
+        if path in _OPEN or self._is_known(headers):
+            return None
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        given = query.pop("token", [""])[0]
+        reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        if given and reads and self._is_token(given):
+            # Not a redirect: browsers leave a strict cookie out of one that another site began.
+            rest = urlencode(query, doseq=True)
+            target = "/" + quote(path.lstrip("/\\")) + (f"?{rest}" if rest else "")
+            return self._welcome(scope, target)
+        if given:
+            await asyncio.sleep(_WRONG_TOKEN_S)
+        if reads and "text/html" in headers.get("accept", ""):
+            return _login_page(401, "That token is wrong." if given else "")
+        reason = "this server needs its token: send it as Authorization: Bearer TOKEN"
+        return refusal(401, reason, {"WWW-Authenticate": "Bearer"})
+
+    def _is_known(self, headers: Headers) -> bool:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+            return True
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return hmac.compare_digest(session.encode(), self._session.encode())
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), (self._token or "").encode())
+
+    async def _login(self, scope: Scope, receive: Receive) -> Response:
+        if scope["method"] != "POST":
+            return _login_page(200)
+        body = b""
+        more = True
+        while more and len(body) <= _LOGIN_BYTES:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
+        if self._is_token(given):
+            response = RedirectResponse("/", 303)
+            self._remember(scope, response)
+            return response
+        await asyncio.sleep(_WRONG_TOKEN_S)
+        return _login_page(401, "That token is wrong.")
+
+    def _welcome(self, scope: Scope, target: str) -> Response:
+        url = escape(target, quote=True)
+        response = HTMLResponse(
+            f'<!doctype html><meta http-equiv="refresh" content="0;url={url}">'
+            f'<a href="{url}">Go on</a>'
+        )
+        self._remember(scope, response)
+        return response
+
+    def _remember(self, scope: Scope, response: Response) -> None:
+        secure = scope.get("scheme") == "https"
+        response.set_cookie(
+            COOKIE, self._session, httponly=True, samesite="strict", path="/", secure=secure
+        )
+
+
+def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an error in the shape all of them have."""
+    return JSONResponse({"error": " ".join(reason.split())}, status, headers)
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=_as_scope(message))
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return sending
+
+
+def _as_scope(message: Message) -> dict[str, Any]:
+    message["headers"] = list(message.get("headers", []))
+    return {"type": "http", "headers": message["headers"]}
+
+
+def _hostname(netloc: str) -> str:
+    try:
+        return (urlsplit(f"//{netloc}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _login_page(status: int, problem: str = "") -> Response:
+    note = f'<p role="alert">{escape(problem)}</p>' if problem else ""
+    return HTMLResponse(_LOGIN_PAGE.replace("{note}", note), status)
+
+
+_LOGIN_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>unveil</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
+form { max-width: 20rem; margin: 20vh auto; padding: 1rem; display: grid; gap: .75rem; }
+input, button { font: inherit; padding: .5rem; }
+</style></head>
+<body><form method="post" action="/login">
+<h1>unveil</h1>{note}
+<label for="token">Token this server was started with</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button>Enter</button>
+</form></body></html>
+"""

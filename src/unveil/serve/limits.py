@@ -1,0 +1,106 @@
+"""How much the API reads: bounded bodies, bounded time, bounded number at once."""
+
+import asyncio
+import time
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from unveil.errors import BusyError
+from unveil.serve.engine import Engine
+from unveil.serve.guard import refusal
+
+UPLOADS = frozenset({"/v1/restore", "/v1/inspect"})
+
+# The other fields of a form, and what stands between them.
+_FORM_BYTES = 64 * 1024
+_IDLE_S = 30.0
+_DRAIN_S = 5.0
+# Requests beyond those that wait or run: they are sending, or being answered.
+_MORE_AT_ONCE = 16
+
+
+class Limits:
+    """Middleware that refuses uploads before they cost anything.
+
+    A refused body is read and dropped, within limits: a client that is still sending would
+    otherwise see a broken connection instead of the answer.
+
+    Args:
+        app: What it protects.
+        engine: Whose queue and limits count.
+    """
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app, self._engine = app, engine
+        self._max_bytes = engine.settings.max_bytes + _FORM_BYTES
+        self._at_once, self._max_at_once = 0, engine.settings.queue + 1 + _MORE_AT_ONCE
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on with its body counted."""
+        upload = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in UPLOADS
+        if not upload:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_bytes:
+            if "expect" not in headers:
+                await _drain(receive, self._max_bytes)
+            await refusal(413, self._too_large())(scope, receive, send)
+            return
+        try:
+            self._check()
+        except BusyError as error:
+            await _drain(receive, self._max_bytes)
+            retry = {"Retry-After": str(error.retry_after_s)}
+            await refusal(503, str(error), retry)(scope, receive, send)
+            return
+        self._at_once += 1
+        try:
+            await self._app(scope, self._counted(receive), send)
+        finally:
+            self._at_once -= 1
+
+    def _check(self) -> None:
+        self._engine.queue.check()
+        if self._at_once >= self._max_at_once:
+            raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
+
+    def _too_large(self) -> str:
+        limit = self._engine.settings.max_bytes / 1e6
+        return f"the upload is larger than {limit:g} MB, which is the most this server takes"
+
+    def _counted(self, receive: Receive) -> Receive:
+        size, whole = 0, False
+
+        async def counting() -> Message:
+            nonlocal size, whole
+            if whole:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), _IDLE_S)
+            except TimeoutError:
+                raise HTTPException(408, f"nothing came for {_IDLE_S:g} s; send again") from None
+            size += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if size > self._max_bytes:
+                await _drain(receive, self._max_bytes)
+                raise HTTPException(413, self._too_large())
+            return message
+
+        return counting
+
+
+async def _drain(receive: Receive, limit: int) -> None:
+    """Read and drop what is left of a body, up to `limit` bytes and some seconds."""
+    size, end = 0, time.monotonic() + _DRAIN_S
+    while size <= limit and (left := end - time.monotonic()) > 0:
+        try:
+            message = await asyncio.wait_for(receive(), left)
+        except TimeoutError:
+            return
+        size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
