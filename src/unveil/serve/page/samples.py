@@ -1,0 +1,112 @@
+"""Photos to try: clean ones the package brings, and what is done to them."""
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from unveil.degradations import parse
+from unveil.imaging import load_rgb, save_png
+from unveil.imaging.image import Array
+from unveil.serve.preview import reduced
+
+_FOLDER = Path(__file__).parent / "samples"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo to try.
+
+    Attributes:
+        key: What the page calls it.
+        file: Its clean file.
+        title: What is wrong with it, in a word or two.
+        about: What it shows.
+        degradation: As `unveil.degradations.parse` takes it; empty for the clean photo.
+        task: What a network must do to restore it.
+    """
+
+    key: str
+    file: str
+    title: str
+    about: str
+    degradation: str = ""
+    task: str = "auto"
+
+    def open(self) -> BinaryIO:
+        """Return the file as a user would upload it."""
+        if not self.degradation:
+            return (_FOLDER / self.file).open("rb")
+        return png(self._picture())
+
+    def thumbnail(self) -> bytes:
+        """Return a small PNG of it: its middle at full size, where the damage can be seen."""
+        return _thumbnail(self)
+
+    def _picture(self) -> Array:
+        clean = (load_rgb(_FOLDER / self.file) / np.float32(255)).astype(np.float32)
+        seed = int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
+        return parse(self.degradation)(clean, np.random.default_rng(seed))
+
+    @property
+    def name(self) -> str:
+        """What a user's file would be called."""
+        return f"{self.key}.png" if self.degradation else self.file
+
+
+SAMPLES = (
+    Sample("noisy-cat", "chelsea.jpg", "Noise", "A cat, noise of σ 35",
+           "noise:sigma_255=35", "denoise"),
+    Sample("grainy-portrait", "astronaut.jpg", "Grain", "A portrait at high ISO",
+           "camera:shot=0.01,read=0.008", "denoise"),
+    Sample("rainy-coffee", "coffee.jpg", "Rain", "A cup of coffee, light rain",
+           "rain:light", "derain"),
+    Sample("hazy-rocket", "rocket.jpg", "Haze", "A launch in haze", "haze:light", "dehaze"),
+)  # fmt: skip
+CLEAN = (
+    Sample("cat", "chelsea.jpg", "Cat", "A cat"),
+    Sample("portrait", "astronaut.jpg", "Portrait", "A portrait"),
+    Sample("coffee", "coffee.jpg", "Coffee", "A cup of coffee"),
+    Sample("rocket", "rocket.jpg", "Rocket", "A launch"),
+)
+
+
+@lru_cache(maxsize=16)
+def _thumbnail(sample: Sample) -> bytes:
+    picture = np.rint(np.clip(sample._picture(), 0, 1) * 255).astype(np.uint8)
+    if not sample.degradation:
+        return png(reduced(picture, picture.shape[0] // 108)).read()
+    top, left = (picture.shape[0] - 216) // 2, (picture.shape[1] - 288) // 2
+    return png(reduced(picture[top : top + 216, left : left + 288], 2)).read()
+
+
+def offered(tasks: Iterable[str]) -> list[Sample]:
+    """Return the samples that networks doing `tasks` can restore.
+
+    >>> [sample.title for sample in offered(("auto", "dehaze"))]
+    ['Haze']
+    """
+    known = set(tasks)
+    return [sample for sample in SAMPLES if sample.task in known]
+
+
+def sample_named(key: str, among: Iterable[Sample]) -> Sample | None:
+    """Return the sample called `key`, if there is one."""
+    return next((sample for sample in among if sample.key == key), None)
+
+
+def png(picture: Array) -> BinaryIO:
+    """Return ``(h, w, 3)`` floats in [0, 1] or uint8 samples as a PNG file of 8 bits."""
+    samples = picture
+    if picture.dtype.kind == "f":
+        samples = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
+        file = Path(folder) / "picture.png"
+        save_png(file, samples)
+        return io.BytesIO(file.read_bytes())
