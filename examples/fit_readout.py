@@ -1,84 +1,176 @@
 """Teach `unveil inspect` what an all-in-one network sees, once it is trained.
 
-    python examples/fit_readout.py weights.safetensors CLEAN_FOLDER [--held-out OTHER_FOLDER]
+    python examples/fit_readout.py weights.safetensors CLEAN_FOLDER… --held-out OTHER_FOLDER…
 
-Clean photographs are degraded with noise, rain, haze, noise on top of rain or haze, or left as they
-are; the read-out is fitted on the network's prompt weights and stored in the weights file. Printed
-is the confusion matrix and the error of the noise level on the held-out photographs.
+Clean photographs are degraded with noise, rain, haze, noise on top of rain or haze, or left clean,
+some of them gray or as a JPEG; the read-out is fitted on the network's statistics of crops and
+stored in the weights file. Printed is how it does on the held-out photographs: the confusion
+matrix, how often each kind of picture is told right, and the error of the noise level.
 """
 
 import argparse
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from unveil.data import list_images
 from unveil.degradations import parse
-from unveil.imaging import IMAGE_SUFFIXES, load_rgb
+from unveil.errors import UnveilError
+from unveil.imaging import load_rgb
 from unveil.inference import Restorer
-from unveil.inference.readout import CAUSES, fit_readout, look, mixer_names, store_readout
+from unveil.inference.readout import CAUSES, Readout, fit_readout, look, store_readout
 from unveil.layers.context import Context
 
-Seen = tuple[Context, frozenset[str], float]
+Pixels = np.ndarray[Any, Any]
 
-_CROP = 256
-# Steps by cause; `{sigma}` is drawn per photograph.
+# Below this nobody sees the noise of an 8-bit picture, and nothing is lost by calling it clean.
+_LEAST_SIGMA_255 = 2.5
+_GAUSSIAN = "noise_uint8:sigma_255={sigma}"
+_CAMERA = "camera:shot=0.0005..0.012,read=0.0005..0.008,correlation=0..1"
 _STEPS = {
-    "noise": ("noise_uint8:sigma_255={sigma}",),
+    "noise": (_GAUSSIAN, _GAUSSIAN, _GAUSSIAN, _CAMERA),
     "rain": ("rain:light", "rain:heavy"),
-    "haze": ("haze:light", "haze:heavy"),
+    "haze": ("haze:light", "haze:beta=0.8..3.5,airlight=0.7..0.95"),
+    "jpeg": ("jpeg:quality=70..95",),
 }
-_MIXES = [(), ("noise",), ("rain",), ("haze",), ("rain", "noise"), ("haze", "noise")]
+# In turn: what is done to a photograph. Gray and JPEG are no degradations here.
+_KINDS: tuple[tuple[str, ...], ...] = (
+    (), ("noise",), ("rain",), ("haze",), ("rain", "noise"), ("haze", "noise"), ("jpeg",),
+    ("gray",), ("gray", "noise"), ("noise",), (), ("rain",), ("haze",),
+)  # fmt: skip
+_HELD_OUT_KINDS: tuple[tuple[str, ...], ...] = ((), ("noise",), ("rain",), ("haze",))
+_CROPS = (128, 192, 192, 256)
 
 
-def see(restorer: Restorer, paths: list[Path], seed: int) -> Iterator[Seen]:
-    """Yield, for each photograph in each mix of degradations, what the network gathers."""
+@dataclass(frozen=True)
+class Shown:
+    """A picture with what is known of it and what the network gathered from it."""
+
+    kind: tuple[str, ...]
+    causes: frozenset[str]
+    sigma_255: float
+    context: Context
+
+
+def show(
+    restorer: Restorer,
+    paths: Sequence[Path],
+    kinds: Sequence[tuple[str, ...]],
+    *,
+    per_photo: int,
+    crops: Sequence[int],
+    seed: int,
+) -> Iterator[Shown]:
+    """Yield, for each photograph in some of the kinds, what the network gathers."""
     rng = np.random.default_rng(seed)
+    turn = 0
     for path in paths:
         clean = (load_rgb(path) / 255).astype(np.float32)
-        for causes in _MIXES:
-            crop = _crop(clean, rng)
-            sigma = float(rng.uniform(5, 55)) if "noise" in causes else 0.0
-            steps = [str(rng.choice(_STEPS[cause])).format(sigma=sigma) for cause in causes]
-            degraded = parse("+".join(steps))(crop, rng) if steps else crop
+        for _ in range(per_photo):
+            kind = kinds[turn % len(kinds)]
+            turn += 1
+            degraded, causes, sigma = degrade(_crop(clean, int(rng.choice(crops)), rng), kind, rng)
             pixels = np.clip(np.rint(degraded * 255), 0, 255).astype(np.uint8)
-            yield restorer.engine.describe(pixels), frozenset(causes), sigma
+            yield Shown(kind, causes, sigma, restorer.engine.describe(pixels))
 
 
-def _crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    top, left = (int(rng.integers(0, max(side - _CROP, 0) + 1)) for side in image.shape[:2])
-    return image[top : top + _CROP, left : left + _CROP]
+def degrade(
+    clean: Pixels, kind: Sequence[str], rng: np.random.Generator
+) -> tuple[Pixels, frozenset[str], float]:
+    """Degrade a photograph; return it with its causes and the noise level that came out."""
+    image, causes, sigma = clean, set(kind) & {"rain", "haze"}, 0.0
+    for step in kind:
+        before = image
+        if step == "gray":
+            image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
+            continue
+        level = float(np.exp(rng.uniform(np.log(4), np.log(55))))
+        image = parse(str(rng.choice(_STEPS[step])).format(sigma=level))(image, rng)
+        if step == "noise":
+            sigma = float(np.std(np.clip(image, 0, 1) - before)) * 255
+    if sigma > _LEAST_SIGMA_255:
+        causes.add("noise")
+    return image, frozenset(causes), sigma if "noise" in causes else 0.0
 
 
-def _images(folder: Path, limit: int) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    return found[:: max(len(found) // limit, 1)][:limit]
+def _crop(image: Pixels, side: int, rng: np.random.Generator) -> Pixels:
+    """Cut a square at random; a side of 0 keeps the whole photograph."""
+    if side == 0:
+        return image
+    top, left = (int(rng.integers(0, max(n - side, 0) + 1)) for n in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
+
+
+def _spread(folders: Sequence[Path], limit: int) -> list[Path]:
+    """Take at most so many photographs of all folders, evenly."""
+    found = [path for folder in folders for path in list_images(folder)]
+    return [found[i] for i in np.linspace(0, len(found) - 1, min(limit, len(found))).astype(int)]
+
+
+def describe_quality(readout: Readout, restorer: Restorer, held_out: list[Shown]) -> dict[str, Any]:
+    """Return what the held-out pictures say of a read-out."""
+    seen = [look(readout, restorer.loaded.network, shown.context) for shown in held_out]
+    right: dict[str, list[bool]] = {}
+    for shown, told in zip(held_out, seen, strict=True):
+        label = "+".join(shown.kind) or "clean"
+        right.setdefault(label, []).append(set(told.verdict) == (set(shown.causes) or {"clean"}))
+    pairs = zip(held_out, seen, strict=True)
+    errors = [told.sigma_255 / h.sigma_255 - 1 for h, told in pairs if h.sigma_255 * told.sigma_255]
+    return {
+        "confusion": readout.confusion,
+        "right": {label: f"{sum(marks)}/{len(marks)}" for label, marks in right.items()},
+        "median_relative_error_of_sigma": float(np.median(np.abs(errors))) if errors else None,
+    }
 
 
 def main() -> None:
-    """Read the command line and do it."""
+    """Read the command line, fit, store, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("weights", type=Path)
-    parser.add_argument("clean", type=Path)
-    parser.add_argument("--held-out", type=Path, help="default: every fifth photograph of CLEAN")
-    parser.add_argument("--limit", type=int, default=200, help="photographs to use")
+    parser.add_argument("clean", type=Path, nargs="+", help="folders of clean photographs")
+    parser.add_argument("--held-out", type=Path, nargs="+", help="default: every fifth of CLEAN")
+    parser.add_argument("--limit", type=int, default=200, help="photographs to fit on")
+    parser.add_argument("--per-photo", type=int, default=6, help="pictures made of each")
+    parser.add_argument("--held-out-limit", type=int, default=48)
+    parser.add_argument("--held-out-crop", type=int, default=256, help="0: whole photographs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    restorer = Restorer(options.weights)
-    paths = _images(options.clean, options.limit)
-    held = _images(options.held_out, options.limit) if options.held_out else paths[::5]
+    start = time.perf_counter()
+    try:
+        restorer = Restorer(options.weights)
+        paths = _spread(options.clean, options.limit)
+        others = _spread(options.held_out, options.held_out_limit) if options.held_out else None
+    except UnveilError as error:
+        raise SystemExit(str(error)) from error
+    held = others or paths[::5]
     fitting = [path for path in paths if path not in held]
-    held_out = list(see(restorer, held, seed=1))
-    network = restorer.loaded.network
-    readout = fit_readout(network, see(restorer, fitting, seed=0), held_out=held_out)
+    fit = show(restorer, fitting, _KINDS, per_photo=options.per_photo, crops=_CROPS, seed=0)
+    crops = (options.held_out_crop,)
+    shown = show(restorer, held, _HELD_OUT_KINDS, per_photo=4, crops=crops, seed=1)
+    held_out = list(shown)
+    readout = fit_readout(
+        restorer.loaded.network,
+        ((s.context, s.causes, s.sigma_255) for s in fit),
+        held_out=((s.context, s.causes, s.sigma_255) for s in held_out),
+    )
     store_readout(options.weights, readout)
-    print(f"{'':>8}" + "".join(f"{name:>8}" for name in (*CAUSES, "clean")))
+    quality = describe_quality(readout, restorer, held_out)
+    if options.json:
+        print(json.dumps(quality))
+        return
+    print(f"| true \\ told | {' | '.join((*CAUSES, 'clean'))} |\n|---|---|---|---|---|")
     for name, row in zip((*CAUSES, "clean"), readout.confusion or [], strict=False):
-        print(f"{name:>8}" + "".join(f"{count:>8}" for count in row))
-    names = mixer_names(network)
-    noisy = [(look(readout, names, context), sigma) for context, _, sigma in held_out if sigma]
-    errors = [abs(seen.sigma_255 - sigma) for seen, sigma in noisy if seen.sigma_255]
-    if errors:
-        print(f"sigma: median error {np.median(errors):.1f}, {len(errors)} of {len(noisy)} seen")
+        print(f"| {name} | {' | '.join(map(str, row))} |")
+    for label, share in quality["right"].items():
+        print(f"{label}: exactly right {share}")
+    if quality["median_relative_error_of_sigma"] is not None:
+        print(f"sigma: median error {100 * quality['median_relative_error_of_sigma']:.0f} %")
+    print(f"{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from unveil.inference import Restorer
 from unveil.inference.inspect import inspect_image
 from unveil.inference.readout import (
     CAUSES,
+    features,
     fit_readout,
     look,
     mixer_names,
@@ -28,8 +29,9 @@ from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 _Seen = tuple[Context, frozenset[str], float]
 
 
-def _seen(names: list[str], sizes: list[int], number: int, seed: int) -> list[_Seen]:
+def _seen(base: Context, names: list[str], number: int, seed: int) -> list[_Seen]:
     """Make contexts whose prompt weights depend on what is in the picture, with some noise."""
+    sizes = [base.statistics[name].shape[1] for name in names]
     rng = torch.Generator().manual_seed(seed)
     directions = torch.randn(4, sum(sizes), generator=torch.Generator().manual_seed(99))
     out: list[_Seen] = []
@@ -42,7 +44,8 @@ def _seen(names: list[str], sizes: list[int], number: int, seed: int) -> list[_S
             strength = 1 + sigma / 30 if cause == "noise" else 1.5
             x = x + directions[k] * strength * (cause in found)
         parts = x.split(sizes)
-        context = Context({n: p[None] for n, p in zip(names, parts, strict=True)})
+        told = {n: p[None] for n, p in zip(names, parts, strict=True)}
+        context = Context({**base.statistics, **told})
         out.append((context, found, sigma))
     return out
 
@@ -53,10 +56,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[_Seen]]
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_checkpoint(model, path)
     names = mixer_names(model)
-    statistics = model.describe(torch.rand(1, 3, 64, 64)).statistics
-    sizes = [statistics[name].shape[1] for name in names]
-    held_out = _seen(names, sizes, 100, 2)
-    readout = fit_readout(model, _seen(names, sizes, 300, 1), held_out=held_out)
+    base = model.describe(torch.rand(1, 3, 64, 64))
+    held_out = _seen(base, names, 100, 2)
+    readout = fit_readout(model, _seen(base, names, 300, 1), held_out=held_out)
     store_readout(path, readout)
     return path, held_out
 
@@ -65,10 +67,10 @@ def test_what_was_fitted_is_recognised(fitted: tuple[Path, list[_Seen]]) -> None
     path, held_out = fitted
     readout = read_readout(path)
     assert readout is not None
-    names = list(readout.means["noise"])
+    model = load_checkpoint(path)
     right, errors = 0, []
     for context, causes, sigma in held_out:
-        seen = look(readout, names, context)
+        seen = look(readout, model, context)
         right += set(seen.verdict) == (set(causes) or {"clean"})
         if "noise" in causes:
             errors.append(abs(seen.sigma_255 - sigma))
@@ -78,6 +80,15 @@ def test_what_was_fitted_is_recognised(fitted: tuple[Path, list[_Seen]]) -> None
     table = np.array(readout.confusion)
     assert table.sum() == 80
     assert np.trace(table) >= 72
+
+
+def test_features_tell_more_than_the_prompt_weights() -> None:
+    model = create_model("mtair_tiny").eval()
+    dark, bright = (model.describe(torch.full((1, 3, 64, 64), v)) for v in (0.1, 0.9))
+    one, two = features(model, dark), features(model, bright)
+    assert len(one) > sum(dark.statistics[name].shape[1] for name in mixer_names(model))
+    assert np.isfinite(one).all()
+    assert not np.allclose(one, two)
 
 
 def test_storing_keeps_weights_and_configuration(

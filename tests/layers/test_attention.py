@@ -1,6 +1,7 @@
 import torch
 import torch.nn.functional as F
 
+from unveil.layers import attention
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
 
 
@@ -36,6 +37,17 @@ def test_gram_attention_is_attention_with_explicit_queries_and_keys():
     weight = torch.randn(5, c, dtype=torch.float64)
     folded = y.flatten(1, 2) @ layer.folded(weight, y).transpose(1, 2)
     torch.testing.assert_close(folded, out @ weight.t(), rtol=1e-6, atol=1e-8)
+
+
+def test_summaries_are_the_log_power_of_every_channel():
+    y = torch.randn(2, 6, 5, 8)
+    gram = GramAttention(8, 2)
+    recorded = gram.image_statistic(lambda: attention._gram(y), None)
+    torch.testing.assert_close(gram.summary(recorded), y.square().mean((1, 2)).log())
+    full = ChannelAttention(8, 2)
+    told = full.summary(full._inner_products(y))
+    both = full.query_key_conv(full.query_key(y)).square().mean((1, 2)).log()
+    torch.testing.assert_close(told.sort(1).values, both.sort(1).values)
 
 
 def test_feed_forward_gates_one_half_with_gelu_of_the_other():

@@ -4,7 +4,7 @@ import torch
 
 from unveil.imaging import Image
 from unveil.inference.loading import read_out
-from unveil.inference.readout import Sighting, look, mixer_names
+from unveil.inference.readout import Sighting, look
 from unveil.inference.restorer import Restorer
 
 
@@ -24,4 +24,4 @@ def inspect_image(restorer: Restorer, image: Image) -> Sighting:
     readout = read_out(restorer.loaded)
     with torch.inference_mode():
         context = restorer.engine.describe(image.pixels)
-    return look(readout, mixer_names(restorer.loaded.network), context)
+    return look(readout, restorer.loaded.network, context)

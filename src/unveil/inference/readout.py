@@ -1,12 +1,14 @@
-"""What the all-in-one network sees in a picture: a small linear read-out on its prompt weights.
+"""What the all-in-one network sees in a picture: a small linear read-out on its statistics.
 
-The network mixes its prompts by weights it computes from the picture. A logistic regression on
-these weights, fitted after training, names the degradations; a ridge regression gives the noise
-level.
+A restoring network computes a few statistics of the whole picture: the weights it mixes its prompts
+by, and the power of its channels, which attention across channels needs. A logistic regression on
+these, fitted after training, names the degradations; a ridge regression gives the noise level. The
+prompt weights alone tell less: there are few, and they were trained to restore, not to name.
 Both are stored in the metadata of the weights file, under ``"readout"``.
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,14 +22,16 @@ from torch import nn
 
 from unveil.errors import CheckpointError, InputError
 from unveil.imaging.write import replacing
-from unveil.layers.context import Context
+from unveil.layers.context import Context, ImageWide
 from unveil.layers.prompt import PromptMixer
 from unveil.models.checkpoint import read_metadata
 
 CAUSES = ("noise", "rain", "haze")
 _KEY = "readout"
 _RIDGE = 1e-3
-_STEPS = 2000
+_STEPS = 500
+# Features that hardly vary must not count for much in pictures of another kind.
+_LEAST_SCALE = 1e-2
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -38,17 +42,13 @@ class Readout:
 
     Attributes:
         causes: Names of the degradations it tells.
-        mean: Mean of the features over the fitting set.
-        scale: Their standard deviation.
-        weight: One row of coefficients per cause, then one for the noise level.
+        weight: One row of coefficients per cause, then one for the log of the noise level.
         bias: Likewise.
         means: Mean prompt weights (before softmax) of pictures with one cause only, by layer.
         confusion: Counts on held-out pictures, rows true and columns told; the last is clean.
     """
 
     causes: tuple[str, ...]
-    mean: list[float]
-    scale: list[float]
     weight: list[list[float]]
     bias: list[float]
     means: dict[str, dict[str, list[float]]]
@@ -80,9 +80,14 @@ def mixer_names(model: nn.Module) -> list[str]:
     return [m.statistic_name for m in model.modules() if isinstance(m, PromptMixer)]
 
 
-def features(names: Sequence[str], context: Context) -> Vector:
-    """Return the prompt weights of a picture, softmax over each layer's prompts, as one vector."""
-    parts = [context.statistics[name][0].softmax(-1) for name in names]
+def features(model: nn.Module, context: Context) -> Vector:
+    """Return what the statistics of a picture tell, layer after layer, as one vector."""
+    found = context.statistics
+    parts = [
+        layer.summary(found[layer.statistic_name])[0]
+        for layer in model.modules()
+        if isinstance(layer, ImageWide) and layer.statistic_name in found
+    ]
     return np.asarray(torch.cat(parts).double().cpu().numpy())
 
 
@@ -110,45 +115,42 @@ def fit_readout(
     if not names:
         raise InputError(f"{type(model).__name__} has no prompt weights to read out")
     contexts, causes, sigmas = zip(*seen, strict=True)
-    X = np.stack([features(names, context) for context in contexts])
+    X = np.stack([features(model, context) for context in contexts])
     missing = [c for c in CAUSES if not any(c in found for found in causes)]
     if missing:
         raise InputError(f"no picture with {', '.join(missing)} to fit the read-out on")
-    mean, scale = X.mean(0), X.std(0) + 1e-6
+    mean, scale = X.mean(0), X.std(0) + _LEAST_SCALE
     Z = (X - mean) / scale
     rows = [_logistic(Z, np.array([cause in found for found in causes])) for cause in CAUSES]
     noisy = np.array(["noise" in found for found in causes])
-    rows.append(_ridge(Z[noisy], np.array(sigmas)[noisy]))
+    rows.append(_ridge(Z[noisy], np.log(np.array(sigmas)[noisy])))
     fitted = Readout(
         causes=CAUSES,
-        mean=mean.tolist(),
-        scale=scale.tolist(),
-        weight=[row[:-1].tolist() for row in rows],
-        bias=[float(row[-1]) for row in rows],
+        weight=[_short(row[:-1] / scale) for row in rows],
+        bias=_short(np.array([row[-1] - row[:-1] @ (mean / scale) for row in rows])),
         means={c: _mean_logits(names, contexts, causes, c) for c in CAUSES},
     )
-    table = _confusion(fitted, names, held_out)
+    table = _confusion(fitted, model, held_out)
     return Readout(**{**asdict(fitted), "confusion": table})
 
 
-def look(readout: Readout, names: Sequence[str], context: Context) -> Sighting:
+def look(readout: Readout, model: nn.Module, context: Context) -> Sighting:
     """Tell what a network sees, from the context it gathered.
 
     Raises:
         CheckpointError: If the read-out was fitted on another network.
     """
-    x = features(names, context)
-    if len(x) != len(readout.mean):
+    x = features(model, context)
+    if len(x) != len(readout.weight[0]):
         raise CheckpointError(
-            f"the read-out takes {len(readout.mean)} prompt weights, the network has {len(x)}: "
+            f"the read-out takes {len(readout.weight[0])} numbers, the network gives {len(x)}: "
             "fit it again"
         )
-    z = (x - np.array(readout.mean)) / np.array(readout.scale)
-    scores = np.array(readout.weight) @ z + np.array(readout.bias)
+    scores = np.array(readout.weight) @ x + np.array(readout.bias)
     chances = 1 / (1 + np.exp(-np.clip(scores[:-1], -50, 50)))
     probabilities = dict(zip(readout.causes, map(float, chances), strict=True))
     verdict = tuple(c for c, p in probabilities.items() if p > 0.5) or ("clean",)
-    sigma = max(float(scores[-1]), 0.0) if "noise" in verdict else 0.0
+    sigma = math.exp(min(float(scores[-1]), math.log(255))) if "noise" in verdict else 0.0
     return Sighting(probabilities, sigma, verdict)
 
 
@@ -204,6 +206,11 @@ def _logistic(Z: Vector, y: np.ndarray[Any, Any]) -> Vector:
     return np.asarray(w.detach().numpy())
 
 
+def _short(values: Vector) -> list[float]:
+    """Round to six digits: more only lengthens the file."""
+    return [float(f"{value:.6g}") for value in values]
+
+
 def _ridge(Z: Vector, y: Vector) -> Vector:
     inputs = np.c_[Z, np.ones(len(Z))]
     penalty = _RIDGE * len(Z) * np.eye(inputs.shape[1])
@@ -221,7 +228,7 @@ def _mean_logits(
 
 def _confusion(
     readout: Readout,
-    names: Sequence[str],
+    model: nn.Module,
     held_out: Iterable[tuple[Context, frozenset[str], float]],
 ) -> list[list[int]] | None:
     """Count, for pictures with at most one cause, the likeliest against the true one."""
@@ -230,7 +237,7 @@ def _confusion(
     for context, causes, _ in held_out:
         if len(causes) > 1:
             continue
-        seen = look(readout, names, context)
+        seen = look(readout, model, context)
         told = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
         column = size - 1 if seen.verdict == ("clean",) else readout.causes.index(told)
         row = readout.causes.index(next(iter(causes))) if causes else size - 1

@@ -72,6 +72,10 @@ class ChannelAttention(ImageWide):
         value = self.value_conv(self.value(x))
         return project_per_image(value, _matrix(attention, self.out_proj.weight))
 
+    def summary(self, statistic: Tensor) -> Tensor:
+        """Return the log-power of every channel's query and key, ``(b, 2·channels)``."""
+        return _log(statistic[..., -2:]).flatten(1)
+
     def _inner_products(self, x: Tensor) -> Tensor:
         """Return q·kᵀ, |q|² and |k|² as means over pixels, ``(b, heads, c/heads, c/heads + 2)``."""
         both = self.query_key_conv(self.query_key(x)).flatten(1, 2)
@@ -106,6 +110,10 @@ class GramAttention(ImageWide):
         """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
         return weight @ self._matrix(y, context)
 
+    def summary(self, statistic: Tensor) -> Tensor:
+        """Return the log-power of every channel, ``(b, channels)``."""
+        return _log(statistic.diagonal(dim1=-2, dim2=-1))
+
     def _matrix(self, y: Tensor, context: Context | None) -> Tensor:
         """Return blockdiag(attention) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
         gram = self.image_statistic(lambda: _gram(y), context)
@@ -121,6 +129,10 @@ class GramAttention(ImageWide):
         """Return the diagonal blocks ``(b, heads, c/heads, c/heads)`` of ``(b, c, c)``."""
         split = split_heads(split_heads(inner, self.heads, 1), self.heads, 3)
         return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
+
+
+def _log(power: Tensor) -> Tensor:
+    return power.clamp(min=1e-12).log()
 
 
 def _gram(y: Tensor) -> Tensor:

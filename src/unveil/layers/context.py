@@ -92,3 +92,13 @@ class ImageWide(nn.Module):
         if context is None:
             return compute()
         return context.share(self.statistic_name, compute)
+
+    def summary(self, statistic: Tensor) -> Tensor:
+        """Return what this layer's statistic tells of each image as features ``(b, f)``.
+
+        By default nothing; what differs between degradations serves to name them.
+
+        Args:
+            statistic: As `image_statistic` returned it.
+        """
+        return statistic.new_zeros(len(statistic), 0)

@@ -44,6 +44,10 @@ class PromptMixer(ImageWide):
         weights = self.logits(x, context).softmax(-1)
         return torch.einsum("bl,lhwd->bhwd", weights, self.prompts)
 
+    def summary(self, statistic: Tensor) -> Tensor:
+        """Return the log-weights, ``(b, length)``."""
+        return statistic
+
 
 class _SpatialCross(nn.Module):
     """Pixels attend to pooled prompt tokens.
