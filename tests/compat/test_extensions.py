@@ -58,6 +58,26 @@ def test_mambas_own_module_gates_and_fills_the_given_gradient(plain_scan, recomp
         assert_near(found[8], expected)
 
 
+def test_the_backward_takes_vmambas_first_call_form_too():
+    *given, _, bias, dout = drawn()
+    out, x = extensions.core_fwd(*given, bias, True)
+    later = extensions.core_bwd(*given, bias, dout, x, True, 1)
+    first = extensions.core_bwd(*given, bias, dout, x, None, True)
+    assert all(map(torch.equal, first, later))
+    assert all(map(torch.equal, extensions.core_bwd(*given, bias, dout, x, out, True, 1), later))
+
+
+@pytest.mark.parametrize("scan", [extensions.vmamba_scan_fn, extensions.vmamba_scan_ref])
+def test_vmambas_package_scans_differentiably(plain_scan, scan):
+    u, delta, A, B, C, D, _, bias, dout = drawn()
+    expected, _, gradients = truth(plain_scan, u, delta, A, B, C, D, None, bias, dout)
+    leaves = [t.requires_grad_() for t in (u, delta, A, B, C, D, bias)]
+    out = scan(*leaves[:6], delta_bias=bias, delta_softplus=True, nrows=1)
+    assert_near(out.detach(), expected)
+    for one, other in zip(torch.autograd.grad(out, leaves, dout), gradients, strict=True):
+        assert_near(one, other)
+
+
 def test_optional_tensors_may_be_missing():
     u, delta, A, B, C, _, _, _, dout = drawn()
     out, x = extensions.core_fwd(u, delta.abs(), A, B, C, None, None, False, 1)

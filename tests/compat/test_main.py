@@ -55,7 +55,45 @@ def test_a_module_runs_by_its_name(script):
     assert "standing in for" in done.stderr
 
 
-def test_a_missing_script_is_a_usage_error():
-    done = run("no_such_script.py")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_script.py"], "no_such_script.py does not exist, expected a Python script"),
+        (["."], ". does not exist, expected a Python script"),
+        (["-m", "no_such_module"], "there is no module no_such_module, expected one"),
+        (["-m", "json.no_such_module"], "there is no module json.no_such_module"),
+        (["-m", "os.path.no_such_module"], "there is no module os.path.no_such_module"),
+        (["-m", "email"], "there is no module email"),
+    ],
+)
+def test_what_is_not_there_is_a_usage_error(tmp_path, arguments, message):
+    done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert "no_such_script.py does not exist" in done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_lies_beside_the_script_is_left_alone(tmp_path):
+    ops = tmp_path / "mamba_ssm" / "ops"
+    ops.mkdir(parents=True)
+    for folder in (ops.parent, ops):
+        (folder / "__init__.py").write_text("")
+    (ops / "selective_scan_interface.py").write_text("selective_scan_fn = 'their own'\n")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from mamba_ssm.ops.selective_scan_interface import selective_scan_fn\n"
+        "from causal_conv1d import causal_conv1d_fn\n"
+        "print(selective_scan_fn, causal_conv1d_fn.__module__)\n"
+    )
+    done = run(script)
+    assert done.stdout.strip() == "their own unveil.compat.causal_conv1d", done.stderr
+    assert "mamba_ssm: the installed packages are used" in done.stderr
+
+
+def test_a_module_that_lacks_something_else_says_so(tmp_path):
+    package = tmp_path / "theirs"
+    package.mkdir()
+    (package / "__init__.py").write_text("import no_such_dependency\n")
+    done = run("-m", "theirs.train", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No module named 'no_such_dependency'" in done.stderr

@@ -85,6 +85,12 @@ def test_an_unknown_start_is_refused():
         Mamba(8, dt_init="zeros")
 
 
+@pytest.mark.parametrize("shape", [(2, 8), (2, 5, 7), (1, 0, 8)])
+def test_an_input_of_another_shape_is_refused(shape):
+    with pytest.raises(InputError, match=r"hidden_states has shape .*, expected \(b, l, 8\)"):
+        Mamba(8)(torch.zeros(shape))
+
+
 def decode(block, x, prompt):
     params = SimpleNamespace(key_value_memory_dict={}, seqlen_offset=0)
     outs = []

@@ -3,6 +3,8 @@ import torch
 from torch import Tensor
 
 from unveil.compat.selective_scan_interface import (
+    MambaInnerFn,
+    SelectiveScanFn,
     mamba_inner_fn,
     mamba_inner_ref,
     selective_scan_fn,
@@ -194,6 +196,23 @@ def inner_expected(plain_scan, given, B=None, C=None):
 def test_the_inside_of_a_block_conforms(inner, plain_scan):
     given = inner_arguments()
     close(inner(**given), inner_expected(plain_scan, given), OUT)
+
+
+def test_the_autograd_functions_apply_under_their_published_names():
+    drawn, _ = arguments(8, chosen=OPTIONS["all"])
+    out, last = SelectiveScanFn.apply(*drawn.values(), True, True)
+    expected = selective_scan_fn(**drawn, delta_softplus=True, return_last_state=True)
+    assert torch.equal(out, expected[0])
+    assert torch.equal(last, expected[1])
+    given = inner_arguments()
+    positional = (*list(given.values())[:8], None, None, given["D"], given["delta_bias"])
+    assert torch.equal(MambaInnerFn.apply(*positional), mamba_inner_fn(**given))
+
+
+@pytest.mark.parametrize("shape", [(12, 9), (2, 11, 9), (2, 12, 0)])
+def test_the_inside_refuses_an_input_of_another_shape(shape):
+    with pytest.raises(InputError, match=r"xz has shape .*, expected \(b, 12, l\)"):
+        mamba_inner_fn(**inner_arguments() | {"xz": torch.zeros(shape)})
 
 
 def test_projections_given_to_the_inside_replace_its_own(plain_scan):

@@ -1,6 +1,7 @@
 """Run somebody's script with the stand-ins in place: `python -m unveil.compat script.py args…`."""
 
 import argparse
+import importlib.util
 import logging
 import runpy
 import sys
@@ -21,23 +22,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="unveil.compat: %(message)s")
     if options.verbose:
         logging.getLogger("unveil").setLevel(logging.INFO)
+    script = Path(options.script)
+    if not options.module:
+        if not script.is_file() and not (script / "__main__.py").is_file():
+            parser.error(f"{script} does not exist, expected a Python script")
+        # Before anything is stood in for: what lies beside the script is found first.
+        sys.path.insert(0, str(script.resolve().parent))
     provided = install(force=options.force)
     logging.getLogger("unveil.compat").info("standing in for %s", ", ".join(provided) or "nothing")
     if kept := sorted(set(PACKAGES) - set(provided)):
         logging.getLogger("unveil.compat").warning(
             "%s: the installed packages are used; --force stands in for them", ", ".join(kept)
         )
-    if options.module:
-        sys.argv = [options.script, *options.arguments]
-        sys.path.insert(0, "")
-        runpy.run_module(options.script, run_name="__main__", alter_sys=True)
-        return
-    script = Path(options.script)
-    if not script.exists():
-        parser.error(f"{script} does not exist, expected a Python script")
+    if options.module and not _is_module(options.script):
+        parser.error(f"there is no module {options.script}, expected one that Python finds")
     sys.argv = [options.script, *options.arguments]
-    sys.path.insert(0, str(script.resolve().parent))
-    runpy.run_path(str(script), run_name="__main__")
+    if options.module:
+        runpy.run_module(options.script, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(str(script), run_name="__main__")
+
+
+def _is_module(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except ModuleNotFoundError as error:
+        # Otherwise the package is there, but something that it imports is not.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        return False
+    return spec is not None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unveil.compat.selective_scan_interface import selective_scan_fn
+from unveil.compat.selective_scan_interface import by_the_loop, selective_scan_fn
+from unveil.ops.selective_scan.contract import Backend
 
 Gradients: TypeAlias = list[Tensor | None]
 
@@ -136,12 +137,14 @@ def core_bwd(
     delta_bias: Tensor | None,
     dout: Tensor,
     x: Tensor | None,
-    delta_softplus: bool,
-    rows: int = 1,
-    /,
+    *options: Any,
 ) -> Gradients:
-    """Return the gradients of `core_fwd`, in the order of its tensors."""
-    del rows
+    """Return the gradients of `core_fwd`, in the order of its tensors.
+
+    `options` are `delta_softplus` and perhaps `rows`; VMamba's first release put the result before
+    them.
+    """
+    delta_softplus = next(option for option in options if isinstance(option, bool))
     return mamba_bwd(
         *(u, delta, A, B, C, D, None, delta_bias, dout, x, None, None, delta_softplus, False)
     )
@@ -161,16 +164,35 @@ def oflex_fwd(
     /,
 ) -> list[Tensor]:
     """Scan without a gate; the result is fp32 whatever the input if `out_float`."""
-    del rows
-    if not out_float:
-        return mamba_fwd(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
-    wide = u.to(torch.promote_types(u.dtype, torch.float32))
-    return mamba_fwd(wide, delta, A, B, C, D, None, delta_bias, delta_softplus)
+    if out_float:
+        u = u.to(torch.promote_types(u.dtype, torch.float32))
+    return core_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, rows)
 
 
-def _scan(*arguments: Any) -> tuple[Tensor, Tensor]:
+def vmamba_scan_fn(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    nrows: int = 1,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Scan without a gate, differentiably: what VMamba's package `selective_scan` offers."""
+    del nrows
+    return _scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus, backend=backend)[0]
+
+
+vmamba_scan_ref = by_the_loop(vmamba_scan_fn)
+
+
+def _scan(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
     """Return the result and the last state."""
-    options: dict[str, Any] = {"return_last_state": True}
+    options["return_last_state"] = True
     result = selective_scan_fn(*arguments, **options)
     assert isinstance(result, tuple)
     return result

@@ -123,7 +123,15 @@ class Mamba(nn.Module):
 
         Returns:
             `(b, l, d_model)`.
+
+        Raises:
+            InputError: The input has another shape, or no tokens.
         """
+        shape = tuple(hidden_states.shape)
+        if len(shape) != 3 or shape[2] != self.d_model or shape[1] == 0:
+            raise InputError(
+                f"hidden_states has shape {shape}, expected (b, l, {self.d_model}), l > 0"
+            )
         cache = None
         if inference_params is not None:
             cache = self._get_states_from_cache(inference_params, hidden_states.shape[0])

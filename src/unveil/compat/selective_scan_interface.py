@@ -192,6 +192,10 @@ def mamba_branch(
         The gated result `(b, l, d)` and the state after the last token `(b, d, n)`.
     """
     _require_real(A)
+    if xz.dim() != 3 or xz.shape[1] != 2 * len(conv1d_weight) or xz.shape[2] == 0:
+        raise InputError(
+            f"xz has shape {tuple(xz.shape)}, expected (b, {2 * len(conv1d_weight)}, l), l > 0"
+        )
     rank, n = delta_proj_weight.shape[1], A.shape[1]
     x, z = xz.chunk(2, dim=1)
     bias = None if conv1d_bias is None else conv1d_bias.to(x.dtype)
@@ -218,7 +222,7 @@ def mamba_branch(
     return result
 
 
-def _by_the_loop(fast: Callable[P, R]) -> Callable[P, R]:
+def by_the_loop(fast: Callable[P, R]) -> Callable[P, R]:
     """Return the same function held to the reference loop."""
 
     @wraps(fast)
@@ -230,8 +234,20 @@ def _by_the_loop(fast: Callable[P, R]) -> Callable[P, R]:
     return slow
 
 
-selective_scan_ref = _by_the_loop(selective_scan_fn)
-mamba_inner_ref = _by_the_loop(mamba_inner_fn)
+selective_scan_ref = by_the_loop(selective_scan_fn)
+mamba_inner_ref = by_the_loop(mamba_inner_fn)
+
+
+class SelectiveScanFn:
+    """What `mamba_ssm` calls its autograd function: callers use `apply` alone."""
+
+    apply = staticmethod(selective_scan_fn)
+
+
+class MambaInnerFn:
+    """Likewise for the inside of a block."""
+
+    apply = staticmethod(mamba_inner_fn)
 
 
 def _require_real(A: Tensor) -> None:

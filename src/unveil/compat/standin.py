@@ -13,6 +13,7 @@ _LOG = logging.getLogger(__name__)
 _SCAN = "unveil.compat.selective_scan_interface"
 _CONVOLUTION = "unveil.compat.causal_conv1d"
 _EXTENSIONS = "unveil.compat.extensions"
+_NORMS = dict.fromkeys(("RMSNorm", "layer_norm_fn", "rms_norm_fn"), "unveil.compat.layer_norm")
 
 # Module to provide → where its names come from. An empty dict is a package that only holds others.
 MODULES: dict[str, dict[str, str]] = {
@@ -29,6 +30,7 @@ MODULES: dict[str, dict[str, str]] = {
         "causal_conv1d_fn": _CONVOLUTION,
         "causal_conv1d_update": _CONVOLUTION,
         "selective_state_update": "unveil.compat.selective_state_update",
+        **_NORMS,
     },
     "mamba_ssm.ops": {},
     "mamba_ssm.ops.selective_scan_interface": {
@@ -36,8 +38,12 @@ MODULES: dict[str, dict[str, str]] = {
         "selective_scan_ref": _SCAN,
         "mamba_inner_fn": _SCAN,
         "mamba_inner_ref": _SCAN,
+        "SelectiveScanFn": _SCAN,
+        "MambaInnerFn": _SCAN,
     },
     "mamba_ssm.ops.triton": {},
+    "mamba_ssm.ops.triton.layer_norm": _NORMS,
+    "mamba_ssm.ops.triton.layernorm": _NORMS,
     "mamba_ssm.ops.triton.selective_state_update": {
         "selective_state_update": "unveil.compat.selective_state_update",
     },
@@ -48,6 +54,10 @@ MODULES: dict[str, dict[str, str]] = {
     "causal_conv1d.causal_conv1d_interface": {
         "causal_conv1d_fn": _CONVOLUTION,
         "causal_conv1d_update": _CONVOLUTION,
+    },
+    "selective_scan": {
+        "selective_scan_fn": f"{_EXTENSIONS}:vmamba_scan_fn",
+        "selective_scan_ref": f"{_EXTENSIONS}:vmamba_scan_ref",
     },
     "selective_scan_cuda": {"fwd": f"{_EXTENSIONS}:mamba_fwd", "bwd": f"{_EXTENSIONS}:mamba_bwd"},
     "selective_scan_cuda_core": {
