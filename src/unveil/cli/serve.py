@@ -35,6 +35,9 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds after which a request is given up.")] = (
         600.0
     ),
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Serve the page, or the API alone.")
+    ] = True,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in a browser.")
     ] = False,
@@ -73,7 +76,7 @@ def serve(
 
             webbrowser.open(address)
 
-    run_server(settings, ready)
+    run_server(settings, ready, page=page)
 
 
 def _sentence(error: Exception) -> str:

@@ -66,15 +66,19 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
     if task not in TASKS:
         raise InputError(f"no task {task!r}; there are {', '.join(TASKS)}")
     if model is None:
-        model = _default(task)
+        model = default_model(task)
     loaded = _load(model)
     if task != "auto":
-        loaded.steering = _steering(loaded, task)
+        loaded.steering = steering(loaded, task)
     return loaded
 
 
-def _default(task: Task) -> str:
-    """Return the denoiser for its task, else the all-in-one model, of what the package brings."""
+def default_model(task: Task) -> str:
+    """Return the denoiser for its task, else the all-in-one model, of what the package brings.
+
+    >>> default_model("denoise")
+    'cu_mamba_small'
+    """
     wanted = [DENOISER, DEFAULT_MODEL] if task == "denoise" else [DEFAULT_MODEL, DENOISER]
     found = bundled_weights()
     return next((name for name in wanted if name in found), wanted[0])
@@ -123,8 +127,17 @@ def read_out(loaded: LoadedModel) -> Readout:
     return readout
 
 
-def _steering(loaded: LoadedModel, task: Task) -> dict[str, Tensor]:
-    """Return the prompt weights that stand for `task`; a network made for it alone needs none."""
+def steering(loaded: LoadedModel, task: Task) -> dict[str, Tensor]:
+    """Return the prompt weights that stand for `task`; a network made for it alone needs none.
+
+    Args:
+        loaded: The network.
+        task: One of `TASKS`, but not ``"auto"``.
+
+    Raises:
+        InputError: If the network does not do it.
+        CheckpointError: If its weights do not say how.
+    """
     if not mixer_names(loaded.network):
         model_id = getattr(loaded.network, "model_id", "")
         tasks = get_record(model_id).tasks if model_id in list_models() else (task,)

@@ -118,4 +118,9 @@ def _status(error: UnveilError) -> int:
 
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
-    return f"{place}: {problem['msg']}"
+    told = {
+        "extra_forbidden": "no such field",
+        "missing": "missing; send it as a field of a multipart form",
+        "string_pattern_mismatch": f"{str(problem['input'])[:50]!r} is not of the form expected",
+    }
+    return f"{place}: {told.get(problem['type'], problem['msg'])}; see /docs"

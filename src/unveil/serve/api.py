@@ -198,6 +198,8 @@ async def _result(request: Request, job: Job[Result], timeout_s: float) -> Resul
         UnveilError: If the job failed.
     """
     done = asyncio.wrap_future(job.future)
+    # What a job that was given up ends with is nobody's business.
+    done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     gone = asyncio.ensure_future(_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {done, gone}

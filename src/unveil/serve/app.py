@@ -24,7 +24,7 @@ from unveil.serve.limits import Limits
 from unveil.serve.metrics import CONTENT_TYPE, Counted, Metrics
 from unveil.serve.settings import Settings
 
-_STOP_S = 7.0
+_STOP_S = 1.0
 
 
 def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = True) -> FastAPI:
@@ -105,11 +105,12 @@ def _describe(app: FastAPI, engine: Engine) -> None:
             made = get_openapi(
                 title=app.title, version=app.version, summary=app.summary, routes=app.routes
             )
-            models: list[Any] = [offer.id for offer in engine.catalogue.offers]
-            for form in ("InspectForm", "RestoreForm"):
-                _enumerate(made["components"]["schemas"][form]["properties"]["model"], models)
-            task = made["components"]["schemas"]["RestoreForm"]["properties"]["task"]
-            task["enum"] = list(engine.tasks())
+            schemas = made["components"]["schemas"]
+            for name in ("InspectForm", "RestoreForm"):
+                fields = {k: _plain(field) for k, field in schemas[name]["properties"].items()}
+                fields["model"]["enum"] = [offer.id for offer in engine.catalogue.offers]
+                schemas[name]["properties"] = fields
+            schemas["RestoreForm"]["properties"]["task"]["enum"] = list(engine.tasks())
             if engine.settings.token is not None:
                 _demand_token(made)
             app.openapi_schema = made
@@ -118,10 +119,11 @@ def _describe(app: FastAPI, engine: Engine) -> None:
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _enumerate(model: dict[str, Any], ids: list[Any]) -> None:
-    for choice in model["anyOf"]:
-        if choice["type"] == "string":
-            choice["enum"] = ids
+def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    """Return a field's schema without null, which a form cannot hold: it is left out instead."""
+    choices = [c for c in field.get("anyOf", []) if c.get("type") != "null"]
+    rest = {key: value for key, value in field.items() if key != "anyOf"}
+    return rest | choices[0] if choices else rest
 
 
 def _demand_token(document: dict[str, Any]) -> None:

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unveil.errors import CheckpointError, InputError
-from unveil.inference.loading import TASKS, LoadedModel, Task, load, read_out
+from unveil.inference.loading import (
+    TASKS,
+    LoadedModel,
+    Task,
+    default_model,
+    load,
+    read_out,
+    steering,
+)
 from unveil.models.base import count_parameters
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record, list_models
@@ -48,9 +56,8 @@ class Catalogue:
         self._given = [path.stem if path.is_file() else path.name for path in given]
         sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
         sources |= dict(zip(self._given, given, strict=True))
-        self._preferred = self._given[0] if self._given else _default("auto")
+        self._preferred = self._given[0] if self._given else default_model("auto")
         self._offers = {name: self._offer(name, source) for name, source in sources.items()}
-        self._defaults = {task: _default(task) for task in TASKS}
 
     def _offer(self, name: str, source: str | Path) -> Offer:
         loaded = load(source)
@@ -58,7 +65,7 @@ class Catalogue:
         return Offer(
             id=name,
             source=source,
-            tasks=tuple(task for task in TASKS[1:] if _does(source, task)),
+            tasks=tuple(task for task in TASKS[1:] if _does(loaded, task)),
             inspects=_inspects(loaded),
             parameters=count_parameters(loaded.network),
             paper=get_record(model_id).paper if model_id in list_models() else "",
@@ -93,8 +100,8 @@ class Catalogue:
             raise InputError(f"no task {task!r} here; there are {', '.join(self.tasks)}")
         if model is None:
             able = [name for name in self._given if task in ("auto", *self._offers[name].tasks)]
-            model = able[0] if able else self._defaults[task]
-        offer = self._offers.get(model or "")
+            model = able[0] if able else default_model(task)
+        offer = self._offers.get(model)
         if offer is None:
             known = ", ".join(self._offers) or "none"
             raise InputError(f"no model {model!r} here; there are {known}")
@@ -113,17 +120,9 @@ class Catalogue:
         return next((o for o in self.offers if o.inspects and model in (None, o.id)), None)
 
 
-def _default(task: Task) -> str | None:
-    """Return the bundled network that `unveil.Restorer` takes for a task."""
+def _does(loaded: LoadedModel, task: Task) -> bool:
     try:
-        return load(None, task).name
-    except (InputError, CheckpointError):
-        return None
-
-
-def _does(source: str | Path, task: Task) -> bool:
-    try:
-        load(source, task)
+        steering(loaded, task)
     except (InputError, CheckpointError):
         return False
     return True

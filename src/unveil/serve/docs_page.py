@@ -74,14 +74,12 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 
 
 def _kind(field: dict[str, Any]) -> str:
-    choices = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"]
-    chosen = choices[0]
-    if "enum" in chosen:
-        return " | ".join(map(str, chosen["enum"]))
-    if "contentMediaType" in chosen or chosen.get("format") == "binary":
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
+    if "contentMediaType" in field or field.get("format") == "binary":
         return "file"
-    bounds = [chosen[key] for key in ("minimum", "maximum") if key in chosen]
-    return str(chosen["type"]) + (f", {bounds[0]:g} to {bounds[1]:g}" if len(bounds) == 2 else "")
+    bounds = [field[key] for key in ("minimum", "maximum") if key in field]
+    return str(field["type"]) + (f", {bounds[0]:g} to {bounds[1]:g}" if len(bounds) == 2 else "")
 
 
 def _default(field: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from html import escape
-from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -171,17 +170,13 @@ def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> 
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=_as_scope(message))
+            message["headers"] = list(message.get("headers", []))
+            headers = MutableHeaders(raw=message["headers"])
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)
 
     return sending
-
-
-def _as_scope(message: Message) -> dict[str, Any]:
-    message["headers"] = list(message.get("headers", []))
-    return {"type": "http", "headers": message["headers"]}
 
 
 def _hostname(netloc: str) -> str:

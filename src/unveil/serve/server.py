@@ -16,17 +16,18 @@ from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 
 # Together below the ten seconds after which supervisors lose patience.
-_GRACE_S = 6.5
-_CLOSE_S = 8
+_GRACE_S = 5.0
+_CLOSE_S = 6
 _BACKLOG = 256
 
 
-def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
+def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool = True) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: Options of the server.
         ready: Called with the address once it listens.
+        page: Whether to serve the web page, too.
 
     Raises:
         InputError: If the address cannot be listened on.
@@ -36,7 +37,7 @@ def run_server(settings: Settings, ready: Callable[[str], None]) -> None:
     try:
         engine = Engine(settings)
         try:
-            app = build_app(settings, engine=engine)
+            app = build_app(settings, engine=engine, page=page)
             config = uvicorn.Config(
                 app,
                 log_level=logging.WARNING,

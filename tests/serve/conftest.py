@@ -1,0 +1,132 @@
+"""A real server on loopback, with a tiny network, in this process."""
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+import uvicorn
+
+import unveil
+from unveil.models.checkpoint import save_checkpoint
+from unveil.serve.app import build_app
+from unveil.serve.engine import Engine
+from unveil.serve.settings import Settings
+
+MODEL = "tiny"
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    port: int
+    engine: Engine
+    client: httpx.Client
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a network that changes what it sees, and visibly so."""
+    network = unveil.create_model("cu_mamba_tiny")
+    for parameter in network.parameters():
+        parameter.data += 0.01
+    return save_checkpoint(network, tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors")
+
+
+def photo(size: tuple[int, int] = (80, 60), kind: str = "PNG", seed: int = 0) -> bytes:
+    """Return an image file of `size`, width and height."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def flat(side: int) -> bytes:
+    """Return a square image file that is small and quick to make, whatever its size."""
+    buffer = io.BytesIO()
+    PIL.Image.new("L", (side, side), 99).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@contextmanager
+def serving(engine: Engine) -> Iterator[Served]:
+    app = build_app(engine.settings, engine=engine, page=False)
+    config = uvicorn.Config(app, port=0, log_level="warning", ws="none", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    token = engine.settings.token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+            yield Served(url, port, engine, client)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve(tiny_weights: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Start servers with the settings given; they stop with the test."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def start(**settings: object) -> Served:
+            made = Settings.model_validate({"models": (tiny_weights,), "threads": 1} | settings)
+            return stack.enter_context(serving(Engine(made, folder=tmp_path)))
+
+        yield start
+
+
+@pytest.fixture(scope="package")
+def served(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server with default settings for tests that leave it as it was."""
+    settings = Settings(models=(tiny_weights,), threads=1)
+    with serving(Engine(settings, folder=tmp_path_factory.mktemp("served"))) as found:
+        yield found
+
+
+@contextmanager
+def busy(engine: Engine) -> Iterator[None]:
+    """Keep the worker at a job that does nothing."""
+    leave = threading.Event()
+
+    def idle(job: object) -> None:
+        while not leave.wait(0.01):
+            job.report(0.0)  # type: ignore[attr-defined]
+
+    engine.queue.submit(idle)
+    until(lambda: engine.queue.running)
+    try:
+        yield
+    finally:
+        leave.set()
+        until(lambda: not engine.queue.running)
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never became true"
+        time.sleep(0.01)
+
+
+def uploads(engine: Engine) -> list[Path]:
+    """List the folders of uploads that are there."""
+    return [path for path in engine.folder.iterdir() if path.is_dir() and path.name != "page"]

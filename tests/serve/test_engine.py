@@ -1,0 +1,124 @@
+"""The engine: options refused early, networks kept, files held while used."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.serve.conftest import MODEL, busy, photo, until, uploads
+
+from unveil.errors import CheckpointError, ImageTooLargeError, InputError, OutputError
+from unveil.inference.loading import TASKS, load
+from unveil.models.checkpoint import bundled_weights
+from unveil.serve.catalogue import Catalogue
+from unveil.serve.engine import Engine, Options, plain_message
+from unveil.serve.settings import Settings
+
+
+@pytest.fixture
+def engine(tiny_weights: Path, tmp_path: Path) -> Iterator[Engine]:
+    made = Engine(Settings(models=(tiny_weights,), threads=1, keep_s=60), folder=tmp_path)
+    yield made
+    made.stop(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (Options(model="nonsense"), "no model"),
+        (Options(task="derail"), "no task"),
+        (Options(strength=-0.1), "strength"),
+        (Options(tile=63), "tile"),
+    ],
+)
+def test_senseless_options_are_refused_before_anything_waits(
+    engine: Engine, options: Options, word: str
+) -> None:
+    source = engine.receive("a.png", photo())
+    with pytest.raises(InputError, match=word):
+        engine.submit(source, options)
+    assert engine.queue.waiting == 0
+
+
+def test_a_task_that_the_model_does_not_do_is_refused(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Catalogue, "tasks", TASKS)
+    with pytest.raises(InputError, match="it does denoise"):
+        engine.catalogue.choose("cu_mamba_small", "derain")
+
+
+def test_the_bundled_networks_are_offered_and_chosen_as_the_restorer_does() -> None:
+    catalogue = Catalogue()
+    assert [offer.id for offer in catalogue.offers if offer.default] == [load(None).name]
+    assert {offer.id for offer in catalogue.offers} == set(bundled_weights())
+    for task in catalogue.tasks:
+        assert catalogue.choose(None, task).id == load(None, task).name
+    for task in set(TASKS) - set(catalogue.tasks):
+        with pytest.raises(InputError):
+            catalogue.choose(None, task)
+
+
+def test_given_weights_are_preferred_for_what_they_do(engine: Engine) -> None:
+    assert engine.catalogue.choose(None, "auto").id == MODEL
+    assert engine.catalogue.choose(None, "denoise").id == MODEL
+    assert engine.models()[0]["id"] == MODEL
+
+
+def test_missing_weights_are_an_error_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises((CheckpointError, InputError)):
+        Engine(Settings(models=(tmp_path / "none.safetensors",)), folder=tmp_path)
+
+
+def test_a_device_that_is_not_there_is_an_error_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="device"):
+        Engine(Settings(device="nonsense"), folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_is_loaded_once_and_not_kept_for_ever(engine: Engine) -> None:
+    source = engine.receive("a.png", photo((9, 9)))
+    first = engine.submit(source, Options(tile=64))
+    first.wait(20)
+    kept = next(iter(engine._restorers.values()))
+    engine.submit(source, Options(tile=64)).wait(20)
+    assert next(iter(engine._restorers.values())) is kept
+    for tile in range(65, 75):
+        engine.submit(source, Options(tile=tile)).wait(20)
+    assert len(engine._restorers) <= 6
+    assert kept not in engine._restorers.values()
+
+
+def test_files_stay_while_their_job_runs_and_go_when_old(engine: Engine) -> None:
+    source = engine.receive("a.png", photo())
+    with busy(engine):
+        job = engine.submit(source, Options())
+        engine.store.sweep()
+        assert source.exists()
+    restored = job.wait(20)
+    assert restored.after().shape == (60, 80, 3)
+    engine.discard(source)
+    assert uploads(engine) == []
+    with pytest.raises(OutputError, match="no longer kept"):
+        engine.submit(source, Options()).wait(20)
+
+
+def test_what_is_too_large_says_so_when_its_turn_comes(tiny_weights: Path, tmp_path: Path) -> None:
+    engine = Engine(Settings(models=(tiny_weights,), max_megapixels=0.001), folder=tmp_path)
+    job = engine.submit(engine.receive("my photo.png", photo()), Options())
+    with pytest.raises(ImageTooLargeError) as refused:
+        job.wait(20)
+    message = plain_message(refused.value, engine.folder)
+    assert message.startswith("my photo.png: 80×60")
+    engine.stop(1)
+
+
+def test_the_time_left_is_known_from_the_second_image_on(engine: Engine) -> None:
+    source = engine.receive("a.png", photo((300, 200)))
+    engine.submit(source, Options()).wait(20)
+    assert engine._seconds_per_megapixel[f"{MODEL} False"] > 0
+
+
+def test_stopping_removes_all_files(engine: Engine) -> None:
+    engine.receive("a.png", photo())
+    engine.stop(1)
+    until(lambda: not engine.folder.exists())

@@ -1,0 +1,153 @@
+"""The line and its worker."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.serve.conftest import until
+
+from unveil.errors import BusyError, CancelledError, InputError, TimedOutError
+from unveil.serve.jobs import Job, Queue
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    made = Queue(2, 5.0, lambda: None)
+    yield made
+    made.stop(1)
+
+
+class Gate:
+    """Work that begins, waits to be let go, and reports on the way."""
+
+    def __init__(self) -> None:
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job[str]) -> str:
+        self.begun.set()
+        while not self.open.wait(0.005):
+            job.report(0.25)
+        return "made"
+
+
+def test_jobs_are_done_in_order_one_at_a_time(queue: Queue) -> None:
+    at_once: list[int] = []
+    order: list[int] = []
+
+    def work(number: int, _job: Job[None]) -> None:
+        at_once.append(number)
+        time.sleep(0.01)
+        order.append(number)
+        assert at_once == order
+
+    for number in range(3):
+        last = queue.submit(lambda job, n=number: work(n, job))  # type: ignore[misc]
+    last.wait(5)
+    assert order == [0, 1, 2]
+
+
+def test_a_job_tells_its_state_position_share_and_time_left(queue: Queue) -> None:
+    gate = Gate()
+    first, second = queue.submit(gate), queue.submit(lambda _: 2)
+    assert gate.begun.wait(5)
+    until(lambda: first.share == 0.25)
+    assert (first.state, first.position) == ("running", 0)
+    assert (second.state, second.position, second.share) == ("waiting", 1, 0.0)
+    assert first.eta_s is not None
+    assert second.eta_s is not None
+    assert second.eta_s > first.eta_s > 0
+    gate.open.set()
+    assert first.wait(5) == "made"
+    assert (first.state, first.share, first.eta_s) == ("done", 1.0, None)
+    assert second.wait(5) == 2
+
+
+def test_a_full_line_is_refused(queue: Queue) -> None:
+    gate = Gate()
+    jobs = [queue.submit(gate) for _ in range(3)]
+    with pytest.raises(BusyError) as refused:
+        queue.submit(gate)
+    assert refused.value.retry_after_s >= 1
+    gate.open.set()
+    for job in jobs:
+        job.wait(5)
+    queue.submit(gate).wait(5)
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_never_run(queue: Queue) -> None:
+    gate, ran = Gate(), threading.Event()
+    first, second = queue.submit(gate), queue.submit(lambda _: ran.set())
+    second.cancel()
+    assert second.state == "cancelled"
+    with pytest.raises(CancelledError):
+        second.wait(1)
+    gate.open.set()
+    first.wait(5)
+    assert not ran.is_set()
+
+
+def test_a_running_job_is_cancelled_at_its_next_report(queue: Queue) -> None:
+    gate = Gate()
+    job = queue.submit(gate)
+    assert gate.begun.wait(5)
+    job.cancel()
+    with pytest.raises(CancelledError):
+        job.wait(5)
+    assert job.state == "cancelled"
+    assert queue.submit(lambda _: 1).wait(5) == 1
+
+
+def test_a_failure_goes_to_who_waits_and_the_worker_lives(queue: Queue) -> None:
+    def fail(_job: Job[None]) -> None:
+        raise InputError("no good")
+
+    job = queue.submit(fail)
+    with pytest.raises(InputError, match="no good"):
+        job.wait(5)
+    assert job.state == "failed"
+    assert queue.submit(lambda _: 1).wait(5) == 1
+
+
+def test_who_waits_may_lose_patience_while_the_job_goes_on(queue: Queue) -> None:
+    gate = Gate()
+    job = queue.submit(gate)
+    with pytest.raises(TimedOutError):
+        job.wait(0.01)
+    gate.open.set()
+    assert job.wait(5) == "made"
+
+
+def test_a_job_that_runs_too_long_is_given_up() -> None:
+    queue = Queue(2, 0.05, lambda: None)
+    job = queue.submit(Gate())
+    with pytest.raises(TimedOutError, match="smaller"):
+        job.wait(5)
+    queue.stop(1)
+
+
+def test_stopping_finishes_what_runs_and_refuses_the_rest() -> None:
+    queue = Queue(2, 5.0, lambda: None)
+    gate = Gate()
+    running, waiting = queue.submit(gate), queue.submit(gate)
+    assert gate.begun.wait(5)
+    threading.Timer(0.1, gate.open.set).start()
+    queue.stop(5)
+    assert running.wait(0) == "made"
+    with pytest.raises(BusyError, match="stopping"):
+        waiting.wait(0)
+    with pytest.raises(BusyError, match="stopping"):
+        queue.submit(gate)
+
+
+def test_stopping_answers_even_a_job_that_does_not_end_in_time() -> None:
+    queue = Queue(2, 5.0, lambda: None)
+    leave = threading.Event()
+    stuck = queue.submit(lambda _: leave.wait(5))
+    until(lambda: queue.running)
+    start = time.monotonic()
+    queue.stop(0.1)
+    assert time.monotonic() - start < 2
+    with pytest.raises(BusyError, match="not done in time"):
+        stuck.wait(0)
+    leave.set()
