@@ -1,6 +1,9 @@
 """A real server on loopback, with a tiny network, in this process."""
 
 import io
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +102,37 @@ def served(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     settings = Settings(models=(tiny_weights,), threads=1)
     with serving(Engine(settings, folder=tmp_path_factory.mktemp("served"))) as found:
         yield found
+
+
+@contextmanager
+def server_process(
+    folder: Path, weights: Path | None, *words: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run ``unveil serve`` in a process of its own; yield it and its address."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    command = [
+        sys.executable,
+        "-m",
+        "unveil",
+        "serve",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--no-page",
+    ]
+    given = ["--model", str(weights)] if weights else []
+    with subprocess.Popen(
+        [*command, "--no-page", *given, *words],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            assert url.startswith("http://127.0.0.1:"), process.stderr and process.stderr.read()
+            yield process, url
+        finally:
+            process.kill()
 
 
 @contextmanager

@@ -1,20 +1,16 @@
 """The process: how it starts, how it refuses to, how it ends."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.serve.conftest import flat, until
+from tests.serve.conftest import flat, server_process, until
 
 from unveil.cli import app as cli
 from unveil.serve.store import PREFIX
@@ -115,41 +111,12 @@ def test_a_missing_extra_is_named(
     assert 'pip install "unveil[serve]"' in err
 
 
-@contextmanager
-def _process(
-    folder: Path, weights: Path, *words: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    command = [
-        sys.executable,
-        "-m",
-        "unveil",
-        "serve",
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--no-page",
-    ]
-    with subprocess.Popen(
-        [*command, "--model", str(weights), *words],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            assert url.startswith("http://127.0.0.1:"), process.stderr and process.stderr.read()
-            yield process, url
-        finally:
-            process.kill()
-
-
 def _ended(
     folder: Path, weights: Path, number: signal.Signals, size: int
 ) -> tuple[list[int], float]:
     """Signal a server at which one image runs and three wait; return answers and seconds."""
     with (
-        _process(folder, weights) as (process, url),
+        server_process(folder, weights) as (process, url),
         httpx.Client(base_url=url, timeout=60, trust_env=False) as client,
         ThreadPoolExecutor(4) as clients,
     ):
@@ -196,7 +163,7 @@ def test_sigint_finishes_what_runs(tiny_weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_server_is_cleaned_up_after(tiny_weights: Path, tmp_path: Path) -> None:
-    with _process(tmp_path, tiny_weights) as (process, url):
+    with server_process(tmp_path, tiny_weights) as (process, url):
         assert httpx.get(f"{url}healthz", trust_env=False).status_code == 200
         document = json.loads(httpx.get(f"{url}openapi.json", trust_env=False).text)
         assert document["info"]["title"] == "unveil"

@@ -1,0 +1,78 @@
+"""The OpenAPI document is kept to, whatever is sent: schemathesis finds nothing."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+from tests.serve.conftest import Served, photo
+
+# Its import reaches into parts of other libraries that these have deprecated.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    schemathesis = pytest.importorskip("schemathesis")
+
+_PHOTOS = [photo((9, 7)), photo((8, 8), "JPEG"), photo((1, 1))]
+
+
+@pytest.fixture(scope="module")
+def document(served: Served) -> Iterator[Any]:
+    """What the server says of itself, with uploads drawn from real images."""
+    raw = served.client.get("/openapi.json").json()
+    for form in ("RestoreForm", "InspectForm"):
+        raw["components"]["schemas"][form]["properties"]["image"] = {
+            "type": "string",
+            "format": "binary",
+        }
+    schemathesis.openapi.format("binary", strategies.sampled_from(_PHOTOS))
+    return schemathesis.openapi.from_dict(raw)
+
+
+def _check(document: Any, served: Served, examples: int) -> Counter[tuple[str, int]]:
+    """Send what the document allows, then what it does not; count answers by path and status."""
+    answers: Counter[tuple[str, int]] = Counter()
+    modes = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+    for found in document.get_all_operations():
+        operation = found.ok()
+        for mode in modes:
+            if mode is modes[1] and not operation.body:
+                continue
+
+            @hypothesis.settings(
+                max_examples=examples,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                suppress_health_check=list(hypothesis.HealthCheck),
+            )
+            @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+            def test(case: Any) -> None:
+                answer = case.call_and_validate(base_url=served.url)
+                answers[case.path, answer.status_code] += 1
+
+            test()
+    return answers
+
+
+def _did_something(answers: Counter[tuple[str, int]]) -> None:
+    assert {path for path, _ in answers} == {
+        "/v1/restore",
+        "/v1/inspect",
+        "/v1/models",
+        "/healthz",
+        "/metrics",
+    }
+    assert answers["/v1/restore", 200] > 0
+    assert answers["/v1/restore", 422] > 0
+
+
+def test_few_examples_find_nothing(document: Any, served: Served) -> None:
+    _did_something(_check(document, served, 6))
+
+
+@pytest.mark.slow
+def test_many_examples_find_nothing(document: Any, served: Served) -> None:
+    _did_something(_check(document, served, 200))
