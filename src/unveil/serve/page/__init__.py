@@ -9,10 +9,11 @@ from fastapi import FastAPI, HTTPException
 
 from unveil._version import __version__
 from unveil.serve.page import look, view
-from unveil.serve.page.degrade_tab import DegradeTab
+from unveil.serve.page.degrade_tab import DegradeTab, removed
 from unveil.serve.page.desk import Desks
 from unveil.serve.page.restore_tab import RestoreTab
 from unveil.serve.page.routes import page_router, stamp
+from unveil.serve.settings import is_loopback
 
 if TYPE_CHECKING:
     from unveil.serve.engine import Engine
@@ -33,7 +34,9 @@ def build_page(engine: "Engine", desks: Desks | None = None) -> gr.Blocks:
     with gr.Blocks(
         title="unveil", analytics_enabled=False, fill_width=False, delete_cache=(600, 600)
     ) as page:
-        gr.HTML(view.header(), elem_classes="unveil-plain")
+        place = "this machine" if is_loopback(engine.settings.host) else "this server"
+        head = view.header(removed(engine.tasks()), place)
+        gr.HTML(head, elem_classes="unveil-plain")
         with gr.Tabs(elem_id="unveil-tabs"):
             with gr.Tab("Restore", id="restore"):
                 RestoreTab(desks).build(page)

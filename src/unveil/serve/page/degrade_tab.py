@@ -1,7 +1,7 @@
 """The second tab: add noise, rain and haze to a clean photo, restore it, measure."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ class DegradeTab:
                     gr.Slider(0, 100, 0, step=1, label="Rain, %", buttons=[]),
                     gr.Slider(0, 100, 0, step=1, label="Haze, %", buttons=[]),
                 ]
-                gr.HTML(view.abilities(self._removed()), elem_classes="unveil-plain")
+                gr.HTML(view.abilities(removed(self.engine.tasks())), elem_classes="unveil-plain")
                 progress = gr.HTML(elem_classes="unveil-plain")
                 go = gr.Button("Restore", variant="primary", size="lg", elem_id="unveil-degrade-go")
                 cancel = gr.Button("Cancel", visible=False)
@@ -78,9 +78,6 @@ class DegradeTab:
                 scores = gr.HTML(elem_classes="unveil-plain")
         parts = Parts(drop, samples, work, viewer, pair, scores, status, progress, go, cancel)
         self._connect(page, parts, sliders)
-
-    def _removed(self) -> list[str]:
-        return [_TASK_NAMES[task] for task in self.engine.tasks() if task in _TASK_NAMES]
 
     def _connect(self, page: gr.Blocks, parts: Parts, sliders: list[gr.Slider]) -> None:
         every: dict[str, Any] = {
@@ -209,6 +206,15 @@ class DegradeTab:
         assert photo.restored is not None
         score = _score("Restored", photo.restored.after(), load_rgb(clean.source))
         desk.scores = [*desk.scores[:1], score]
+
+
+def removed(tasks: Iterable[str]) -> list[str]:
+    """Return what networks doing `tasks` remove.
+
+    >>> removed(("auto", "denoise", "derain"))
+    ['noise', 'rain']
+    """
+    return [_TASK_NAMES[task] for task in tasks if task in _TASK_NAMES]
 
 
 def describe(sigma: float, rain: float, haze: float) -> str:

@@ -11,7 +11,7 @@ const SHADOW = `
 <style>
   :host { display: block; }
   .stage {
-    position: relative; overflow: hidden; width: 100%; height: min(64vh, 680px);
+    position: relative; overflow: hidden; width: 100%; height: min(58vh, 680px);
     border-radius: 12px; background: var(--unveil-stage); touch-action: pan-y;
     cursor: default; user-select: none; outline-offset: 2px;
   }
@@ -172,6 +172,11 @@ class UnveilCompare extends HTMLElement {
     return Math.min(clientWidth / this.size[0], clientHeight / this.size[1], this.most());
   }
 
+  // Small photos may be seen at their own size, which is less than fits.
+  least() {
+    return Math.min(this.fitted(), 1 / devicePixelRatio);
+  }
+
   most() {
     return MOST / devicePixelRatio;
   }
@@ -181,10 +186,10 @@ class UnveilCompare extends HTMLElement {
     // A wide photo on a narrow screen needs no tall stage.
     const width = this.stage.clientWidth;
     const wanted = Math.max(160, Math.ceil((width * this.size[1]) / this.size[0]));
-    this.stage.style.height = `min(64vh, 680px, ${wanted}px)`;
+    this.stage.style.height = `min(58vh, 680px, ${wanted}px)`;
     const height = this.stage.clientHeight;
     const fit = this.fitted();
-    this.zoom = Math.min(Math.max(this.zoom, 1), Math.max(1, this.most() / fit));
+    this.zoom = Math.min(Math.max(this.zoom, this.least() / fit), Math.max(1, this.most() / fit));
     const scale = fit * this.zoom;
     const room = [width, height];
     this.corner = [0, 1].map((axis) => {
@@ -243,7 +248,7 @@ class UnveilCompare extends HTMLElement {
     const before = this.scale;
     const place = [x, y].map((at, axis) => (at - this.corner[axis]) / before);
     const fit = this.fitted();
-    const after = Math.min(Math.max(before * factor, fit), Math.max(fit, this.most()));
+    const after = Math.min(Math.max(before * factor, this.least()), Math.max(fit, this.most()));
     this.zoom = after / fit;
     const middle = [this.stage.clientWidth / 2 - x, this.stage.clientHeight / 2 - y];
     this.centre = place.map((at, axis) => (at + middle[axis] / after) / this.size[axis]);

@@ -16,6 +16,8 @@ from unveil.imaging import load_rgb, save_png
 from unveil.imaging.image import Array
 from unveil.serve.preview import reduced
 
+# Height and width of the small pictures.
+_THUMB = (144, 192)
 _FOLDER = Path(__file__).parent / "samples"
 
 
@@ -30,6 +32,7 @@ class Sample:
         about: What it shows.
         degradation: As `unveil.degradations.parse` takes it; empty for the clean photo.
         task: What a network must do to restore it.
+        focus: Where its small picture begins, as shares of height and width.
     """
 
     key: str
@@ -38,18 +41,20 @@ class Sample:
     about: str
     degradation: str = ""
     task: str = "auto"
+    focus: tuple[float, float] = (0.25, 0.3)
 
     def open(self) -> BinaryIO:
         """Return the file as a user would upload it."""
         if not self.degradation:
             return (_FOLDER / self.file).open("rb")
-        return png(self._picture())
+        return png(self.picture())
 
     def thumbnail(self) -> bytes:
         """Return a small PNG of it: its middle at full size, where the damage can be seen."""
         return _thumbnail(self)
 
-    def _picture(self) -> Array:
+    def picture(self) -> Array:
+        """Return it as ``(h, w, 3)`` floats; noise may leave [0, 1]."""
         clean = (load_rgb(_FOLDER / self.file) / np.float32(255)).astype(np.float32)
         seed = int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
         return parse(self.degradation)(clean, np.random.default_rng(seed))
@@ -64,7 +69,7 @@ SAMPLES = (
     Sample("noisy-cat", "chelsea.jpg", "Noise", "A cat, noise of σ 35",
            "noise:sigma_255=35", "denoise"),
     Sample("grainy-portrait", "astronaut.jpg", "Grain", "A portrait at high ISO",
-           "camera:shot=0.01,read=0.008", "denoise"),
+           "camera:shot=0.01,read=0.008", "denoise", (0.08, 0.27)),
     Sample("rainy-coffee", "coffee.jpg", "Rain", "A cup of coffee, light rain",
            "rain:light", "derain"),
     Sample("hazy-rocket", "rocket.jpg", "Haze", "A launch in haze", "haze:light", "dehaze"),
@@ -79,11 +84,13 @@ CLEAN = (
 
 @lru_cache(maxsize=16)
 def _thumbnail(sample: Sample) -> bytes:
-    picture = np.rint(np.clip(sample._picture(), 0, 1) * 255).astype(np.uint8)
-    if not sample.degradation:
-        return png(reduced(picture, picture.shape[0] // 108)).read()
-    top, left = (picture.shape[0] - 216) // 2, (picture.shape[1] - 288) // 2
-    return png(reduced(picture[top : top + 216, left : left + 288], 2)).read()
+    picture = sample.picture()
+    height, width = _THUMB
+    if sample.degradation:
+        # Reduced, a photo shows no noise.
+        top, left = (int(at * s) for at, s in zip(sample.focus, picture.shape, strict=False))
+        return png(picture[top : top + height, left : left + width]).read()
+    return png(reduced(picture, max(1, picture.shape[0] // height))).read()
 
 
 def offered(tasks: Iterable[str]) -> list[Sample]:

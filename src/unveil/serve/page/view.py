@@ -116,7 +116,7 @@ def abilities(removed: Sequence[str]) -> str:
     """Say what the bundled networks remove."""
     if len(removed) == 3:
         return ""
-    text = f"What is bundled removes {' and '.join(removed)} only."
+    text = f"What is bundled removes {listed(removed)} only."
     return tag("p", escape(text), class_="unveil-quiet")
 
 
@@ -225,17 +225,28 @@ def scores(rows: Sequence[tuple[str, float, float | None]]) -> str:
     return tag("table", head + tag("tbody", body), class_="unveil-scores")
 
 
-def header() -> str:
-    """Write the head of the page."""
+def header(removed: Sequence[str], place: str) -> str:
+    """Write the head of the page.
+
+    Args:
+        removed: What the networks on offer remove.
+        place: Where photos stay.
+    """
     mark = (
         '<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="9.5"/>'
         '<path d="M12 2.5a9.5 9.5 0 0 1 0 19z"/></svg>'
     )
-    words = (
-        "Removes noise, rain and haze from photos. Everything stays on this machine: "
-        "nothing is sent anywhere else."
-    )
-    return tag("header", mark + tag("h1", "unveil") + tag("p", words), class_="unveil-head")
+    words = f"Removes {listed(removed)} from photos. Everything stays on {place}."
+    return tag("header", mark + tag("h1", "unveil") + tag("p", escape(words)), class_="unveil-head")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names as in a sentence.
+
+    >>> listed(["noise", "rain", "haze"])
+    'noise, rain and haze'
+    """
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
 
 
 def footer(version: str, keep_s: float) -> str:
