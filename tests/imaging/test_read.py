@@ -1,5 +1,6 @@
 """Files are read whole and right, or refused in one line."""
 
+import os
 import struct
 import sys
 import zlib
@@ -114,6 +115,9 @@ _REFUSED = {
     "empty.png": (lambda path: path.touch(), "empty"),
     "folder.png": (lambda path: path.mkdir(), "cannot be read"),
     "missing.png": (lambda _: None, "cannot be read: No such file"),
+    "pipe.png": (os.mkfifo, "png: a pipe or a device"),
+    "device.png": (lambda path: path.symlink_to("/dev/zero"), "png: a pipe or a device"),
+    "itself.png": (lambda path: path.symlink_to(path), "cannot be read: Too many levels"),
     "bomb.png": (_bomb_png, "3600 megapixels, above the limit of 250"),
 }
 
@@ -125,7 +129,7 @@ def test_what_cannot_be_restored_is_refused_in_one_line(name: str, tmp_path: Pat
     with pytest.raises(ImageFileError, match=message) as caught:
         read_image(tmp_path / name)
     assert "\n" not in str(caught.value)
-    assert name in str(caught.value)
+    assert str(caught.value).count(name) == 1
 
 
 def test_the_size_limit_can_be_raised_and_lowered(tmp_path: Path) -> None:

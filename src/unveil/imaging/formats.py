@@ -103,13 +103,16 @@ def format_of_file(path: Path) -> Format:
     """Return the format of the file at `path`, by its content.
 
     Raises:
-        ImageFileError: If the file is missing, unreadable, empty or of no kind we read.
+        ImageFileError: If the file is missing, unreadable, empty, a device or of no kind we read.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(32)
+        # A pipe would keep us waiting, and a device may never end.
+        special = path.exists() and not (path.is_file() or path.is_dir())
+        head = b"" if special else _head(path)
     except OSError as error:
         raise ImageFileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if special:
+        raise ImageFileError(f"{path}: a pipe or a device; expected an image file")
     if not head:
         raise ImageFileError(f"{path}: the file is empty")
     kind = sniff(head)
@@ -119,6 +122,11 @@ def format_of_file(path: Path) -> Format:
         names = ", ".join(kind.name for kind in FORMATS)
         raise ImageFileError(f"{path}: {given}; expected one of {names}")
     return kind
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
 
 
 def check_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
