@@ -24,6 +24,7 @@ from unveil.inference.batch import Saving, restore_files
 from unveil.inference.plan import Job, Plan, plan
 
 FILES_PER_TASK = 4
+WORKER_DEATHS = 2  # after which a task's files count as failed
 
 
 def claim_cores(count: int, folder: Path | None = None) -> list[int]:
@@ -106,17 +107,29 @@ def restore_plan(
     ]
     if not items:
         return []
+    # A file that kills every worker costs its task, not the run.
+    ray.data.DataContext.get_current().max_errored_blocks = -1
     dataset = ray.data.from_items(items).map_batches(
         worker,
         fn_constructor_args=(model, cores, retries),
         batch_size=FILES_PER_TASK,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=cores,
-        max_restarts=-1,
-        max_task_retries=2,
+        max_task_retries=WORKER_DEATHS,
     )
     rows: list[dict[str, Any]] = dataset.take_all()
-    return rows
+    known = {row["source"] for row in rows}
+    lost = [item["source"] for item in items if item["source"] not in known]
+    return rows + [
+        {
+            "source": source,
+            "status": "failed",
+            "reason": f"{source}: its worker died {1 + WORKER_DEATHS} times",
+            "process": None,
+            "cores": "",
+        }
+        for source in lost
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     usable = len(os.sched_getaffinity(0))
     workers = options.workers or max(1, usable // options.cores)
+    if not options.address and workers * options.cores > usable:
+        parser.error(f"{workers} workers with {options.cores} cores each, but {usable} are usable")
     made = plan([options.photos], output=options.output, recursive=True)
     if not ray.is_initialized():
         local = {} if options.address else {"num_cpus": workers * options.cores}
@@ -142,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = [row["reason"] for row in rows if row["status"] == "failed"]
     failures += [str(error) for _, error in made.failed]
     done = sum(row["status"] != "failed" for row in rows)
-    processes = len({row["process"] for row in rows})
+    processes = len({row["process"] for row in rows} - {None})
     print(f"{done} of {len(rows)} restored by {processes} workers")
     for failure in failures:
         print(failure)

@@ -76,6 +76,37 @@ def test_results_are_the_bytes_of_one_process_though_a_worker_dies(
             assert job.target.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_file_that_kills_every_worker_is_reported_and_the_others_are_restored(
+    example: dict[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    class Deadly(example["Worker"]):  # type: ignore[misc]
+        """Ends its process at one file, always."""
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+            if any(Path(source).name == "2.png" for source in batch["source"]):
+                os._exit(1)
+            found: dict[str, list[Any]] = super().__call__(batch)
+            return found
+
+    made = plan([photos], output=tmp_path / "out", recursive=True)
+    rows = example["restore_plan"](made, workers=1, cores=1, model="identity", worker=Deadly)
+    assert len(rows) == len(made.jobs)
+    assert {Path(row["source"]).name for row in rows} == {job.source.name for job in made.jobs}
+    died = [row for row in rows if "its worker died 3 times" in row["reason"]]
+    assert str(photos / "2.png") in {row["source"] for row in died}
+    assert len(died) <= example["FILES_PER_TASK"]
+
+
+def test_more_workers_than_cores_are_a_usage_error(
+    example: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        example["main"]([str(tmp_path), str(tmp_path / "out"), "--workers", "999"])
+    assert "999 workers with 1 cores each, but" in capsys.readouterr().err
+
+
 def test_a_file_that_fails_is_tried_again(
     example: dict[str, Any], photos: Path, tmp_path: Path
 ) -> None:

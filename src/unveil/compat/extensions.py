@@ -144,7 +144,9 @@ def core_bwd(
     `options` are `delta_softplus` and perhaps `rows`; VMamba's first release put the result before
     them.
     """
-    delta_softplus = next(option for option in options if isinstance(option, bool))
+    if options[0] is None or isinstance(options[0], Tensor):
+        options = options[1:]
+    delta_softplus = options[0]
     return mamba_bwd(
         *(u, delta, A, B, C, D, None, delta_bias, dout, x, None, None, delta_softplus, False)
     )
