@@ -88,9 +88,11 @@ class NonLocalMeans:
 
 
 class Network:
-    """A network of this package, run on whole images."""
+    """A network of this package, run on whole images unless it is given a tiling."""
 
-    def __init__(self, name: str, model: Any, *, digest: str = "", device: str = "cpu") -> None:
+    def __init__(
+        self, name: str, model: Any, *, digest: str = "", device: str = "cpu", tiling: Any = None
+    ) -> None:
         """Wrap a model.
 
         Args:
@@ -98,19 +100,27 @@ class Network:
             model: With the interface of `unveil.models`.
             digest: Tells its weights apart.
             device: Where it runs, in torch's words.
+            tiling: `unveil.inference.engine.Tiling` for a network that is to look at one tile at a
+                time; None runs it on whole images.
         """
         self.name = name
         self.parameters: int | None = sum(p.numel() for p in model.parameters())
         self.digest = digest
         self.device = device
         self._model = model.eval().to(device)
+        self._tiling = tiling
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
         """Restore with the network; it is not told the noise level."""
         import torch  # noqa: PLC0415
 
+        from unveil.inference.engine import Engine  # noqa: PLC0415
         from unveil.inference.padding import restore_tensor  # noqa: PLC0415
 
+        if self._tiling:
+            out = np.empty_like(degraded)
+            Engine(self._model, torch.device(self.device), self._tiling).restore(degraded, out)
+            return out
         batch = torch.from_numpy(np.ascontiguousarray(degraded.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
             restored = restore_tensor(self._model, batch.to(self.device))[0]
@@ -144,7 +154,14 @@ def load_restorer(name: str, *, device: str = "auto") -> Restorer:
     from unveil.inference.loading import load  # noqa: PLC0415
 
     loaded = load(name)
-    return Network(_short(name), loaded.network, digest=loaded.digest, device=chosen)
+    local = loaded.tiling.local_statistics
+    return Network(
+        _short(name),
+        loaded.network,
+        digest=loaded.digest + (f"-tile{loaded.tiling.tile}" if local else ""),
+        device=chosen,
+        tiling=loaded.tiling if local else None,
+    )
 
 
 def _short(name: str) -> str:

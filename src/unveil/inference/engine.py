@@ -37,11 +37,14 @@ class Tiling:
         whole_megapixels: Images up to this size are restored whole.
         tile: Side of a tile.
         overlap: Pixels shared by neighbours.
+        local_statistics: Cut whatever is larger than a tile, each tile with its own statistics;
+            see `unveil.models.record.ModelRecord`.
     """
 
     whole_megapixels: float = _WHOLE_MEGAPIXELS
     tile: int = _TILE
     overlap: int = _OVERLAP
+    local_statistics: bool = False
 
 
 class Steering(Context):
@@ -138,6 +141,7 @@ class Engine:
         """Choose the grid from the size alone, unless memory is known to be too short for it."""
         tiling, multiple = self.tiling, getattr(self.model, "size_multiple", 1)
         whole = height * width <= tiling.whole_megapixels * 1e6
+        whole = whole and not tiling.local_statistics
         grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, multiple)
         room = None if self.forced else available_bytes(self.device)
         while room is not None and self._needs(grid, height * width, room) > room:
@@ -230,8 +234,8 @@ class Engine:
         return self._gathered(pixels, side, self.tiling.whole_megapixels * 1e6, 1)[0]
 
     def _contexts(self, pixels: Array, grid: Grid) -> list[Context] | None:
-        """Gather the image's statistics once, per turn of an ensemble."""
-        if not hasattr(self.model, "describe"):
+        """Gather the image's statistics once, per turn of an ensemble; None where tiles do."""
+        if self.tiling.local_statistics or not hasattr(self.model, "describe"):
             return None
         short = grid.tile < self.tiling.tile and not self.forced
         budget = grid.tile**2 if short else self.tiling.whole_megapixels * 1e6

@@ -109,7 +109,8 @@ def _recorded(model_id: str) -> Tiling:
     if model_id not in list_models():
         return Tiling()
     record = get_record(model_id)
-    return Tiling(record.whole_megapixels, record.tile, record.overlap)
+    tile, overlap = record.tile, record.overlap
+    return Tiling(record.whole_megapixels, tile, overlap, record.local_statistics)
 
 
 def read_out(loaded: LoadedModel) -> Readout:
