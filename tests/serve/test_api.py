@@ -132,9 +132,11 @@ def test_a_name_that_lies_does_not_matter(served: Served) -> None:
         ({"format": "gif"}, "format"),
         ({"quality": "0"}, "quality"),
         ({"nonsense": "1"}, "nonsense"),
+        ({"model": ""}, "model: empty"),
+        ({"strength": ["0.1", "0.9"]}, "strength: given more than once"),
     ],
 )
-def test_an_impossible_option_is_named(served: Served, options: dict[str, str], word: str) -> None:
+def test_an_impossible_option_is_named(served: Served, options: dict[str, Any], word: str) -> None:
     answer = _post(served.client, photo(), **options)
     assert answer.status_code == 422
     assert word in _error(answer)
@@ -291,6 +293,20 @@ def test_what_is_not_there_is_told_in_the_same_shape(
     assert answer.status_code == status
     assert _error(answer)
     assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_what_nobody_foresaw_is_500_in_the_same_shape(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_options: object) -> None:
+        raise KeyError("our bug")
+
+    monkeypatch.setattr(served.engine, "check", fail)
+    answer = _post(served.client, photo())
+    assert answer.status_code == 500
+    assert "log" in _error(answer)
+    assert "our bug" not in answer.text
+    assert uploads(served.engine) == []
 
 
 def test_a_torn_form_is_400(served: Served) -> None:

@@ -1,6 +1,5 @@
 """How errors are told over HTTP: one shape, one line, a status that says whose fault it is."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from unveil.errors import (
 )
 from unveil.serve.engine import plain_message
 from unveil.serve.guard import refusal
-
-_log = logging.getLogger(__name__)
 
 # The first class that fits.
 _STATUS: tuple[tuple[type[UnveilError], int], ...] = (
@@ -96,9 +93,9 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
         assert isinstance(error, RequestValidationError)
         return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return refusal(500, "internal error; the server's log says more")
+    async def unexpected(_request: Request, _error: Exception) -> Response:
+        # The server logs the traceback.
+        return refusal(500, "internal error; the server's log says more", {"Connection": "close"})
 
     handlers: dict[Any, Callable[[Request, Exception], Any]] = {
         UnveilError: ours,

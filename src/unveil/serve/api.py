@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -106,6 +107,8 @@ def api_router(engine: Engine) -> APIRouter:
         engine: Does the work.
     """
     router = APIRouter(prefix="/v1", tags=["api"])
+    # Results are written one at a time: who waits for it must not hold a thread the page needs.
+    writers = CapacityLimiter(2)
 
     @router.post(
         "/restore",
@@ -116,18 +119,20 @@ def api_router(engine: Engine) -> APIRouter:
         request: Request, form: Annotated[RestoreForm, Form(media_type="multipart/form-data")]
     ) -> Response:
         """Restore a picture: the same kind of file comes back, with its metadata."""
+        await _check_form(request)
         options = form.options()
         engine.check(options)
         async with _upload(engine, form.image) as upload:
             job = upload.job = engine.submit(upload.source, options, look=False)
             restored = await _result(request, job, engine.settings.timeout_s)
-            target = await run_in_threadpool(
+            write = partial(
                 restored.write,
                 upload.source.parent,
                 strength=options.strength,
                 format=form.format,
                 quality=form.quality,
             )
+            target = await to_thread.run_sync(write, limiter=writers)
             upload.keep = True
             return _Leaving(engine, target, _told(restored, options.strength))
 
@@ -136,6 +141,7 @@ def api_router(engine: Engine) -> APIRouter:
         request: Request, form: Annotated[InspectForm, Form(media_type="multipart/form-data")]
     ) -> Seen:
         """Say whether a picture is noisy (and how much), rainy, hazy or clean."""
+        await _check_form(request)
         if engine.catalogue.inspector(form.model) is None:
             which = "no model here" if form.model is None else f"{form.model} does not"
             raise HTTPException(404, f"{which} can say what it sees; see /v1/models")
@@ -158,6 +164,21 @@ def api_router(engine: Engine) -> APIRouter:
     return router
 
 
+async def _check_form(request: Request) -> None:
+    """Refuse what the parser lets pass: fields that are empty, or there twice.
+
+    Raises:
+        HTTPException: If there are any; an unset variable of a script must not mean the default.
+    """
+    seen = set()
+    for name, value in (await request.form()).multi_items():
+        if name in seen:
+            raise HTTPException(422, f"{name}: given more than once")
+        if value == "":
+            raise HTTPException(422, f"{name}: empty; give a value or leave it out")
+        seen.add(name)
+
+
 class _Upload:
     """An upload while it is served: gone afterwards, once nobody works on it."""
 
@@ -171,7 +192,7 @@ class _Upload:
 async def _upload(engine: Engine, image: UploadFile) -> AsyncIterator[_Upload]:
     name = image.filename or "image"
     try:
-        source = await run_in_threadpool(engine.receive, name, image.file)
+        source = await to_thread.run_sync(engine.receive, name, image.file)
     except ImageTooLargeError:
         raise
     except ImageFileError as error:

@@ -1,6 +1,5 @@
 """The server's application: the API, the page, and what stands in front of both."""
 
-import importlib.util
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from unveil._version import __version__
-from unveil.errors import BusyError
+from unveil.errors import BusyError, MissingExtraError
 from unveil.serve.answers import answer_errors, described
 from unveil.serve.api import api_router
 from unveil.serve.docs_page import docs_page
@@ -162,8 +161,8 @@ class _Refusing:
 def _mount_page(app: FastAPI, engine: Engine) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(engine.folder / "page")
-    if importlib.util.find_spec("unveil.serve.page") is None:
-        return
-    from unveil.serve.page import mount_page  # noqa: PLC0415 - sets Gradio up on import
-
+    try:
+        from unveil.serve.page import mount_page  # noqa: PLC0415 - seconds; reads what is set above
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("the page of unveil serve", "serve") from error
     mount_page(app, engine)

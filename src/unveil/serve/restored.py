@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from unveil.errors import InputError, OutputError
 from unveil.imaging import Image, write_image
-from unveil.imaging.formats import BMP, format_named
-from unveil.imaging.image import Array, converted
+from unveil.imaging.formats import format_named
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate_like, release
 from unveil.inference.plan import Naming
 from unveil.inference.readout import Sighting
 from unveil.inference.restorer import read_source
 from unveil.inference.samples import add_residual
+from unveil.serve.preview import to_preview
 from unveil.serve.store import Store
 
 Report = Sighting
@@ -97,7 +98,7 @@ class Restored:
             OutputError: If its files are no longer kept.
         """
         with self.turn, self.store.holding(self.source):
-            return _as_preview(self._samples())
+            return to_preview(self._samples())
 
     def after(self, strength: float = 1.0) -> Pixels:
         """Return the restored picture as ``(h, w, 3)`` 8-bit samples; the network does not run.
@@ -115,7 +116,7 @@ class Restored:
             for rows in _strips(height):
                 blended = np.empty_like(samples[rows])
                 add_residual(samples[rows], strength * change[rows], blended)
-                out[rows] = _as_preview(blended)
+                out[rows] = to_preview(blended)
             return out
 
     def _image(self) -> Image:
@@ -155,8 +156,3 @@ class Restored:
 
 def _strips(height: int) -> list[slice]:
     return [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]
-
-
-def _as_preview(samples: Array) -> Pixels:
-    shallow = converted(samples, BMP)
-    return np.ascontiguousarray(np.broadcast_to(shallow, (*shallow.shape[:2], 3)))
