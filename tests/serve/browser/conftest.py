@@ -23,6 +23,8 @@ GRADIO_WARNINGS = [
     pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
     pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:DeprecationWarning"),
 ]
+# Containers run as root, and with little shared memory.
+_ARGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 WAIT_MS = 60_000
 DESKTOP: "sync_api.ViewportSize" = {"width": 1280, "height": 900}
 
@@ -81,7 +83,7 @@ def browser() -> Iterator["sync_api.Browser"]:
     if program is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        found = playwright.chromium.launch(executable_path=program, args=_ARGS)
         yield found
         found.close()
 

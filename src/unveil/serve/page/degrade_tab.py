@@ -97,7 +97,9 @@ class DegradeTab:
 
     def desk(self, request: gr.Request) -> Desk:
         """Return the desk of the tab a request comes from."""
-        return self.desks.of(str(request.session_hash))
+        desk = self.desks.of(str(request.session_hash))
+        desk.touch()
+        return desk
 
     def draw(self, desk: Desk, pair: str, progress: str = "", busy: bool = False) -> list[Any]:
         """Return the values of all `Parts` as the desk stands."""
@@ -141,7 +143,10 @@ class DegradeTab:
         sample = sample_named(event.key, CLEAN)
         desk = self.desk(request)
         if sample is not None:
-            await asyncio.to_thread(self._take_sample, desk, sample)
+            try:
+                await asyncio.to_thread(self._take_sample, desk, sample)
+            except UnveilError as error:
+                raise view.shown(plain_message(error, self.engine.folder)) from error
         return await self.degrade(sigma, rain, haze, request)
 
     def _take_sample(self, desk: Desk, sample: Any) -> None:

@@ -94,6 +94,7 @@ class Desk:
         chosen: Key of the photo that is shown.
         job: What is being restored for this tab.
         restoring: Whether photos are being restored, one after the other.
+        told: How far that is, as it was last shown.
         stopping: Set when the user wants no more of them restored.
         clean: The photo of the degrade tab.
         degraded: What was made of it.
@@ -107,6 +108,7 @@ class Desk:
     chosen: str = ""
     job: "Job[Restored] | None" = None
     restoring: bool = False
+    told: str = ""
     stopping: bool = False
     clean: Photo | None = None
     degraded: Photo | None = None

@@ -151,7 +151,7 @@ class RestoreTab:
             view.status(photo),
             view.take(desk),
             gr.Slider(visible=some),
-            (progress or view.progress("Starting…", None)) if busy else "",
+            (progress or desk.told) if busy else "",
             gr.Button(
                 words if waiting else "Restore again",
                 visible=not busy,
@@ -162,7 +162,9 @@ class RestoreTab:
 
     def desk(self, request: gr.Request) -> Desk:
         """Return the desk of the tab a request comes from."""
-        return self.desks.of(str(request.session_hash))
+        desk = self.desks.of(str(request.session_hash))
+        desk.touch()
+        return desk
 
     def show(self, request: gr.Request) -> list[Any]:
         """Draw the tab."""
@@ -199,7 +201,10 @@ class RestoreTab:
         sample = sample_named(event.key, self.samples)
         desk = self.desk(request)
         if sample is not None:
-            await asyncio.to_thread(self._add_sample, desk, sample)
+            try:
+                await asyncio.to_thread(self._add_sample, desk, sample)
+            except UnveilError as error:
+                raise view.shown(plain_message(error, self.engine.folder)) from error
         async for drawn in self.look(request):
             yield drawn
 
@@ -238,6 +243,7 @@ class RestoreTab:
         todo = [p for p in desk.photos.values() if p.restored is None and not p.problem]
         todo = todo or [*desk.photos.values()]
         desk.restoring, desk.stopping = True, False
+        desk.told = view.progress("Starting…", None)
         try:
             for number, photo in enumerate(todo):
                 if desk.stopping:
@@ -246,7 +252,8 @@ class RestoreTab:
                 desk.chosen = photo.key if photo.key in desk.photos else desk.chosen
                 yield self.draw(desk)
                 async for text, share in self._restored(desk, photo, options):
-                    yield self._ticking(view.progress(count + text, share))
+                    desk.told = view.progress(count + text, share)
+                    yield self._ticking(desk.told)
         finally:
             desk.restoring, desk.job = False, None
         yield self.draw(desk)
@@ -309,7 +316,7 @@ def progress_of(job: Any) -> tuple[str, float | None]:
 def _spoken(seconds: float) -> str:
     """Say a duration as people do.
 
-    >>> _spoken(7.4), _spoken(150)
+    >>> _spoken(7.4), _spoken(170)
     ('7 s', '3 min')
     """
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
