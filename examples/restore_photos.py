@@ -24,7 +24,7 @@ from unveil.models.registry import get_record
 SAMPLES = Path(__file__).parent / "samples"
 # Photograph, how it is degraded, and the task a model must do to be asked.
 CASES = (
-    ("astronaut.png", "noise:sigma_255=25", "denoise"),
+    ("astronaut.png", "camera:shot=0.008,read=0.006,correlation=0.5", "denoise"),
     ("chelsea.png", "noise:sigma_255=50", "denoise"),
     ("coffee.png", "rain:light", "derain"),
     ("rocket.jpg", "haze:light", "dehaze"),
@@ -34,11 +34,14 @@ _GAP = 8
 
 def restore_samples(restorer: unveil.Restorer, folder: Path) -> None:
     """Degrade each sample, restore it, print PSNR before and after, write them side by side."""
-    print(f"{'photo':<16}{'degradation':<22}{'before':>9}{'after':>9}")
+    width = max(len(degradation) for _, degradation, _ in CASES) + 2
+    print(f"{'photo':<16}{'degradation':<{width}}{'before':>9}{'after':>9}")
     tasks = tasks_of(restorer.loaded.name)
     for i, (name, degradation, task) in enumerate(CASES):
         if task not in tasks:
-            print(f"{name:<16}{degradation:<22}left out: {restorer.loaded.name} does not {task}")
+            print(
+                f"{name:<16}{degradation:<{width}}left out: {restorer.loaded.name} does not {task}"
+            )
             continue
         clean = load_rgb(SAMPLES / name)
         pipeline = parse(degradation)
@@ -46,7 +49,7 @@ def restore_samples(restorer: unveil.Restorer, folder: Path) -> None:
         degraded_bytes = np.clip(np.rint(degraded * 255), 0, 255).astype(np.uint8)
         restored = restorer(degraded_bytes)
         before, after = (psnr(x, clean, data_range=255) for x in (degraded_bytes, restored))
-        print(f"{name:<16}{degradation:<22}{before:>6.2f} dB{after:>6.2f} dB")
+        print(f"{name:<16}{degradation:<{width}}{before:>6.2f} dB{after:>6.2f} dB")
         gap = np.full((len(clean), _GAP, 3), 255, np.uint8)
         beside = np.concatenate([degraded_bytes, gap, restored, gap, clean], axis=1)
         save_png(folder / f"{Path(name).stem}.before-after-truth.png", beside)

@@ -21,7 +21,7 @@ def test_samples_are_degraded_restored_and_measured(
 ) -> None:
     assert _run(monkeypatch, "--output", tmp_path) == 0
     out = capsys.readouterr().out
-    assert "20.86 dB 20.86 dB" in out
+    assert "26.42 dB 26.42 dB" in out
     assert len(list(tmp_path.glob("*.before-after-truth.png"))) == 4
 
 
