@@ -259,6 +259,8 @@ class _Leaving(FileResponse):
     def __init__(self, engine: Engine, file: Path, headers: dict[str, str]) -> None:
         kind = format_of_suffix(file)
         assert kind is not None
+        # Parts of it cannot be asked for: it is gone once sent.
+        headers = {**headers, "Accept-Ranges": "none"}
         super().__init__(file, 200, headers, f"image/{kind.name}", filename=file.name)
         self._engine, self._file = engine, file
 

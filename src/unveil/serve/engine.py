@@ -17,6 +17,7 @@ from unveil.imaging import Image
 from unveil.inference.inspect import inspect_image
 from unveil.inference.restorer import Restorer, read_source
 from unveil.inference.tiles import SMALLEST_TILE
+from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Offer
 from unveil.serve.jobs import Job, Queue
 from unveil.serve.restored import Report, Restored
@@ -181,8 +182,11 @@ class Engine:
 
     def _submit(self, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:
         def held(job: Job[Any]) -> Any:
-            with self.store.holding(source):
-                return work(job)
+            try:
+                with self.store.holding(source):
+                    return work(job)
+            finally:
+                trim()
 
         return self.queue.submit(held)
 
