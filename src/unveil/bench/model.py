@@ -19,6 +19,7 @@ from unveil.errors import InputError
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.cost import count_operations
 from unveil.models.registry import create_model
+from unveil.ops.heap import keep_freed_memory
 
 YARDSTICK = "yardstick"
 _STEP_SHAPE = (16, 3, 64, 64)
@@ -94,6 +95,7 @@ def bench_models(
     Raises:
         InputError: An unknown model, or a size that does not fit.
     """
+    keep_freed_memory()
     networks: dict[str, nn.Module] = {YARDSTICK: ConvolutionYardstick()}
     networks |= {name: create_model(name, **(overrides or {})) for name in ids}
     for name, network in networks.items():

@@ -17,6 +17,7 @@ from unveil.errors import InputError, MissingExtraError
 from unveil.inference import Restorer
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import create_model
+from unveil.ops.heap import keep_freed_memory
 
 NON_LOCAL_MEANS = "nlm"
 MEGAPIXELS = (0.25, 1.0, 4.0, 24.0)
@@ -80,6 +81,7 @@ def bench_restore(
     Raises:
         InputError: If a size or the number of turns is not positive, or a model is unknown.
     """
+    keep_freed_memory()
     if repeats < 1 or not megapixels or min(megapixels) <= 0:
         raise InputError(f"needs sizes above 0 and a turn, got {list(megapixels)} and {repeats}")
     runs = _contenders(ids)

@@ -70,7 +70,9 @@ def evaluate(
         to_markdown,
         write_report,
     )
+    from unveil.ops.heap import keep_freed_memory
 
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     chosen = protocol_named(protocol)

@@ -79,6 +79,7 @@ def restore(
     from unveil.inference.loading import TASKS
     from unveil.inference.plan import Naming, plan
     from unveil.inference.restorer import Restorer
+    from unveil.ops.heap import keep_freed_memory
 
     side = _tile(tile)
     if task not in TASKS:
@@ -89,6 +90,7 @@ def restore(
         made = whole if shard is None else whole.shard(*_shard(shard))
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     restorer = Restorer(

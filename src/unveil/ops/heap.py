@@ -4,8 +4,7 @@ import ctypes
 import sys
 
 # From glibc's malloc.h.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 _PAD = 64 << 20
 
 
@@ -32,7 +31,7 @@ def keep_freed_memory() -> bool:
         return False
     advice = (
         (_TRIM_THRESHOLD, 2**31 - 1),
-        (_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+        (_MMAP_MAX, 0),  # or tensors above 32 MiB would go back to the system at once
         (_TOP_PAD, _PAD),
     )
     return all(mallopt(option, value) == 1 for option, value in advice)
