@@ -176,13 +176,14 @@ class Desks:
             desks = [*self._desks.values()]
         return next((p for desk in desks for p in desk.every() if p.key == key), None)
 
-    def add(self, desk: Desk, name: str, stream: BinaryIO) -> Photo:
-        """Put a file on a desk, and choose it.
+    def add(self, desk: Desk, name: str, stream: BinaryIO, *, choose: bool = True) -> Photo:
+        """Put a file on a desk.
 
         Args:
             desk: Of the tab.
             name: What the user calls it.
             stream: The file.
+            choose: Whether to show it.
 
         Raises:
             ImageFileError: If it is no image we read; the message speaks of `name`.
@@ -194,7 +195,8 @@ class Desks:
             )
         photo = self.receive(name, stream)
         desk.photos[photo.key] = photo
-        desk.chosen = photo.key
+        if choose or not desk.chosen:
+            desk.chosen = photo.key
         return photo
 
     def receive(self, name: str, stream: BinaryIO) -> Photo:

@@ -91,10 +91,10 @@ class UnveilDrop extends HTMLElement {
   describe() {
     const many = this.hasAttribute("many");
     const small = this.hasAttribute("small");
-    const words = many ? ["Drop photos here", "Add photos"] : ["Drop a clean photo here", "Take another photo"];
+    const words = many ? ["Drop photos here", "Add photos"] : ["Drop a clean photo here", "Use another photo"];
     this.area.querySelector("strong").textContent = words[small ? 1 : 0];
     this.area.querySelector(".more").textContent = many
-      ? "or click to choose, or paste. JPEG, PNG, TIFF, WebP, AVIF, HEIC; 8 or 16 bits."
+      ? `or click to choose, or paste. ${this.getAttribute("kinds")}; 8 or 16 bits.`
       : "or click to choose. Noise, rain and haze are then added here, so that there is a truth to compare with.";
   }
 
@@ -109,7 +109,7 @@ class UnveilDrop extends HTMLElement {
     this.bar.hidden = false;
     for (const file of files) {
       try {
-        keys.push(await this.post(file, (bytes) => { this.bar.value = (sent + bytes) / total; }));
+        keys.push(await this.post(file, !keys.length, (bytes) => { this.bar.value = (sent + bytes) / total; }));
       } catch (problem) {
         this.complain(problem.message);
       }
@@ -127,7 +127,7 @@ class UnveilDrop extends HTMLElement {
   }
 
   // XMLHttpRequest, as `fetch` cannot say how much has been sent.
-  post(file, onProgress) {
+  post(file, choose, onProgress) {
     const most = Number(this.getAttribute("most"));
     if (file.size > most) {
       const [size, limit] = [file.size, most].map((bytes) => `${Math.ceil(bytes / 1e6)} MB`);
@@ -135,6 +135,7 @@ class UnveilDrop extends HTMLElement {
     }
     const query = new URLSearchParams({
       desk: this.getAttribute("desk"), purpose: this.getAttribute("purpose"), name: file.name || "photo",
+      choose,
     });
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();

@@ -242,6 +242,10 @@ class RestoreTab:
         options = Options(model=model or None, task=task, ensemble=ensemble)
         todo = [p for p in desk.photos.values() if p.restored is None and not p.problem]
         todo = todo or [*desk.photos.values()]
+        # What is looked at comes first; the view stays with it.
+        todo.sort(key=lambda photo: photo.key != desk.chosen)
+        if todo[0].key != desk.chosen:
+            desk.chosen = todo[0].key
         desk.restoring, desk.stopping = True, False
         desk.told = view.progress("Starting…", None)
         try:
@@ -249,7 +253,6 @@ class RestoreTab:
                 if desk.stopping:
                     break
                 count = f"Photo {number + 1} of {len(todo)}: " if len(todo) > 1 else ""
-                desk.chosen = photo.key if photo.key in desk.photos else desk.chosen
                 yield self.draw(desk)
                 async for text, share in self._restored(desk, photo, options):
                     desk.told = view.progress(count + text, share)

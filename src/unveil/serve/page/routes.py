@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
@@ -52,11 +53,13 @@ def page_router(desks: Desks) -> APIRouter:
         return Response(found.thumbnail(), media_type="image/png", headers=headers)
 
     @router.post("/photos")
-    async def photos(request: Request, desk: str, purpose: str, name: str) -> JSONResponse:
+    async def photos(
+        request: Request, desk: str, purpose: str, name: str, choose: bool = True
+    ) -> JSONResponse:
         found = desks.find(desk)
         if found is None:
             raise HTTPException(404, "this page is out of date; reload it")
-        act = desks.add if purpose == "restore" else desks.set_clean
+        act = partial(desks.add, choose=choose) if purpose == "restore" else desks.set_clean
         async with sending:
             photo = await _receive(request, desks, name, lambda file: act(found, name, file))
         return JSONResponse({"key": photo.key})

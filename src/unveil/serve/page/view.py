@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unveil.serve.page.desk import Desk, Photo
     from unveil.serve.page.samples import Sample
 
+_KINDS = "JPEG, PNG, TIFF, WebP, AVIF" + (", HEIC" if find_spec("pillow_heif") else "")
 _NAMES = {"noise": "Noise", "rain": "Rain", "haze": "Haze"}
 
 
@@ -33,7 +35,15 @@ def tag(name: str, inner: str = "", /, **attributes: Any) -> str:
 def drop(desk: "Desk", most: int, *, purpose: str, many: bool) -> str:
     """Write the place where photos are dropped; `most` is the size of the largest, in bytes."""
     small = bool(desk.photos) if purpose == "restore" else desk.clean is not None
-    return tag("unveil-drop", desk=desk.key, purpose=purpose, many=many, small=small, most=most)
+    return tag(
+        "unveil-drop",
+        desk=desk.key,
+        purpose=purpose,
+        many=many,
+        small=small,
+        most=most,
+        kinds=_KINDS,
+    )
 
 
 def samples(offered: Iterable["Sample"]) -> str:
@@ -134,7 +144,7 @@ def report(photo: "Photo | None", able: bool) -> str:
     head = tag("h3", "What the network sees")
     if photo.report is None:
         why = (
-            "Nothing yet."
+            "Not looked at yet; restoring it will tell."
             if able
             else "The bundled model cannot tell what is wrong with a photo. "
             "It restores it all the same."
