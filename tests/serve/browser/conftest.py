@@ -134,7 +134,8 @@ def page(tab: "sync_api.Page", seen: Seen) -> Iterator["sync_api.Page"]:
     yield tab
     tab.set_viewport_size(DESKTOP)
     if seen.errors or tab.locator("#unveil-cancel").is_visible():
-        tab.reload()
+        tab.goto(tab.url)
+        _ready(tab)
     tab.get_by_role("tab", name="Restore").click()
     while tab.locator(".unveil-strip li").count():
         left = tab.locator(".unveil-strip li").count()
@@ -146,8 +147,14 @@ def opened(context: "sync_api.BrowserContext", site: Site) -> "sync_api.Page":
     """Return a new tab with the page, ready to be used."""
     tab = context.new_page()
     tab.goto(site.url)
-    tab.get_by_role("button", name="Drop photos here").wait_for()
+    _ready(tab)
     return tab
+
+
+def _ready(tab: "sync_api.Page") -> None:
+    """Wait until the page has been drawn, which is the last thing that loading does."""
+    tab.get_by_role("button", name="Drop photos here").wait_for()
+    tab.locator("[data-sample]").first.wait_for()
 
 
 def dropped(page: "sync_api.Page", *files: tuple[str, bytes], tab: int = 0) -> None:
