@@ -45,7 +45,7 @@ def test_a_network_restores_any_size_as_it_does_alone(noisy):
     np.testing.assert_array_equal(Network("tiny", model)(even, None), expected)
 
 
-def test_a_network_that_looks_at_tiles_is_scored_as_it_restores(noisy, tmp_path, monkeypatch):
+def test_a_network_that_looks_at_windows_is_scored_as_it_restores(noisy, tmp_path, monkeypatch):
     from unveil import Restorer
     from unveil.inference import loading
     from unveil.inference.engine import Tiling
@@ -53,14 +53,13 @@ def test_a_network_that_looks_at_tiles_is_scored_as_it_restores(noisy, tmp_path,
 
     save_pretrained(create_model("mtair_tiny"), tmp_path / "saved")
     whole = load_restorer(str(tmp_path / "saved"), device="cpu")
-    local = Tiling(1.0, 64, 16, local_statistics=True)
-    monkeypatch.setattr(loading, "_recorded", lambda _: local)
-    tiled = load_restorer(str(tmp_path / "saved"), device="cpu")
+    monkeypatch.setattr(loading, "_recorded", lambda _: Tiling(window=16))
+    windows = load_restorer(str(tmp_path / "saved"), device="cpu")
     degraded = np.tile(noisy[1], (3, 3, 1))
     expected = Restorer(tmp_path / "saved")(degraded)
-    np.testing.assert_array_equal(tiled(degraded, None), expected)
+    np.testing.assert_array_equal(windows(degraded, None), expected)
     assert not np.allclose(whole(degraded, None), expected)
-    assert tiled.digest != whole.digest
+    assert windows.digest != whole.digest
 
 
 def test_a_saved_network_scores_as_the_one_in_memory(noisy, tmp_path):

@@ -47,6 +47,13 @@ class MinusMean(ImageWide):
         return recorder.finished()
 
 
+class MinusSpread(MinusMean):
+    """Subtracts the standard deviation, which windows see smaller than the whole image."""
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        return x - self.image_statistic(lambda: x.std((2, 3), correction=0, keepdim=True), context)
+
+
 class Hungry(Blur):
     """Has no memory for images above a size."""
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from tests.inference.conftest import Blur, Darker, Hungry, Identity, MinusMean
+from tests.inference.conftest import Blur, Darker, Hungry, Identity, MinusMean, MinusSpread
 from torch import nn
 
 from unveil.errors import InputError
@@ -84,27 +84,28 @@ def test_all_tiles_share_the_statistics_of_the_image() -> None:
     np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.01)
 
 
-def test_tiles_may_have_their_own_statistics_and_blend() -> None:
-    pixels = np.linspace(0, 1, 160 * 256 * 3, dtype=np.float32).reshape(160, 256, 3)
-    local = Tiling(whole_megapixels=9, tile=64, overlap=16, local_statistics=True)
-    change = _restored(MinusMean(), pixels, tiling=local) - pixels
-    own = np.broadcast_to(-pixels[:64, :64].mean((0, 1)), (40, 40, 3))
-    np.testing.assert_allclose(change[:40, :40], own, atol=1e-4)
-    assert np.abs(change[0, 0] - change[-1, -1]).min() > 0.5
-    # Where tiles meet, one passes into the other over half the overlap: no line.
-    assert np.abs(np.diff(change, axis=0)).max() < np.ptp(change) / 8
-    small = pixels[:60, :64]
-    np.testing.assert_allclose(
-        _restored(MinusMean(), small, tiling=local), small - small.mean((0, 1)), atol=1e-6
-    )
+@pytest.mark.parametrize("whole", [9.0, float("inf"), 0.0])
+def test_statistics_may_be_gathered_in_windows_and_are_shared(whole: float) -> None:
+    pixels = np.linspace(0, 1, 128 * 192 * 3, dtype=np.float32).reshape(128, 192, 3)
+    tiling = Tiling(whole, 64, 16, window=64)
+    change = _restored(MinusSpread(), pixels, tiling=tiling) - pixels
+    np.testing.assert_allclose(change, np.broadcast_to(change[0, 0], change.shape), atol=1e-6)
+    of_windows = pixels.reshape(2, 64, 3, 64, 3).std((1, 3)).mean((0, 1))
+    np.testing.assert_allclose(-change[0, 0], of_windows, rtol=1e-3)
+    assert (pixels.std((0, 1)) > 1.5 * of_windows).all()
+
+
+def test_what_fits_a_window_has_its_own_statistics() -> None:
+    pixels = np.linspace(0, 1, 60 * 64 * 3, dtype=np.float32).reshape(60, 64, 3)
+    alone = _restored(MinusSpread(), pixels, tiling=Tiling(9, 64, 16, window=64))
+    np.testing.assert_allclose(alone, pixels - pixels.std((0, 1)), atol=1e-5)
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_given_statistics_replace_the_images_own(ensemble: bool) -> None:
     pixels = _pixels((100, 90, 3))
     steering = {"mean": torch.full((1, 3, 1, 1), 0.25)}
-    local = Tiling(1.0, 64, 16, local_statistics=True)
-    for tiling in (Tiling(), _SMALL_TILES, local):
+    for tiling in (Tiling(), _SMALL_TILES, Tiling(window=32)):
         out = _restored(MinusMean(), pixels, tiling=tiling, steering=steering, ensemble=ensemble)
         np.testing.assert_allclose(out, pixels - 0.25, atol=1e-6)
 

@@ -8,6 +8,7 @@ import pytest
 import pyvips
 
 from unveil.imaging import read_image
+from unveil.models.checkpoint import bundled_weights
 
 pytest.importorskip("resource")
 
@@ -20,8 +21,8 @@ class Darker(torch.nn.Module):
     def forward(self, x):
         return x - 0.1
 
-source = Path(sys.argv[1])
-Restorer(Darker()).restore_file(source, source.with_name("out" + source.suffix))
+source, model = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else Darker()
+Restorer(model).restore_file(source, source.with_name("out" + source.suffix))
 unit = 1 if sys.platform == "darwin" else 1024
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
 """
@@ -36,8 +37,8 @@ def _ramp(side: int, dtype: str) -> pyvips.Image:
     return ramp.cast("uchar").copy(interpretation="srgb")
 
 
-def _peak(path: Path) -> float:
-    command = [sys.executable, "-c", _PROGRAM, str(path)]
+def _peak(path: Path, *model: str) -> float:
+    command = [sys.executable, "-c", _PROGRAM, str(path), *model]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
@@ -59,3 +60,14 @@ def test_24_megapixels_need_less_than_one_and_a_half(tmp_path: Path) -> None:
     _ramp(4_900, "uchar").jpegsave(str(tmp_path / "a.jpg"), Q=92)
     assert _peak(tmp_path / "a.jpg") < 1536
     assert read_image(tmp_path / "out.jpg").pixels.shape == (4_900, 4_900, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_id", ["cu_mamba_small", "mtair_small"])
+def test_bundled_networks_restore_24_megapixels_within_one_and_a_half(
+    model_id: str, tmp_path: Path
+) -> None:
+    if model_id not in bundled_weights():
+        pytest.skip(f"no weights are bundled for {model_id}")
+    _ramp(4_900, "uchar").jpegsave(str(tmp_path / "a.jpg"), Q=92)
+    assert _peak(tmp_path / "a.jpg", model_id) < 1536

@@ -100,8 +100,8 @@ class Network:
             model: With the interface of `unveil.models`.
             digest: Tells its weights apart.
             device: Where it runs, in torch's words.
-            tiling: `unveil.inference.engine.Tiling` for a network that is to look at one tile at a
-                time; None runs it on whole images.
+            tiling: `unveil.inference.engine.Tiling` of a network that gathers its statistics in
+                windows; None runs it on whole images.
         """
         self.name = name
         self.parameters: int | None = sum(p.numel() for p in model.parameters())
@@ -154,13 +154,13 @@ def load_restorer(name: str, *, device: str = "auto") -> Restorer:
     from unveil.inference.loading import load  # noqa: PLC0415
 
     loaded = load(name)
-    local = loaded.tiling.local_statistics
+    window = loaded.tiling.window
     return Network(
         _short(name),
         loaded.network,
-        digest=loaded.digest + (f"-tile{loaded.tiling.tile}" if local else ""),
+        digest=loaded.digest + (f"-window{window}" if window else ""),
         device=chosen,
-        tiling=loaded.tiling if local else None,
+        tiling=loaded.tiling if window else None,
     )
 
 

@@ -37,14 +37,14 @@ class Tiling:
         whole_megapixels: Images up to this size are restored whole.
         tile: Side of a tile.
         overlap: Pixels shared by neighbours.
-        local_statistics: Cut whatever is larger than a tile, each tile with its own statistics;
-            see `unveil.models.record.ModelRecord`.
+        window: Side of the windows in which an image's statistics are gathered, see
+            `unveil.models.record.ModelRecord`.
     """
 
     whole_megapixels: float = _WHOLE_MEGAPIXELS
     tile: int = _TILE
     overlap: int = _OVERLAP
-    local_statistics: bool = False
+    window: int | None = None
 
 
 class Steering(Context):
@@ -141,7 +141,6 @@ class Engine:
         """Choose the grid from the size alone, unless memory is known to be too short for it."""
         tiling, multiple = self.tiling, getattr(self.model, "size_multiple", 1)
         whole = height * width <= tiling.whole_megapixels * 1e6
-        whole = whole and not tiling.local_statistics
         grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, multiple)
         room = None if self.forced else available_bytes(self.device)
         while room is not None and self._needs(grid, height * width, room) > room:
@@ -176,12 +175,13 @@ class Engine:
         self, grid: Grid | None, pixels: Array, write: Write, progress: Progress
     ) -> None:
         height, width, channels = pixels.shape
-        if grid is None or (height <= grid.tile and width <= grid.tile):
+        whole = grid is None or (height <= grid.tile and width <= grid.tile)
+        contexts = self._contexts(pixels, None if whole else grid)
+        if grid is None or whole:
             given = to_network(pixels)
-            write(slice(0, height), to_residual(self._change(given, None), channels))
+            write(slice(0, height), to_residual(self._change(given, contexts), channels))
             progress(1.0)
             return
-        contexts = self._contexts(pixels, grid)
         rows, columns = grid.spans(height), grid.spans(width)
         carried = np.zeros((0, width, channels), np.float32)
         for i, (top, bottom) in enumerate(rows):
@@ -233,13 +233,25 @@ class Engine:
         side = max(height, width) if whole else _SAMPLE
         return self._gathered(pixels, side, self.tiling.whole_megapixels * 1e6, 1)[0]
 
-    def _contexts(self, pixels: Array, grid: Grid) -> list[Context] | None:
-        """Gather the image's statistics once, per turn of an ensemble; None where tiles do."""
-        if self.tiling.local_statistics or not hasattr(self.model, "describe"):
+    def _contexts(self, pixels: Array, grid: Grid | None) -> list[Context] | None:
+        """Gather the image's statistics once, per turn of an ensemble; None leaves it to the pass.
+
+        Args:
+            pixels: The image.
+            grid: Of the tiles; None where it is restored whole.
+        """
+        window = self.tiling.window
+        small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
+        if small or not hasattr(self.model, "describe"):
             return None
-        short = grid.tile < self.tiling.tile and not self.forced
-        budget = grid.tile**2 if short else self.tiling.whole_megapixels * 1e6
-        return self._gathered(pixels, min(_SAMPLE, grid.tile), budget, 8 if self.ensemble else 1)
+        side, budget = window or _SAMPLE, self.tiling.whole_megapixels * 1e6
+        if grid is not None:
+            side = min(side, grid.tile)
+            short = grid.tile < self.tiling.tile and not self.forced
+            budget = grid.tile**2 if short else budget
+        elif budget == float("inf"):
+            budget = pixels.shape[0] * pixels.shape[1]
+        return self._gathered(pixels, side, budget, 8 if self.ensemble else 1)
 
     def _gathered(self, pixels: Array, side: int, budget: float, turns: int) -> list[Context]:
         multiple = getattr(self.model, "size_multiple", 1)

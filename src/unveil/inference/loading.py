@@ -1,7 +1,7 @@
 """Find the network that was asked for, with its tiling and what steers it to a task."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -69,7 +69,8 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
         model = default_model(task)
     loaded = _load(model)
     if task != "auto":
-        loaded.steering = steering(loaded, task)
+        loaded.steering, window = steering(loaded, task)
+        loaded.tiling = replace(loaded.tiling, window=window)
     return loaded
 
 
@@ -109,8 +110,7 @@ def _recorded(model_id: str) -> Tiling:
     if model_id not in list_models():
         return Tiling()
     record = get_record(model_id)
-    tile, overlap = record.tile, record.overlap
-    return Tiling(record.whole_megapixels, tile, overlap, record.local_statistics)
+    return Tiling(record.whole_megapixels, record.tile, record.overlap, record.window)
 
 
 def read_out(loaded: LoadedModel) -> Readout:
@@ -128,25 +128,28 @@ def read_out(loaded: LoadedModel) -> Readout:
     return readout
 
 
-def steering(loaded: LoadedModel, task: Task) -> dict[str, Tensor]:
-    """Return the prompt weights that stand for `task`; a network made for it alone needs none.
+def steering(loaded: LoadedModel, task: Task) -> tuple[dict[str, Tensor], int | None]:
+    """Return what turns a network to `task`; one that was made for it alone needs nothing.
 
     Args:
         loaded: The network.
         task: One of `TASKS`, but not ``"auto"``.
 
+    Returns:
+        Prompt weights by layer, and the window of the image's statistics (see `Tiling`).
+
     Raises:
         InputError: If the network does not do it.
         CheckpointError: If its weights do not say how.
     """
-    if not mixer_names(loaded.network):
-        model_id = getattr(loaded.network, "model_id", "")
-        tasks = get_record(model_id).tasks if model_id in list_models() else (task,)
-        if task not in tasks:
-            raise InputError(f"{loaded.name} does not {task}; it does: {', '.join(tasks)}")
-        return {}
-    means = read_out(loaded).means
-    cause = _CAUSES[task]
-    if cause not in means:
-        raise InputError(f"{loaded.name} does not {task}; it knows {', '.join(sorted(means))}")
-    return {name: torch.tensor([values]) for name, values in means[cause].items()}
+    model_id = getattr(loaded.network, "model_id", "")
+    tasks = get_record(model_id).tasks if model_id in list_models() else (task,)
+    if task not in tasks:
+        raise InputError(f"{loaded.name} does not {task}; it does: {', '.join(tasks)}")
+    stored = read_readout(loaded.weights) if loaded.weights else None
+    if stored is None and not mixer_names(loaded.network):
+        return {}, loaded.tiling.window
+    readout, cause = read_out(loaded), _CAUSES[task]
+    means = readout.means.get(cause, {}) if cause in readout.by_prompts else {}
+    prompts = {name: torch.tensor([values]) for name, values in means.items()}
+    return prompts, readout.windows.get(cause, loaded.tiling.window)

@@ -10,7 +10,7 @@ Both are stored in the metadata of the weights file, under ``"readout"``.
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Readout:
         weight: One row of coefficients per cause, then one for the log of the noise level.
         bias: Likewise.
         means: Mean prompt weights (before softmax) of pictures with one cause only, by layer.
+        windows: By cause, the side of the windows whose own statistics remove it better than those
+            of the whole picture; causes that are not there were not helped.
+        by_prompts: Causes that setting the prompt weights to their means removes better.
         confusion: Counts on held-out pictures, rows true and columns told; the last is clean.
     """
 
@@ -53,6 +56,13 @@ class Readout:
     bias: list[float]
     means: dict[str, dict[str, list[float]]]
     confusion: list[list[int]] | None = None
+    windows: dict[str, int] = field(default_factory=dict)
+    by_prompts: tuple[str, ...] = CAUSES
+
+    def __post_init__(self) -> None:
+        # From JSON they come as lists.
+        object.__setattr__(self, "causes", tuple(self.causes))
+        object.__setattr__(self, "by_prompts", tuple(self.by_prompts))
 
 
 @dataclass(frozen=True)

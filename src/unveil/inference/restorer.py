@@ -216,7 +216,7 @@ def _tiling(recorded: Tiling, tile: Tile) -> Tiling:
     if tile == "auto":
         return recorded
     if tile == "off":
-        return replace(recorded, whole_megapixels=float("inf"), local_statistics=False)
+        return replace(recorded, whole_megapixels=float("inf"))
     if tile < SMALLEST_TILE:
         raise InputError(f"a tile of {tile} pixels is too small; expected {SMALLEST_TILE} or more")
     return replace(recorded, whole_megapixels=tile * tile / 1e6, tile=tile)

@@ -23,9 +23,9 @@ class ModelRecord:
         whole_megapixels: Images up to this size are restored whole, larger ones in tiles.
         tile: Side of a tile in pixels.
         overlap: Pixels shared by neighbouring tiles.
-        local_statistics: Every image larger than a tile is restored in tiles, and what looks at the
-            whole image looks at the tile: for networks that do better on what they were trained on,
-            the size of a training patch. `whole_megapixels` then only bounds what a glance takes.
+        window: Side of the windows in which an image's statistics are gathered, to be shared by all
+            of it; None takes the whole image where it is restored whole. For networks that know
+            only the statistics of training patches.
     """
 
     id: str
@@ -37,4 +37,4 @@ class ModelRecord:
     whole_megapixels: float
     tile: int
     overlap: int
-    local_statistics: bool = False
+    window: int | None = None
