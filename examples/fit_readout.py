@@ -6,25 +6,32 @@ Clean photographs are degraded with noise, rain, haze, noise on top of rain or h
 some of them gray or as a JPEG; the read-out is fitted on the network's statistics of crops and
 stored in the weights file. Printed is how it does on the held-out photographs: the confusion
 matrix, how often each kind of picture is told right, and the error of the noise level.
+
+Then `--task derain` and `--task dehaze` are fitted: prompt weights set to their mean over such
+pictures, or statistics gathered in windows, whichever restores photographs of CLEAN better than the
+network left alone by more than 0.05 dB; else the task changes nothing.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from unveil.data import list_images
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.imaging import load_rgb
 from unveil.inference import Restorer
+from unveil.inference.engine import Engine
 from unveil.inference.readout import CAUSES, Readout, fit_readout, look, store_readout
 from unveil.layers.context import Context
+from unveil.metrics import psnr
 
 Pixels = np.ndarray[Any, Any]
 
@@ -45,6 +52,9 @@ _KINDS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 _HELD_OUT_KINDS: tuple[tuple[str, ...], ...] = ((), ("noise",), ("rain",), ("haze",))
 _CROPS = (128, 192, 192, 256)
+_TASKS = {"rain": ("rain:light", "rain:heavy"), "haze": ("haze:light", "haze:heavy")}
+_WINDOWS = (96, 128, 192)
+_LEAST_GAIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,45 @@ def _spread(folders: Sequence[Path], limit: int) -> list[Path]:
     return [found[i] for i in np.linspace(0, len(found) - 1, min(limit, len(found))).astype(int)]
 
 
+def choose_steering(
+    restorer: Restorer, readout: Readout, paths: Sequence[Path]
+) -> tuple[Readout, dict[str, dict[str, float]]]:
+    """Find what helps each task; return the read-out with it and the PSNR of each way in dB."""
+    engine = restorer.engine
+    windows = dict(readout.windows)
+    by_prompts: list[str] = []
+    scores: dict[str, dict[str, float]] = {}
+    for cause, degradations in _TASKS.items():
+        means = readout.means.get(cause, {})
+        prompts = {name: torch.tensor([values]) for name, values in means.items()}
+        ways = {
+            "alone": engine,
+            **({"prompts": replace(engine, steering=prompts)} if means else {}),
+        }
+        for side in _WINDOWS:
+            ways[str(side)] = replace(engine, tiling=replace(engine.tiling, window=side))
+        found = {way: _mean_psnr(ways[way], paths, degradations) for way in ways}
+        best = max(found, key=lambda way: found[way])
+        if best != "alone" and found[best] > found["alone"] + _LEAST_GAIN:
+            windows |= {} if best == "prompts" else {cause: int(best)}
+            by_prompts += [cause] if best == "prompts" else []
+        scores[cause] = found
+    return replace(readout, windows=windows, by_prompts=tuple(by_prompts)), scores
+
+
+def _mean_psnr(engine: Engine, paths: Sequence[Path], degradations: Sequence[str]) -> float:
+    scores = []
+    for number, path in enumerate(paths):
+        rng = np.random.default_rng(number)
+        clean = _crop((load_rgb(path) / 255).astype(np.float32), 384, rng)
+        for degradation in degradations:
+            degraded = np.clip(parse(degradation)(clean, rng), 0, 1).astype(np.float32)
+            restored = np.empty_like(degraded)
+            engine.restore(degraded, restored)
+            scores.append(psnr(np.clip(restored, 0, 1), clean, data_range=1))
+    return float(np.mean(scores))
+
+
 def describe_quality(readout: Readout, restorer: Restorer, held_out: list[Shown]) -> dict[str, Any]:
     """Return what the held-out pictures say of a read-out."""
     seen = [look(readout, restorer.loaded.network, shown.context) for shown in held_out]
@@ -138,6 +187,7 @@ def main() -> None:
     parser.add_argument("--per-photo", type=int, default=6, help="pictures made of each")
     parser.add_argument("--held-out-limit", type=int, default=48)
     parser.add_argument("--held-out-crop", type=int, default=256, help="0: whole photographs")
+    parser.add_argument("--steering-limit", type=int, default=6, help="photographs to steer on")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     start = time.perf_counter()
@@ -158,8 +208,10 @@ def main() -> None:
         ((s.context, s.causes, s.sigma_255) for s in fit),
         held_out=((s.context, s.causes, s.sigma_255) for s in held_out),
     )
+    tried = _spread(options.clean, options.steering_limit)
+    readout, steering = choose_steering(restorer, readout, tried)
     store_readout(options.weights, readout)
-    quality = describe_quality(readout, restorer, held_out)
+    quality = describe_quality(readout, restorer, held_out) | {"steering": steering}
     if options.json:
         print(json.dumps(quality))
         return
@@ -170,6 +222,10 @@ def main() -> None:
         print(f"{label}: exactly right {share}")
     if quality["median_relative_error_of_sigma"] is not None:
         print(f"sigma: median error {100 * quality['median_relative_error_of_sigma']:.0f} %")
+    for cause, found in quality["steering"].items():
+        told = ", ".join(f"{way} {score:.2f}" for way, score in found.items())
+        chosen = "prompts" if cause in readout.by_prompts else readout.windows.get(cause, "alone")
+        print(f"steering against {cause}: {told} dB: {chosen}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 

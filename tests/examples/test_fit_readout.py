@@ -18,11 +18,21 @@ def test_a_readout_is_fitted_and_stored(
 ) -> None:
     weights = tmp_path / "tiny.safetensors"
     save_checkpoint(create_model("mtair_tiny"), weights)
-    words = [weights, _EXAMPLES / "samples", "--limit", 4, "--held-out-crop", 96]
+    words = [
+        weights,
+        _EXAMPLES / "samples",
+        "--limit",
+        4,
+        "--held-out-crop",
+        96,
+        "--steering-limit",
+        1,
+    ]
     monkeypatch.setattr(sys, "argv", ["fit_readout.py", *map(str, words)])
     runpy.run_path(str(_EXAMPLES / "fit_readout.py"), run_name="__main__")
     readout = read_readout(weights)
     assert readout is not None
     assert sum(map(sum, readout.confusion)) == 4 * 1  # a photograph in four kinds
     assert set(readout.means) == {"noise", "rain", "haze"}
+    assert set(readout.windows) <= {"rain", "haze"}
     assert "clean" in capsys.readouterr().out

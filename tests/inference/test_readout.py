@@ -1,6 +1,7 @@
 """The read-out finds what prompt weights tell, is stored with the weights, and steers tasks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,24 @@ def test_a_task_sets_the_prompt_weights(fitted: tuple[Path, list[_Seen]]) -> Non
     assert not Restorer(path)(x).equal(other)
 
 
+def test_a_task_is_steered_by_what_was_found_to_help(
+    fitted: tuple[Path, list[_Seen]], tmp_path: Path
+) -> None:
+    path, _ = fitted
+    copy = tmp_path / "copy.safetensors"
+    save_checkpoint(load_checkpoint(path), copy)
+    readout = replace(read_readout(path), windows={"haze": 48}, by_prompts=("rain",))
+    store_readout(copy, readout)
+    assert read_readout(copy) == readout
+    engines = {task: Restorer(copy, task=task).engine for task in ("auto", "derain", "dehaze")}
+    assert {task: engine.tiling.window for task, engine in engines.items()} == {
+        "auto": None, "derain": None, "dehaze": 48,
+    }  # fmt: skip
+    assert [task for task, engine in engines.items() if engine.steering] == ["derain"]
+    x = torch.rand(3, 80, 80)
+    assert not Restorer(copy, task="dehaze")(x).equal(Restorer(copy)(x))
+
+
 def test_a_model_without_prompts_does_only_its_tasks(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(create_model("cu_mamba_tiny"), path)
@@ -155,9 +174,9 @@ def test_inspect_prints_what_is_seen(
     assert "a.png: " in capsys.readouterr().out
 
 
-def test_fitting_needs_prompts_and_every_cause() -> None:
-    with pytest.raises(InputError, match="no prompt weights"):
-        fit_readout(torch.nn.Identity(), [])
+def test_fitting_needs_statistics_and_every_cause() -> None:
+    with pytest.raises(InputError, match="gathers no statistics"):
+        fit_readout(torch.nn.Identity(), [(Context({}), frozenset(), 0.0)])
     model = create_model("mtair_tiny")
     names = mixer_names(model)
     contexts = Context({name: torch.zeros(1, 2) for name in names})

@@ -98,7 +98,7 @@ def features(model: nn.Module, context: Context) -> Vector:
         for layer in model.modules()
         if isinstance(layer, ImageWide) and layer.statistic_name in found
     ]
-    return np.asarray(torch.cat(parts).double().cpu().numpy())
+    return np.asarray(torch.cat([torch.zeros(0), *parts]).double().cpu().numpy())
 
 
 def fit_readout(
@@ -110,7 +110,7 @@ def fit_readout(
     """Fit a read-out on pictures whose degradations are known.
 
     Args:
-        model: Network with prompt mixers.
+        model: Network with prompt mixers or attention across channels.
         seen: Per picture: its context from ``model.describe``, the causes in it (of `CAUSES`, empty
             for clean), the noise level sigma_255.
         held_out: The same of other pictures, for the confusion matrix.
@@ -119,13 +119,13 @@ def fit_readout(
         The read-out, to be stored with `store_readout`.
 
     Raises:
-        InputError: If the model has no prompt mixers or a cause never occurs.
+        InputError: If the model gathers no such statistics or a cause never occurs.
     """
     names = mixer_names(model)
-    if not names:
-        raise InputError(f"{type(model).__name__} has no prompt weights to read out")
     contexts, causes, sigmas = zip(*seen, strict=True)
     X = np.stack([features(model, context) for context in contexts])
+    if not X.size:
+        raise InputError(f"{type(model).__name__} gathers no statistics to read out")
     missing = [c for c in CAUSES if not any(c in found for found in causes)]
     if missing:
         raise InputError(f"no picture with {', '.join(missing)} to fit the read-out on")
