@@ -1,14 +1,17 @@
 """Debian's Chromium on the page of a real server, with a tiny network, in this process."""
 
+import asyncio
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 
@@ -50,7 +53,7 @@ class Seen:
 def running(settings: Settings, folder: Path) -> Iterator[Site]:
     engine = Engine(settings, folder=folder)
     config = uvicorn.Config(
-        build_app(engine.settings, engine=engine),
+        _built(engine),
         port=0,
         log_level="warning",
         ws="none",
@@ -68,6 +71,17 @@ def running(settings: Settings, folder: Path) -> Iterator[Site]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+def _built(engine: Engine) -> FastAPI:
+    """Build the application inside a loop: without one Gradio makes some and leaves them open."""
+
+    async def build() -> FastAPI:
+        return build_app(engine.settings, engine=engine)
+
+    # Playwright's loop runs in this thread.
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lambda: asyncio.run(build())).result()
 
 
 @pytest.fixture(scope="package")
