@@ -54,9 +54,10 @@ def test_a_job_tells_its_state_position_share_and_time_left(queue: Queue) -> Non
     until(lambda: first.share == 0.25)
     assert (first.state, first.position) == ("running", 0)
     assert (second.state, second.position, second.share) == ("waiting", 1, 0.0)
-    assert first.eta_s is not None
-    assert second.eta_s is not None
-    assert second.eta_s > first.eta_s > 0
+    etas = first.eta_s, second.eta_s
+    assert etas[0] is not None
+    assert etas[1] is not None
+    assert 0 < etas[0] < etas[1]
     gate.open.set()
     assert first.wait(5) == "made"
     assert (first.state, first.share, first.eta_s) == ("done", 1.0, None)
@@ -96,6 +97,32 @@ def test_a_running_job_is_cancelled_at_its_next_report(queue: Queue) -> None:
         job.wait(5)
     assert job.state == "cancelled"
     assert queue.submit(lambda _: 1).wait(5) == 1
+
+
+def test_who_forsakes_the_future_stops_neither_job_nor_worker(queue: Queue) -> None:
+    gate = Gate()
+    job = queue.submit(gate)
+    assert gate.begun.wait(5)
+    assert not job.future.cancel()
+    gate.open.set()
+    assert job.wait(5) == "made"
+    assert queue.submit(lambda _: 1).wait(5) == 1
+
+
+def test_what_a_cancelled_job_fails_with_is_that_it_was_cancelled(queue: Queue) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def lose_files(_job: Job[None]) -> None:
+        begun.set()
+        gate.wait(5)
+        raise FileNotFoundError
+
+    job = queue.submit(lose_files)
+    assert begun.wait(5)
+    job.cancel()
+    gate.set()
+    with pytest.raises(CancelledError):
+        job.wait(5)
 
 
 def test_a_failure_goes_to_who_waits_and_the_worker_lives(queue: Queue) -> None:

@@ -32,6 +32,8 @@ class Job(Generic[Result]):
     def __init__(self, queue: "Queue", work: "Callable[[Job[Result]], Result]") -> None:
         self.id = secrets.token_hex(8)
         self.future: Future[Result] = Future()
+        # An event loop cancels what it no longer waits for: only `cancel` may end this one.
+        self.future.set_running_or_notify_cancel()
         self.expected_s: float | None = None
         self._queue, self._work = queue, work
         self._share = 0.0
@@ -125,7 +127,8 @@ class Job(Generic[Result]):
             result = self._work(self)
         # Whatever it is, it belongs to who waits; this thread has others to serve.
         except BaseException as error:
-            self.settle(error)
+            # Whoever cancels may take the files away, too.
+            self.settle(CancelledError("cancelled") if self._cancelled.is_set() else error)
         else:
             with contextlib.suppress(InvalidStateError):
                 self.future.set_result(result)
