@@ -90,6 +90,15 @@ def test_a_package_that_lies_beside_the_script_is_left_alone(tmp_path):
     assert "mamba_ssm: the installed packages are used" in done.stderr
 
 
+def test_a_package_within_a_folder_that_is_run_is_left_alone(tmp_path):
+    (tmp_path / "causal_conv1d").mkdir()
+    (tmp_path / "causal_conv1d" / "__init__.py").write_text("causal_conv1d_fn = 'their own'\n")
+    main = "from causal_conv1d import causal_conv1d_fn\nprint(causal_conv1d_fn)\n"
+    (tmp_path / "__main__.py").write_text(main)
+    done = run(tmp_path)
+    assert done.stdout.strip() == "their own", done.stderr
+
+
 def test_a_module_that_lacks_something_else_says_so(tmp_path):
     package = tmp_path / "theirs"
     package.mkdir()

@@ -95,6 +95,21 @@ def test_statistics_may_be_gathered_in_windows_and_are_shared(whole: float) -> N
     assert (pixels.std((0, 1)) > 1.5 * of_windows).all()
 
 
+@pytest.mark.parametrize("whole", [9.0, float("inf")])
+def test_windows_reach_the_last_rows_and_columns(whole: float) -> None:
+    pixels = np.zeros((100, 130, 3), np.float32)
+    pixels[90:, 120:] = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
+    change = _restored(MinusSpread(), pixels, tiling=Tiling(whole, 64, 16, window=64)) - pixels
+    np.testing.assert_allclose(change[0, 0], -pixels[36:, 66:].std((0, 1)) / 6, rtol=1e-3)
+
+
+def test_an_image_is_described_whole_where_no_size_is_too_large() -> None:
+    pixels = _pixels((40, 48, 3))
+    engine = Engine(MinusMean(), torch.device("cpu"), Tiling(whole_megapixels=float("inf")))
+    mean = engine.describe(pixels).statistics["mean"]
+    np.testing.assert_allclose(mean.flatten(), pixels.mean((0, 1)), rtol=1e-3)
+
+
 def test_what_fits_a_window_has_its_own_statistics() -> None:
     pixels = np.linspace(0, 1, 60 * 64 * 3, dtype=np.float32).reshape(60, 64, 3)
     alone = _restored(MinusSpread(), pixels, tiling=Tiling(9, 64, 16, window=64))

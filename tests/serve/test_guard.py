@@ -26,7 +26,8 @@ def test_loopback_by_any_name_is_served(served: Served, host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.com", "null", "file://", "http://localhost:9", "http://127.0.0.1"]
+    "origin",
+    ["http://evil.com", "null", "file://", "http://localhost:9", "http://127.0.0.1", "http://["],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_another_origin_is_refused(served: Served, origin: str, method: str) -> None:

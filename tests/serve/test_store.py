@@ -46,6 +46,7 @@ def _take(store: Store, name: str = "a.png", seed: int = 0) -> Path:
         (".png", "image.png"),
         ("a\r\nb.png", "a__b.png"),
         ("x" * 500 + ".png", "x" * 80 + ".png"),
+        ("𠀀" * 90 + ".png", "𠀀" * 40 + ".png"),
     ],
 )
 def test_an_upload_is_named_by_what_it_holds(make: Make, given: str, kept: str) -> None:

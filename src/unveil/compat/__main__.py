@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not script.is_file() and not (script / "__main__.py").is_file():
             parser.error(f"{script} does not exist, expected a Python script")
         # Before anything is stood in for: what lies beside the script is found first.
-        sys.path.insert(0, str(script.resolve().parent))
+        place = script.resolve()
+        sys.path.insert(0, str(place if place.is_dir() else place.parent))
     provided = install(force=options.force)
     logging.getLogger("unveil.compat").info("standing in for %s", ", ".join(provided) or "nothing")
     if kept := sorted(set(PACKAGES) - set(provided)):

@@ -249,8 +249,6 @@ class Engine:
             side = min(side, grid.tile)
             short = grid.tile < self.tiling.tile and not self.forced
             budget = grid.tile**2 if short else budget
-        elif budget == float("inf"):
-            budget = pixels.shape[0] * pixels.shape[1]
         return self._gathered(pixels, side, budget, 8 if self.ensemble else 1)
 
     def _gathered(self, pixels: Array, side: int, budget: float, turns: int) -> list[Context]:
@@ -273,12 +271,12 @@ def _samples(pixels: Array, side: int, budget: float, multiple: int) -> list[Arr
     Args:
         pixels: The image.
         side: Wanted side of a crop.
-        budget: Pixels of all crops together.
+        budget: Pixels of all crops together; may be infinite.
         multiple: Sides are padded to multiples of this.
     """
     height, width, _ = pixels.shape
     tall, wide = min(side, height), min(side, width)
-    number = max(int(budget / (tall * wide)), 1)
+    number = max(int(min(budget / (tall * wide), height * width)), 1)
     down = min(max(round((number * height / width) ** 0.5), 1), number, -(-height // tall))
     across = min(number // down, -(-width // wide))
     pad = ((0, -tall % multiple), (0, -wide % multiple), (0, 0))

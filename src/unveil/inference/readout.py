@@ -94,11 +94,11 @@ def features(model: nn.Module, context: Context) -> Vector:
     """Return what the statistics of a picture tell, layer after layer, as one vector."""
     found = context.statistics
     parts = [
-        layer.summary(found[layer.statistic_name])[0]
+        layer.summary(found[layer.statistic_name])[0].double().cpu()
         for layer in model.modules()
         if isinstance(layer, ImageWide) and layer.statistic_name in found
     ]
-    return np.asarray(torch.cat([torch.zeros(0), *parts]).double().cpu().numpy())
+    return np.asarray(torch.cat([torch.zeros(0), *parts]).numpy())
 
 
 def fit_readout(

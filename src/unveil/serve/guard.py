@@ -88,7 +88,10 @@ class Guard:
         return name in LOOPBACK_NAMES or is_address(name)
 
     def _same_site(self, origin: str, host: str) -> bool:
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         if parts.scheme not in ("http", "https"):
             return False
         ports = {"http": ":80", "https": ":443"}

@@ -13,9 +13,11 @@ from unveil.serve.guard import refusal
 
 UPLOADS = frozenset({"/v1/restore", "/v1/inspect"})
 
+# An upload of which nothing comes for so long is given up.
+IDLE_S = 30.0
+
 # The other fields of a form, and what stands between them.
 _FORM_BYTES = 64 * 1024
-_IDLE_S = 30.0
 _DRAIN_S = 5.0
 # Requests beyond those that wait or run: they are sending, or being answered.
 _MORE_AT_ONCE = 16
@@ -80,9 +82,9 @@ class Limits:
             if whole:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), _IDLE_S)
+                message = await asyncio.wait_for(receive(), IDLE_S)
             except TimeoutError:
-                raise HTTPException(408, f"nothing came for {_IDLE_S:g} s; send again") from None
+                raise HTTPException(408, f"nothing came for {IDLE_S:g} s; send again") from None
             size += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if size > self._max_bytes:

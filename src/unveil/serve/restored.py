@@ -119,6 +119,16 @@ class Restored:
                 out[rows] = to_preview(blended)
             return out
 
+    def discard(self) -> None:
+        """Remove what was made of the upload, which itself stays."""
+        with self.turn:
+            for file in (self.change, self._decoded):
+                file.unlink(missing_ok=True)
+
+    @property
+    def _decoded(self) -> Path:
+        return self.change.with_suffix(".npy")
+
     def _image(self) -> Image:
         if not (self.source.exists() and self.change.exists()):
             raise OutputError(f"{self.source.name}: no longer kept here; restore it again")
@@ -129,7 +139,7 @@ class Restored:
 
         A preview at another strength must not wait for the decoder.
         """
-        file = self.change.with_suffix(".npy")
+        file = self._decoded
         if not file.exists():
             image = self._image()
             part = file.with_suffix(".part")

@@ -27,6 +27,7 @@ _CHUNK = 2**20
 # Left free on the disk: a full one harms more than this server.
 _RESERVE = 256 * 2**20
 _FULL_RETRY_S = 60
+_NAME_BYTES = 160
 
 
 class Store:
@@ -170,4 +171,6 @@ def _plain_stem(name: str) -> str:
     """
     base = re.split(r"[/\\]", name)[-1]
     stem = base.rpartition(".")[0] if "." in base else base
-    return re.sub(r"[^\w .()+,=@~-]", "_", stem).strip(" .")[:80] or "image"
+    plain = re.sub(r"[^\w .()+,=@~-]", "_", stem).strip(" .")[:80]
+    # File systems count bytes, and suffixes are yet to come.
+    return plain.encode()[:_NAME_BYTES].decode(errors="ignore") or "image"

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("gradio", reason="needs the extra serve")
 
 from fastapi.testclient import TestClient
-from tests.serve.conftest import photo, uploads
+from tests.serve.conftest import busy, photo, uploads
 
 from unveil.errors import UnveilError
 from unveil.imaging import Image, read_image, write_image
@@ -143,6 +143,24 @@ def test_closing_a_tab_deletes_its_photos_and_only_its(desks: Desks) -> None:
     assert len(uploads(desks.engine)) == 2
     assert [p.name for p in desks.of("two").photos.values()] == ["two.png"]
     assert desks.of("one").photos == {}
+
+
+def test_removing_a_photo_stops_the_work_on_it(desks: Desks) -> None:
+    desk = desks.of("tab")
+    held = desks.add(desk, "a.png", io.BytesIO(photo()))
+    with busy(desks.engine):
+        held.job = desks.engine.submit(held.source, Options())
+        desks.remove(desk, held.key)
+        assert held.job.state == "cancelled"
+    assert uploads(desks.engine) == []
+
+
+def test_a_photo_restored_again_keeps_one_result(desks: Desks) -> None:
+    held = desks.add(desks.of("tab"), "a.png", io.BytesIO(photo()))
+    for _ in range(2):
+        held.finish(desks.engine.submit(held.source, Options()).wait(30), Options())
+    assert len([*held.source.parent.glob("*.change")]) == 1
+    assert len([*held.source.parent.glob("*.npy")]) == 1
 
 
 def test_keys_of_other_tabs_cannot_be_found_by_name(desks: Desks) -> None:

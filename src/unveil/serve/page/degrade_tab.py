@@ -176,7 +176,7 @@ class DegradeTab:
         older, desk.degraded = desk.degraded, photo
         desk.scores = [_score("Degraded", load_rgb(photo.source), truth)]
         if older is not None:
-            self.engine.discard(older.source)
+            self.desks.discard(older)
 
     def cancel(self, request: gr.Request) -> list[Any]:
         """Stop restoring."""
@@ -193,7 +193,7 @@ class DegradeTab:
             yield self.draw(desk, _PAIRS[2])
             return
         try:
-            desk.trial = job = self.engine.submit(photo.source, Options())
+            desk.trial = photo.job = job = self.engine.submit(photo.source, Options())
             while not job.future.done():
                 text, share = progress_of(job)
                 yield self.draw(desk, _PAIRS[0], view.progress(text, share), busy=True)

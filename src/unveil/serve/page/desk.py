@@ -43,6 +43,7 @@ class Photo:
         icc: Its colour profile.
         key: Names it in addresses; nobody can guess it.
         report: What the network sees in it; None when no bundled one can tell.
+        job: What is being restored, or was.
         restored: The result.
         options: What it was restored with.
         problem: Why it could not be restored, in one line.
@@ -55,6 +56,7 @@ class Photo:
     icc: bytes | None = None
     key: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     report: "Report | None" = None
+    job: "Job[Restored] | None" = None
     restored: "Restored | None" = None
     options: "Options | None" = None
     problem: str = ""
@@ -74,9 +76,12 @@ class Photo:
     def finish(self, restored: "Restored", options: "Options") -> None:
         """Take in a result and write the preview of it."""
         write_preview(self.preview("after"), restored.after(), icc=self.icc)
+        older = self.restored
         self.restored, self.options, self.problem = restored, options, ""
         self.report = restored.report or self.report
         self.version += 1
+        if older is not None:
+            older.discard()
 
     def touch(self) -> None:
         """Say that the files are still in use."""
@@ -240,24 +245,30 @@ class Desks:
         photo.name = name
         for older in (desk.clean, desk.degraded):
             if older is not None:
-                self.engine.discard(older.source)
+                self.discard(older)
         desk.clean, desk.degraded, desk.scores = photo, None, []
         return photo
 
     def remove(self, desk: Desk, key: str) -> None:
-        """Take a photo off a desk and delete its files."""
+        """Take a photo off a desk, stop the work on it, delete its files."""
         photo = desk.photos.pop(key, None)
         if photo is None:
             return
-        self.engine.discard(photo.source)
+        self.discard(photo)
         if desk.chosen == key:
             desk.chosen = next(reversed(desk.photos), "")
+
+    def discard(self, photo: Photo) -> None:
+        """Stop the work on a photo and delete its files."""
+        if photo.job is not None:
+            photo.job.cancel()
+        self.engine.discard(photo.source)
 
     def clear(self, desk: Desk) -> None:
         """Take everything off a desk, stop its work, delete its files."""
         desk.stop()
         for photo in desk.every():
-            self.engine.discard(photo.source)
+            self.discard(photo)
         desk.photos.clear()
         desk.chosen, desk.clean, desk.degraded = "", None, None
 

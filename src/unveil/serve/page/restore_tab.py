@@ -190,7 +190,10 @@ class RestoreTab:
         """Ask what the network sees; when it cannot be asked now, restoring will tell."""
         try:
             job = self.engine.submit_inspection(photo.source)
-            photo.report = await asyncio.wrap_future(job.future)
+            try:
+                photo.report = await asyncio.wrap_future(job.future)
+            finally:
+                job.cancel()
         except UnveilError as error:
             _log.info("not inspected: %s", error)
 
@@ -252,6 +255,8 @@ class RestoreTab:
             for number, photo in enumerate(todo):
                 if desk.stopping:
                     break
+                if photo.key not in desk.photos:
+                    continue
                 count = f"Photo {number + 1} of {len(todo)}: " if len(todo) > 1 else ""
                 yield self.draw(desk)
                 async for text, share in self._restored(desk, photo, options):
@@ -270,14 +275,13 @@ class RestoreTab:
         try:
             while True:
                 try:
-                    desk.job = self.engine.submit(photo.source, options)
+                    job = photo.job = desk.job = self.engine.submit(photo.source, options)
                     break
                 except BusyError as error:
                     yield f"waiting, {error}", None
                     await asyncio.sleep(1.0)
-                    if desk.stopping:
+                    if desk.stopping or photo.key not in desk.photos:
                         return
-            job = desk.job
             while not job.future.done():
                 if time.monotonic() - touched > _TOUCH_S:
                     touched = time.monotonic()

@@ -5,15 +5,17 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from unveil.inference.plan import Naming
+from unveil.serve.limits import IDLE_S
 from unveil.serve.page.desk import Desk, Desks, Photo, Preview
 from unveil.serve.page.samples import CLEAN, SAMPLES, sample_named
 
@@ -103,13 +105,29 @@ async def _receive(
     """Write a request's body to a temporary file, within limits, and do something with it."""
     limit, size = desks.engine.settings.max_bytes, 0
     with tempfile.TemporaryFile(dir=desks.engine.folder) as file:
-        async for chunk in request.stream():
+        async for chunk in _arriving(request, name):
             size += len(chunk)
             if size > limit:
                 raise HTTPException(413, f"{name}: more than {limit / 1e6:g} MB, the most taken")
             file.write(chunk)
         file.seek(0)
         return await asyncio.to_thread(act, cast("BinaryIO", file))
+
+
+async def _arriving(request: Request, name: str) -> AsyncIterator[bytes]:
+    """Yield a request's body; one that stops coming must not keep others from sending."""
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, f"{name}: nothing came for {IDLE_S:g} s") from None
+        except ClientDisconnect:
+            raise HTTPException(400, f"{name}: the upload was broken off") from None
+        yield chunk
 
 
 def _photo(desks: Desks, key: str) -> Photo:
@@ -143,7 +161,7 @@ def _prepared(photo: Photo, strength: float) -> Path:
 
 def _zipped(desk: Desk, strength: float) -> Path:
     """Write a zip of all results of a desk, one file after the other, never in memory."""
-    done = [photo for photo in desk.photos.values() if photo.restored]
+    done = [photo for photo in [*desk.photos.values()] if photo.restored]
     if not done:
         raise HTTPException(409, "nothing has been restored yet")
     versions = "".join(f"{photo.key}{photo.version}" for photo in done)
