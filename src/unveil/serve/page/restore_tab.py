@@ -117,7 +117,14 @@ class RestoreTab:
         quick: dict[str, Any] = every | {"queue": False, "api_visibility": "private"}
         page.load(self.show, **quick)
         page.unload(self.leave)
-        parts.drop.upload(self.look, **every, api_visibility="private", concurrency_limit=None)
+        parts.drop.upload(
+            self.look,
+            **every,
+            api_visibility="private",
+            concurrency_limit=None,
+            # More photos may arrive while the first is being drawn: they must be drawn, too.
+            trigger_mode="always_last",
+        )
         parts.samples.select(
             self.try_sample, **every, api_visibility="private", concurrency_limit=None
         )
