@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unveil.cli.options import Exclude, Include
+
 if TYPE_CHECKING:
     from unveil.evaluation import Report
 
@@ -31,14 +33,8 @@ def compare(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Score the first so many images.")
     ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Only files whose name matches, e.g. '*_wall_*'. May be repeated."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out files whose name matches. May be repeated."),
-    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the bootstrap.")] = 0,
     confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unveil.cli.options import Exclude, Include
+
 if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
 
@@ -43,14 +45,8 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Score the first so many images.")
     ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Only files whose name matches, e.g. '*_wall_*'. May be repeated."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out files whose name matches. May be repeated."),
-    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise; papers use 0.")] = 0,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
     device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
