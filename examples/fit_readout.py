@@ -199,6 +199,8 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     held = others or paths[::5]
     fitting = [path for path in paths if path not in held]
+    if not fitting:
+        raise SystemExit("no photographs to fit on are left: name more, or others to hold out")
     fit = show(restorer, fitting, _KINDS, per_photo=options.per_photo, crops=_CROPS, seed=0)
     crops = (options.held_out_crop,)
     shown = show(restorer, held, _HELD_OUT_KINDS, per_photo=4, crops=crops, seed=1)

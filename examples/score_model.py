@@ -174,9 +174,10 @@ def main() -> None:
             parser.error(f"{options.model} is {kind or 'no network'}; known: {', '.join(TESTS)}")
         output = options.output or Path("scores") / Path(options.model).resolve().name
         restorer = load_restorer(options.model)
-        chosen = [test for test in TESTS[kind] if test.folder in (options.only or [test.folder])]
-        if not chosen:
-            parser.error(f"--only takes {', '.join(test.folder for test in TESTS[kind])}")
+        names = [test.folder for test in TESTS[kind]]
+        if unknown := set(options.only or ()).difference(names):
+            parser.error(f"no test {', '.join(sorted(unknown))}; --only takes {', '.join(names)}")
+        chosen = [test for test in TESTS[kind] if test.folder in (options.only or names)]
         entries: list[dict[str, Any]] = []
         for test in chosen:
             report = run(test, restorer, output, options.limit, options.force)
@@ -184,7 +185,9 @@ def main() -> None:
     except UnveilError as error:
         raise SystemExit(str(error)) from error
     scores = {"model": options.model, "digest": restorer.digest, "rows": entries}
-    (output / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    # A part of the tests leaves the whole table of an earlier call alone.
+    name = "-".join(["scores", *(test.folder for test in chosen if options.only)])
+    (output / f"{name}.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     print(f"PSNR in dB of {options.model} (means over images)\n\n{to_markdown(entries)}\n")
     print("\n".join(test.command(options.model) for test in chosen))
 

@@ -36,3 +36,18 @@ def test_a_readout_is_fitted_and_stored(
     assert set(readout.means) == {"noise", "rain", "haze"}
     assert set(readout.windows) <= {"rain", "haze"}
     assert "clean" in capsys.readouterr().out
+
+
+def test_one_photograph_alone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
+    sample = next((_EXAMPLES / "samples").glob("*.png"), None) or next(
+        path for path in (_EXAMPLES / "samples").iterdir() if path.suffix in {".jpg", ".webp"}
+    )
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / sample.name).write_bytes(sample.read_bytes())
+    monkeypatch.setattr(sys, "argv", ["fit_readout.py", str(weights), str(folder)])
+    with pytest.raises(SystemExit, match="no photographs to fit on"):
+        runpy.run_path(str(_EXAMPLES / "fit_readout.py"), run_name="__main__")

@@ -83,3 +83,13 @@ def test_a_network_without_bars_is_refused(sets, score):
     code, _, err = score(path)
     assert code == 2
     assert "mtair_tiny" in err
+
+
+def test_an_unknown_test_is_refused_and_a_part_leaves_the_whole_alone(sets, score):
+    code, _, err = score("cu_mamba_small", "--only", "clean", "typo")
+    assert code == 2
+    assert "no test typo" in err
+    assert score("cu_mamba_small", "--only", "clean")[0] == 0
+    folder = sets / "scores/cu_mamba_small"
+    assert not (folder / "scores.json").exists()
+    assert len(json.loads((folder / "scores-clean.json").read_text())["rows"]) == 1

@@ -33,10 +33,17 @@ def test_gram_attention_is_attention_with_explicit_queries_and_keys():
         for linear in (layer.query, layer.key, layer.value)
     )
     attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)
-    out = ((attention * layer.temperature).softmax(-1) @ v).reshape(2, c, 16).transpose(1, 2)
+    out = v + (attention * layer.temperature).softmax(-1) @ v
+    out = out.reshape(2, c, 16).transpose(1, 2)
     weight = torch.randn(5, c, dtype=torch.float64)
     folded = y.flatten(1, 2) @ layer.folded(weight, y).transpose(1, 2)
     torch.testing.assert_close(folded, out @ weight.t(), rtol=1e-6, atol=1e-8)
+
+
+def test_gram_attention_starts_with_full_rank():
+    layer = GramAttention(48, 1)
+    values = torch.linalg.svdvals(layer.folded(torch.eye(48), torch.randn(1, 16, 16, 48)))
+    assert values.median() > values.max() / 10
 
 
 def test_summaries_are_the_log_power_of_every_channel():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.errors import RecipeError
-from unveil.training.losses import charbonnier, fft, l1, mse, parse_loss, psnr
+from unveil.training.losses import charbonnier, fft, l1, mse, parse_loss, psnr, psnr35
 
 
 @pytest.fixture
@@ -45,15 +45,27 @@ def test_psnr_is_minus_the_mean_over_images(images):
     assert psnr(*images).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_up_to_35_db_ends_the_pull_of_images_past_it():
+    worse = torch.rand(1, 3, 8, 8)
+    pulls = {}
+    for difference in (10**-2.5, 10**-1.0):  # 50 and 20 dB
+        for term in (psnr, psnr35):
+            restored = (worse + difference).requires_grad_()
+            term(restored, worse).backward()
+            pulls[term, difference] = restored.grad.norm().item()
+    assert pulls[psnr35, 10**-1.0] == pytest.approx(pulls[psnr, 10**-1.0], rel=0.05)
+    assert pulls[psnr35, 10**-2.5] < pulls[psnr, 10**-2.5] / 10
+
+
 def test_equal_images_have_finite_losses_and_gradients():
     image = torch.rand(1, 3, 8, 8)
-    for name in ("charbonnier", "fft", "l1", "mse", "psnr"):
+    for name in ("charbonnier", "fft", "l1", "mse", "psnr", "psnr35"):
         restored = image.clone().requires_grad_()
         parse_loss(name)(restored, image).backward()
         assert restored.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("term", [charbonnier, fft, l1, mse, psnr])
+@pytest.mark.parametrize("term", [charbonnier, fft, l1, mse, psnr, psnr35])
 def test_a_batchs_loss_is_the_mean_of_its_images(term, images):
     apart = [term(a[None], b[None]) for a, b in zip(*images, strict=True)]
     torch.testing.assert_close(term(*images), torch.stack(apart).mean())

@@ -48,7 +48,9 @@ def compare(
 
     from unveil.evaluation import compare as run
     from unveil.evaluation import comparison_to_json, comparison_to_markdown, make_cases
+    from unveil.ops.heap import keep_freed_memory
 
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     options = {

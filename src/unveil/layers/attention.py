@@ -91,7 +91,9 @@ class ChannelAttention(ImageWide):
 class GramAttention(ImageWide):
     """Multi-head attention over channels from one inner-product matrix of the input.
 
-    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written.
+    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written. The values
+    also pass directly, v + attention · v: cosines are at most 1, so a young softmax is nearly even and
+    would leave little more than one channel's worth per head of what passes through it.
 
     Args:
         channels: Channels.
@@ -115,7 +117,7 @@ class GramAttention(ImageWide):
         return _log(statistic.diagonal(dim1=-2, dim2=-1))
 
     def _matrix(self, y: Tensor, context: Context | None) -> Tensor:
-        """Return blockdiag(attention) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
+        """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
         gram = self.image_statistic(lambda: _gram(y), context)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
@@ -123,7 +125,8 @@ class GramAttention(ImageWide):
         key_power = split_heads((key * self.key.weight.t()).sum(-2), self.heads)
         attention = (cosines(inner, query_power, key_power) * self.temperature).softmax(-1)
         values = split_heads(self.value.weight, self.heads, 0)
-        return torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
+        mixed = torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
+        return self.value.weight + mixed
 
     def _blocks(self, inner: Tensor) -> Tensor:
         """Return the diagonal blocks ``(b, heads, c/heads, c/heads)`` of ``(b, c, c)``."""

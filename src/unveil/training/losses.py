@@ -16,7 +16,10 @@ from unveil.errors import RecipeError
 
 CHARBONNIER_EPSILON = 1e-3
 # Past 50 dB an image pulls no harder: clean inputs would drown the others.
-PSNR_FLOOR = 1e-5
+PSNR_CEILING = 50.0
+# For a young network that is still far from it: with 50 dB, whatever the network changes costs clean
+# inputs more than it gains the others, and it stays at the identity.
+EARLY_PSNR_CEILING = 35.0
 
 
 def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
@@ -89,18 +92,35 @@ def mse(restored: Tensor, clean: Tensor) -> Tensor:
     return (restored - clean).square().mean()
 
 
-def psnr(restored: Tensor, clean: Tensor) -> Tensor:
+def psnr(restored: Tensor, clean: Tensor, ceiling: float = PSNR_CEILING) -> Tensor:
     """Return minus the PSNR in dB, averaged over images: what the tables are scored by.
 
     Args:
         restored: (b, c, h, w), nominal range [0, 1].
         clean: (b, c, h, w), same shape and range.
+        ceiling: PSNR in dB past which an image pulls no harder.
 
     >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)).item(), 2)
     -20.0
     """
     error = (restored - clean).square().mean(dim=(1, 2, 3))
-    return (10.0 / math.log(10.0)) * torch.log(error + PSNR_FLOOR).mean()
+    return (10.0 / math.log(10.0)) * torch.log(error + 10.0 ** (-ceiling / 10.0)).mean()
+
+
+def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return `psnr` with its ceiling at 35 dB: tasks of unlike size weigh alike from the start.
+
+    L1 over several tasks is ruled by haze, whose errors are ten times noise's: the network then
+    takes a little haze from photographs that have none, since a patch seldom shows which it is.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    >>> round(psnr35(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item(), 2)
+    -35.0
+    """
+    return psnr(restored, clean, EARLY_PSNR_CEILING)
 
 
 _TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -109,6 +129,7 @@ _TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": l1,
     "mse": mse,
     "psnr": psnr,
+    "psnr35": psnr35,
 }
 _TERM = re.compile(r"(?:(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)")
 
@@ -135,7 +156,7 @@ def parse_loss(text: str) -> Loss:
     """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
 
     Args:
-        text: E.g. ``charbonnier + 0.1*fft``. Terms: charbonnier, fft, l1, mse, psnr.
+        text: E.g. ``charbonnier + 0.1*fft``. Terms: charbonnier, fft, l1, mse, psnr, psnr35.
 
     Raises:
         RecipeError: A term is unknown or the notation is wrong.
