@@ -117,6 +117,14 @@ def test_two_processes_with_micro_batches_equal_one(recipe, tmp_path):
         torch.testing.assert_close(double.network[name], value, rtol=1e-3, atol=5e-5, msg=name)
 
 
+def test_two_processes_agree_on_the_steps_of_a_duration(recipe, tmp_path):
+    words = ("schedule.steps=null", "schedule.duration=5s", "schedule.save_every=1m")
+    finish(start(recipe, tmp_path / "two", *words, "--accelerator", "cpu", "--devices", "2"))
+    state = load_state(tmp_path / "two" / "checkpoints")
+    assert 1 < state.step == state.plan["steps"]
+    assert all(seconds > 0 for seconds in state.plan["step_seconds"])
+
+
 def test_a_batch_that_two_processes_cannot_share_is_refused(recipe, tmp_path):
     process = start(recipe, tmp_path / "run", "schedule.phases.0.batch=3", "--devices", "2")
     _, err = process.communicate(timeout=120)

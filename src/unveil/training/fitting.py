@@ -63,7 +63,7 @@ class Feed(LightningDataModule):
 
 
 class Planner(Callback):
-    """Decide the plan at the start of a new run: the first process does, the others follow.
+    """Decide the plan at the start of a new run: all measure, the first process decides.
 
     Args:
         feed: Where samples come from, to time them.
@@ -80,31 +80,36 @@ class Planner(Callback):
         """Measure and decide, unless the run goes on with a stored plan."""
         assert isinstance(pl_module, RestorationModule)
         if pl_module.plan is None:
-            content: dict[str, Any] = {}
-            if trainer.is_global_zero:
-                content = self.decide(pl_module, trainer.world_size).to_dict()
+            scoring = self.score_start(pl_module) if trainer.is_global_zero else 0.0
+            # All measure at once: alone on the machine a process is faster than beside the others.
+            trainer.strategy.barrier()
+            content = self.decide(pl_module, trainer.world_size, scoring).to_dict()
             pl_module.plan = Plan.from_dict(trainer.strategy.broadcast(content, src=0))
 
-    def decide(self, module: RestorationModule, processes: int) -> Plan:
-        """Choose the micro-batches and, for a duration, measure the speed of every phase."""
-        recipe, network = module.recipe, module.network
-        micro_batch = micro_batches(recipe, network, processes)
-        # The untrained network's score tells what the training adds, and how long scoring takes.
-        network.eval()
+    def score_start(self, module: RestorationModule) -> float:
+        """Score the untrained network: what the training adds to; return the seconds it took."""
+        network = module.network.eval()
         validate(network, self.pairs[:1])  # the first image pays for allocations
         start = validate(network, self.pairs)
         network.train()
         if self.logs is not None:
             self.logs.validation(0, start)
         _log.info("validation at the start: %.2f dB in %.1f s", start.psnr, start.seconds)
+        return start.seconds
+
+    def decide(self, module: RestorationModule, processes: int, scoring: float) -> Plan:
+        """Choose the micro-batches and, for a duration, measure the speed of every phase."""
+        recipe, network = module.recipe, module.network
+        micro_batch = micro_batches(recipe, network, processes)
         if recipe.schedule.steps is not None:
             return Plan(recipe.schedule.steps, micro_batch)
         loading = load_seconds(self.feed.dataset, self.feed.workers, processes)
         speeds = measure_phases(
             recipe, network, micro_batch, processes=processes, load_seconds=loading
         )
-        steps = steps_within(recipe, speeds, start.seconds)
-        _log.info("%s are %d steps", recipe.schedule.duration, steps)
+        steps = steps_within(recipe, speeds, scoring)
+        if module.global_rank == 0:
+            _log.info("%s are %d steps", recipe.schedule.duration, steps)
         return Plan(steps, micro_batch, speeds)
 
 
