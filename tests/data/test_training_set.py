@@ -207,6 +207,22 @@ def test_a_set_without_photos_or_degradation_is_refused(folder):
             TrainingSet(sources)
 
 
+def test_a_steps_tasks_replace_the_weights_of_the_sources(folder):
+    first = clean_source(folder / "clean", "noise:sigma_255=25", task="denoise", weight=1)
+    second = clean_source(folder / "clean", "noise:sigma_255=15", task="denoise", weight=3)
+    third = paired_source(folder / "pairs", task="derain", weight=40)
+    dataset = TrainingSet([first, second, third])
+    tasks = (("denoise", 1.0), ("derain", 1.0))
+    drawn = [dataset.sample(step, i, 8, tasks) for step in range(20) for i in range(20)]
+    assert sum(sample["task"] == "denoise" for sample in drawn) == pytest.approx(200, abs=12)
+    noises = [(s["degraded"] - s["clean"]).std() * 255 for s in drawn if s["task"] == "denoise"]
+    assert np.mean([noise > 20 for noise in noises]) == pytest.approx(0.25, abs=0.08)
+    alone = [dataset.sample(0, i, 8, (("derain", 1.0),))["task"] for i in range(20)]
+    assert set(alone) == {"derain"}
+    with pytest.raises(InputError, match="dehaze"):
+        dataset.sample(0, 0, 8, (("dehaze", 1.0),))
+
+
 def test_keys_address_samples(mixture):
     dataset = TrainingSet(mixture)
     assert torch.equal(

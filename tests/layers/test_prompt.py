@@ -42,6 +42,16 @@ def test_channel_cross_attention_matches_its_plain_form_at_the_prompts_size():
     torch.testing.assert_close(layer(x, prompt, None), expected, rtol=1e-6, atol=1e-8)
 
 
+def test_the_images_prompt_scales_the_features_themselves():
+    block = PromptBlock(8, length=3, dim=6, size=4, heads=2)
+    x = torch.randn(2, 4, 6, 8)
+    before = block(x)
+    torch.nn.init.normal_(block.gain.weight)
+    prompt = block.mixer(x)
+    added = prompt.mean((1, 2)) @ block.gain.weight.t()
+    torch.testing.assert_close(block(x) - before, x * added[:, None, None])
+
+
 def test_every_part_has_a_gradient_and_the_size_is_kept_at_one_pixel_too():
     block = PromptBlock(8, length=3, dim=6, size=4, heads=2)
     for size in ((4, 6), (1, 1)):

@@ -66,11 +66,21 @@ def test_base_has_the_published_prompts(base):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("mtair_base", 39_456_776), ("mtair_small", 1_869_432), ("mtair_tiny", 32_063)],
+    [("mtair_base", 39_657_176), ("mtair_small", 1_886_664), ("mtair_tiny", 32_439)],
 )
 def test_parameter_counts_are_pinned(name, count):
     with torch.device("meta"):
         assert count_parameters(create_model(name)) == count
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_only_with_a_bias_in_the_embedding_do_the_blocks_see_brightness(bias):
+    network = create_model("mtair_tiny", embed_bias=bias)
+    if bias:
+        nn.init.normal_(network.embed.bias)
+    norm = network.encoder[0].blocks[0].unit.norm
+    dark, bright = (norm(network.embed(torch.full((1, 4, 4, 12), v)))[0, 1, 1] for v in (0.2, 0.8))
+    assert torch.allclose(dark, bright, rtol=1e-3) is not bias
 
 
 def test_counts_lie_where_the_paper_and_the_budget_want_them(base):

@@ -1,14 +1,14 @@
 """Image folders to training and test samples.
 
 A `Source` is a task's photos: clean ones with the degradations to apply, or pairs. `TrainingSet`
-maps a `SampleKey` (step, index, patch) to one sample; nothing else decides what a sample is, so
+maps a `SampleKey` (step, index, patch, weights of the tasks) to one sample; nothing else decides what a sample is, so
 workers, processes and resumed runs agree without any saved generator state.
 """
 
 from unveil.data.check import Problem, Report, check_sources
 from unveil.data.full_images import FullImages
 from unveil.data.pairing import Matching, Pair, list_images, match_pairs
-from unveil.data.sampling import SampleKey, StepBatches, worker_context
+from unveil.data.sampling import SampleKey, StepBatches, TaskWeights, worker_context
 from unveil.data.sources import Source, clean_source, find_sources, paired_source, promptir_sources
 from unveil.data.store import ImageStore
 from unveil.data.toy import write_toy_set
@@ -25,6 +25,7 @@ __all__ = [
     "SampleKey",
     "Source",
     "StepBatches",
+    "TaskWeights",
     "TrainingSet",
     "check_sources",
     "clean_source",

@@ -8,6 +8,10 @@ from torch.utils.data import Sampler
 from unveil.errors import InputError
 
 
+# Weights of tasks; none means that the sources' own weights hold.
+TaskWeights = tuple[tuple[str, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SampleKey:
     """Address of one sample: with the seed it decides everything about it.
@@ -16,11 +20,13 @@ class SampleKey:
         step: Optimiser step, from 0.
         index: Place in the step's global batch, over all processes and micro-batches.
         patch: Side of the square patch, in pixels.
+        tasks: What the tasks weigh in this step; a task not named has no samples.
     """
 
     step: int
     index: int
     patch: int
+    tasks: TaskWeights = ()
 
 
 def worker_context(workers: int) -> str | None:
@@ -68,6 +74,7 @@ class StepBatches(Sampler[list[SampleKey]]):
         micro_batch: int | None = None,
         rank: int = 0,
         world_size: int = 1,
+        tasks: Callable[[int], TaskWeights] | None = None,
     ) -> None:
         """Lay out the steps.
 
@@ -78,6 +85,7 @@ class StepBatches(Sampler[list[SampleKey]]):
             micro_batch: Samples per process in one forward pass; None takes the whole batch.
             rank: This process.
             world_size: Number of processes.
+            tasks: From a step to the weights of its tasks.
 
         Raises:
             InputError: `rank` is not a process among `world_size`.
@@ -88,6 +96,7 @@ class StepBatches(Sampler[list[SampleKey]]):
             )
         self.plan, self.steps, self.first_step = plan, steps, first_step
         self.micro_batch, self.rank, self.world_size = micro_batch, rank, world_size
+        self.tasks = tasks
 
     def micro_batches(self, step: int) -> list[list[SampleKey]]:
         """List this process's micro-batches of a step.
@@ -96,11 +105,12 @@ class StepBatches(Sampler[list[SampleKey]]):
             InputError: The batch does not divide evenly among the processes.
         """
         share, size, patch = self._shares(step)
+        tasks = self.tasks(step) if self.tasks else ()
         groups = []
         for done in range(0, share, size):
             count = min(size, share - done)
             start = done * self.world_size + self.rank * count
-            groups.append([SampleKey(step, start + i, patch) for i in range(count)])
+            groups.append([SampleKey(step, start + i, patch, tasks) for i in range(count)])
         return groups
 
     def _shares(self, step: int) -> tuple[int, int, int]:

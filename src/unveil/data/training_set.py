@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from unveil.data.crop import Pixels, cut, degrade_window, to_unit
 from unveil.data.pairing import Pair
-from unveil.data.sampling import SampleKey
+from unveil.data.sampling import SampleKey, TaskWeights
 from unveil.data.sources import Source
 from unveil.data.store import ImageStore
 from unveil.degradations import Pipeline
@@ -78,8 +78,7 @@ class TrainingSet(Dataset[Sample]):
         self.seed, self.augment, self.mixup = seed, augment, mixup
         self.store = ImageStore(cache_bytes)
         self._process = os.getpid()
-        weights = np.cumsum([source.weight for source in sources], dtype=np.float64)
-        self._bounds = weights / weights[-1]
+        self._bounds: dict[TaskWeights, np.ndarray[Any, Any]] = {}
 
     def preload(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Decode photos into memory until the limit; do this before workers start.
@@ -96,13 +95,15 @@ class TrainingSet(Dataset[Sample]):
         files = [path for source in self.sources for path in source.files]
         return self.store.preload(files, progress=progress)
 
-    def sample(self, step: int, index: int, patch: int) -> Sample:
+    def sample(self, step: int, index: int, patch: int, tasks: TaskWeights = ()) -> Sample:
         """Make the sample of an address.
 
         Args:
             step: Optimiser step.
             index: Place in the global batch.
             patch: Side of the square patch, in pixels.
+            tasks: What the tasks weigh in this step, in place of the sum of their sources' weights;
+                sources of a task share its weight in proportion to their own.
 
         Returns:
             The sample.
@@ -110,7 +111,8 @@ class TrainingSet(Dataset[Sample]):
         Raises:
             ImageFileError: Its photo cannot be read.
             DataError: The two photos of a pair differ in size.
-            InputError: This process was forked from the one that made the set.
+            InputError: This process was forked from the one that made the set; or none of the tasks
+                has a source.
         """
         if os.getpid() != self._process:
             raise InputError(
@@ -118,7 +120,7 @@ class TrainingSet(Dataset[Sample]):
                 "give the DataLoader multiprocessing_context=worker_context(workers)"
             )
         rng = np.random.default_rng((self.seed, step, index))
-        source = self.sources[self._source_of(step, index)]
+        source = self.sources[self._source_of(step, index, tasks)]
         degraded, clean, name = self._draw(source, patch, rng)
         if self.mixup and rng.random() < self.mixup:
             weight = np.float32(rng.beta(_MIXUP_BETA, _MIXUP_BETA))
@@ -139,9 +141,9 @@ class TrainingSet(Dataset[Sample]):
 
     def __getitem__(self, key: SampleKey) -> Sample:
         """Make the sample of a key, see `sample`."""
-        return self.sample(key.step, key.index, key.patch)
+        return self.sample(key.step, key.index, key.patch, key.tasks)
 
-    def _source_of(self, step: int, index: int) -> int:
+    def _source_of(self, step: int, index: int, tasks: TaskWeights) -> int:
         """Choose the source so that every batch has each task's share to within a sample.
 
         Multiples of the golden ratio, shifted at random per step, fill [0, 1) evenly.
@@ -149,7 +151,24 @@ class TrainingSet(Dataset[Sample]):
         if len(self.sources) == 1:
             return 0
         shift = np.random.default_rng((self.seed, step)).random()
-        return int(np.searchsorted(self._bounds, (shift + index * _GOLDEN) % 1, side="right"))
+        place = (shift + index * _GOLDEN) % 1
+        return int(np.searchsorted(self._shares(tasks), place, side="right"))
+
+    def _shares(self, tasks: TaskWeights) -> "np.ndarray[Any, Any]":
+        """Return where in [0, 1) each source's share ends."""
+        if tasks not in self._bounds:
+            sums = [s.weight for s in self.sources]
+            if tasks:
+                total = {task: 0.0 for task, _ in tasks}
+                for source in self.sources:
+                    total[source.task] = total.get(source.task, 0.0) + source.weight
+                wanted = dict(tasks)
+                sums = [s.weight / total[s.task] * wanted.get(s.task, 0.0) for s in self.sources]
+            if not sum(sums) > 0:
+                raise InputError(f"no source has a task among {dict(tasks)}")
+            ends = np.cumsum(sums, dtype=np.float64)
+            self._bounds[tasks] = ends / ends[-1]
+        return self._bounds[tasks]
 
     def _draw(
         self, source: Source, patch: int, rng: np.random.Generator

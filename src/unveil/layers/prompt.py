@@ -115,6 +115,9 @@ class _ChannelCross(ImageWide):
 class PromptBlock(nn.Module):
     """Spatial-channel prompt block: features plus both cross-attentions with the image's prompt.
 
+    The prompt also scales the features' channels, by 1 at first. All else here and in the network's
+    blocks acts on normalised features; what takes haze away is a gain of the picture itself.
+
     Args:
         channels: Channels of the features.
         length: Number of prompts.
@@ -132,10 +135,14 @@ class PromptBlock(nn.Module):
         self.norm = LayerNorm(channels)
         self.spatial = _SpatialCross(channels, dim, heads, grid)
         self.channel = _ChannelCross(channels, dim, heads)
+        self.gain = nn.Linear(dim, channels)
+        nn.init.zeros_(self.gain.weight)
+        nn.init.ones_(self.gain.bias)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
         prompt = self.mixer(x, context)
         y = self.norm(x)
-        joined: Tensor = x + self.spatial(y, prompt) + self.channel(y, prompt, context)
+        gain = self.gain(prompt.mean((1, 2)))[:, None, None]
+        joined: Tensor = x * gain + self.spatial(y, prompt) + self.channel(y, prompt, context)
         return joined

@@ -19,10 +19,11 @@ What is not known, and what is done here:
    to the features; no feed-forward follows.
 4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
 
-`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem and three levels; both
-branches stand inside one gated depth-wise unit and share its convolution; q·kᵀ comes from one
-inner-product matrix; two scan orders per block, alternating; dual blocks at the coarse levels;
-small prompts; the first level's skip returns to the level's width.
+`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias, and three
+levels; both branches stand inside one gated depth-wise unit and share its convolution; q·kᵀ comes
+from one inner-product matrix, and values also pass directly; two scan orders per block,
+alternating; dual blocks at the coarse levels; small prompts; the first level's skip returns to the
+level's width.
 """
 
 from itertools import cycle, pairwise
@@ -79,6 +80,8 @@ class MTAIRConfig(ModelConfig):
         levels: From full size (level 1) to the latent.
         refinement: Plain blocks after the decoder.
         stem_factor: The network works at 1/this of the image's size.
+        embed_bias: Whether the patch embedding has a bias. The blocks see normalised features:
+            without one, dark and bright are the same to them.
         block: ``"paper"`` or ``"gated"`` (module docstring).
         prompts: Whether there are prompts, on the skips and after the latent.
         prompt_length: Prompts per prompt block.
@@ -101,6 +104,7 @@ class MTAIRConfig(ModelConfig):
     )
     refinement: int = Field(default=4, ge=0)
     stem_factor: Literal[1, 2, 4] = 1
+    embed_bias: bool = False
     block: Literal["paper", "gated"] = "paper"
     prompts: bool = True
     prompt_length: int = Field(default=5, gt=0)
@@ -210,7 +214,7 @@ class MTAIR(RestorationModel):
         self._orders = cycle(config.orders)
         down, up = resampling(config.sampling)
         pairs = list(pairwise(levels))
-        self.embed = Conv3x3(pixels, levels[0].width, bias=False)
+        self.embed = Conv3x3(pixels, levels[0].width, bias=config.embed_bias)
         self.encoder = nn.ModuleList(
             self._stage(level, level.width, level.encoder) for level in levels[:-1]
         )
@@ -389,6 +393,7 @@ SMALL = MTAIRConfig(
     ),
     refinement=1,
     stem_factor=2,
+    embed_bias=True,
     block="gated",
     d_state=8,
     expand=1.0,
@@ -404,6 +409,7 @@ TINY = MTAIRConfig(
     ),
     refinement=1,
     stem_factor=2,
+    embed_bias=True,
     block="gated",
     d_state=4,
     expand=1.0,

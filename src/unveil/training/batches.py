@@ -21,6 +21,7 @@ from unveil.data import (
     SampleKey,
     Source,
     StepBatches,
+    TaskWeights,
     TrainingSet,
     check_sources,
     clean_source,
@@ -150,7 +151,16 @@ def step_batches(
         phase = phase_at(recipe.schedule.phases, step, steps)
         return phase.batch, phase.patch
 
-    return StepBatches(shape, steps=steps, first_step=first_step, rank=rank, world_size=processes)
+    def tasks(step: int) -> TaskWeights:
+        return _task_weights(phase_at(recipe.schedule.phases, step, steps))
+
+    return StepBatches(
+        shape, steps=steps, first_step=first_step, rank=rank, world_size=processes, tasks=tasks
+    )
+
+
+def _task_weights(phase: recipes.Phase) -> TaskWeights:
+    return tuple((phase.tasks or {}).items())
 
 
 class TimedLoader(DataLoader[Batch]):
@@ -220,7 +230,7 @@ def load_seconds(
         share = phase.batch // processes
         start = time.perf_counter()
         for index in range(share):
-            dataset[SampleKey(0, index, phase.patch)]
+            dataset[SampleKey(0, index, phase.patch, _task_weights(phase))]
         return time.perf_counter() - start
 
     return measure

@@ -157,12 +157,15 @@ class Phase(Section):
         patch: Side of the square patches, in pixels.
         batch: Patches per optimiser step, over all processes.
         loss: Replaces `optim.loss`.
+        tasks: What each task weighs, in place of the sum of its sources' weights; tasks not named
+            are left out.
     """
 
     until: Annotated[float, Field(gt=0, le=1)]
     patch: Positive
     batch: Positive
     loss: LossText | None = None
+    tasks: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
 
 
 class ScheduleSection(Section):
@@ -244,4 +247,11 @@ class Recipe(Section):
             if source.clean is not None and source.task not in self.degradation:
                 known = ", ".join(sorted(self.degradation)) or "nothing"
                 raise ValueError(f"task {source.task!r} is not in `degradation`, which has {known}")
+        tasks = {source.task for source in self.data.train}
+        for phase in self.schedule.phases:
+            if unknown := set(phase.tasks or ()) - tasks:
+                raise ValueError(
+                    f"no source in data.train has the task {', '.join(sorted(unknown))} "
+                    f"that a phase names; there are {', '.join(sorted(tasks))}"
+                )
         return self
