@@ -423,7 +423,7 @@ RECORDS = (
     ModelRecord("mtair_base", MTAIR, MTAIRConfig(), 8, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
     ModelRecord("mtair_small", MTAIR, SMALL, 8, ("denoise", "derain", "dehaze"), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32),
+                whole_megapixels=1.0, tile=512, overlap=32, window=128),
     ModelRecord("mtair_tiny", MTAIR, TINY, 4, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
 )  # fmt: skip
