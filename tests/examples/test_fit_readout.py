@@ -38,9 +38,7 @@ def test_a_readout_is_fitted_and_stored(
     assert "clean" in capsys.readouterr().out
 
 
-def test_one_photograph_alone_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_photograph_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
     sample = next((_EXAMPLES / "samples").glob("*.png"), None) or next(
         path for path in (_EXAMPLES / "samples").iterdir() if path.suffix in {".jpg", ".webp"}
