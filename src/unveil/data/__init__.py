@@ -1,8 +1,8 @@
 """Image folders to training and test samples.
 
 A `Source` is a task's photos: clean ones with the degradations to apply, or pairs. `TrainingSet`
-maps a `SampleKey` (step, index, patch, weights of the tasks) to one sample; nothing else decides what a sample is, so
-workers, processes and resumed runs agree without any saved generator state.
+maps a `SampleKey` (step, index, patch, weights of the tasks) to one sample; nothing else decides
+what a sample is, so workers, processes and resumed runs agree without any saved generator state.
 """
 
 from unveil.data.check import Problem, Report, check_sources

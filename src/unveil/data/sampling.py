@@ -7,7 +7,6 @@ from torch.utils.data import Sampler
 
 from unveil.errors import InputError
 
-
 # Weights of tasks; none means that the sources' own weights hold.
 TaskWeights = tuple[tuple[str, float], ...]
 

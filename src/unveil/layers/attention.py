@@ -91,9 +91,9 @@ class ChannelAttention(ImageWide):
 class GramAttention(ImageWide):
     """Multi-head attention over channels from one inner-product matrix of the input.
 
-    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written. The values
-    also pass directly, v + attention · v: cosines are at most 1, so a young softmax is nearly even and
-    would leave little more than one channel's worth per head of what passes through it.
+    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written. The
+    values also pass directly, v + attention · v: cosines are at most 1, so a young softmax is
+    nearly even and would leave little more than one channel's worth per head of what passes.
 
     Args:
         channels: Channels.

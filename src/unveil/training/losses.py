@@ -17,8 +17,8 @@ from unveil.errors import RecipeError
 CHARBONNIER_EPSILON = 1e-3
 # Past 50 dB an image pulls no harder: clean inputs would drown the others.
 PSNR_CEILING = 50.0
-# For a young network that is still far from it: with 50 dB, whatever the network changes costs clean
-# inputs more than it gains the others, and it stays at the identity.
+# For a young network, still far from it: with 50 dB, whatever it changes costs clean inputs more
+# than it gains the others, and it stays at the identity.
 EARLY_PSNR_CEILING = 35.0
 
 
