@@ -3,30 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from unveil.cli.app import main
-from unveil.imaging import save_png
 
-
-@pytest.fixture
-def folder(tmp_path):
-    clean = tmp_path / "photos"
-    clean.mkdir()
-    rng = np.random.default_rng(0)
-    for k in range(3):
-        save_png(clean / f"{k}.png", rng.integers(60, 200, (24, 32, 3), dtype=np.uint8))
-    return clean
-
-
-def _run(capsys, *words):
-    with pytest.raises(SystemExit) as stop:
-        main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
-
-
-def test_the_table_goes_to_stdout(folder, capsys):
-    code, out, _ = _run(
-        capsys, "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
+def test_the_table_goes_to_stdout(folder, run):
+    code, out, _ = run(
+        "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
         "--sigma", "15,50",
     )  # fmt: skip
     assert code == 0
@@ -35,9 +15,9 @@ def test_the_table_goes_to_stdout(folder, capsys):
     assert "σ = 50" in out
 
 
-def test_json_holds_protocol_means_and_images(folder, capsys):
-    code, out, _ = _run(
-        capsys, "evaluate", "nlm", "--data", folder, "--protocol", "all-in-one", "--sigma", "25",
+def test_json_holds_protocol_means_and_images(folder, run):
+    code, out, _ = run(
+        "evaluate", "nlm", "--data", folder, "--protocol", "all-in-one", "--sigma", "25",
         "--limit", "2", "--seed", "3", "--json",
     )  # fmt: skip
     assert code == 0
@@ -49,46 +29,44 @@ def test_json_holds_protocol_means_and_images(folder, capsys):
     assert case["mean"]["psnr"] == pytest.approx(np.mean([i["psnr"] for i in case["images"]]))
 
 
-def test_filters_may_be_repeated_and_are_reported(folder, capsys):
+def test_filters_may_be_repeated_and_are_reported(folder, run):
     words = ("evaluate", "identity", "--data", folder, "--protocol", "gaussian-color")
     words += ("--sigma", "25", "--include", "0*", "--include", "[12]*", "--exclude", "1*")
-    code, out, _ = _run(capsys, *words, "--json")
+    code, out, _ = run(*words, "--json")
     assert code == 0
     report = json.loads(out)
     assert [image["name"] for image in report["cases"][0]["images"]] == ["0", "2"]
     assert report["selection"] == "include 0*, include [12]*, exclude 1*"
-    assert "- files: include 0*" in _run(capsys, *words)[1]
+    assert "- files: include 0*" in run(*words)[1]
 
 
-def test_a_folder_gets_all_three_reports(folder, capsys, tmp_path):
+def test_a_folder_gets_all_three_reports(folder, run, tmp_path):
     words = ("evaluate", "identity", "--data", folder, "--protocol", "rain-y")
     words += ("--with", "noise:sigma_255=10", "-o", tmp_path / "out")
-    assert _run(capsys, *words)[0] == 0
+    assert run(*words)[0] == 0
     for name in ("results.json", "report.md", "report.html"):
         assert (tmp_path / "out" / name).stat().st_size > 0
 
 
-def test_an_error_is_one_line_and_exits_one(folder, capsys):
-    code, out, err = _run(
-        capsys, "evaluate", "identity", "--data", folder, "--protocol", "paired-rgb"
-    )
+def test_an_error_is_one_line_and_exits_one(folder, run):
+    code, out, err = run("evaluate", "identity", "--data", folder, "--protocol", "paired-rgb")
     assert code == 1
     assert out == ""
     assert err.strip().count("\n") == 0
     assert err.startswith("unveil: ")
 
 
-def test_missing_options_are_wrong_usage(folder, capsys):
-    assert _run(capsys, "evaluate", "identity", "--data", folder)[0] == 2
+def test_missing_options_are_wrong_usage(folder, run):
+    assert run("evaluate", "identity", "--data", folder)[0] == 2
 
 
-def test_threads_are_set(folder, capsys):
+def test_threads_are_set(folder, run):
     import torch
 
     before = torch.get_num_threads()
     try:
-        _, out, _ = _run(
-            capsys, "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
+        _, out, _ = run(
+        "evaluate", "identity", "--data", folder, "--protocol", "gaussian-color",
             "--sigma", "25", "--threads", "1", "--json",
         )  # fmt: skip
         assert torch.get_num_threads() == 1
@@ -97,16 +75,15 @@ def test_threads_are_set(folder, capsys):
     assert json.loads(out)["environment"]["threads"] == 1
 
 
-def test_compare_takes_results_and_models(folder, capsys, tmp_path):
+def test_compare_takes_results_and_models(folder, run, tmp_path):
     shared = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
-    assert _run(capsys, "evaluate", "nlm", *shared, "-o", tmp_path / "out")[0] == 0
-    code, out, _ = _run(capsys, "compare", tmp_path / "out", "identity", *shared, "--json")
+    assert run("evaluate", "nlm", *shared, "-o", tmp_path / "out")[0] == 0
+    code, out, _ = run("compare", tmp_path / "out", "identity", *shared, "--json")
     assert code == 0
     comparison = json.loads(out)
     assert (comparison["a"]["model"], comparison["b"]["model"]) == ("nlm", "identity")
     assert [d["metric"] for d in comparison["differences"]] == ["psnr", "ssim"]
-    code, text, _ = _run(
-        capsys,
+    code, text, _ = run(
         "compare",
         tmp_path / "out" / "results.json",
         tmp_path / "out",
@@ -118,14 +95,14 @@ def test_compare_takes_results_and_models(folder, capsys, tmp_path):
     assert "undecided" in text
 
 
-def test_compare_needs_images_for_a_model(capsys):
-    code, _, err = _run(capsys, "compare", "identity", "nlm")
+def test_compare_needs_images_for_a_model(run):
+    code, _, err = run("compare", "identity", "nlm")
     assert code == 1
     assert "--data and --protocol" in err
 
 
-def test_compare_refuses_a_file_that_is_no_result(capsys, tmp_path):
+def test_compare_refuses_a_file_that_is_no_result(run, tmp_path):
     (tmp_path / "x.json").write_text("[1, 2]")
-    code, _, err = _run(capsys, "compare", tmp_path / "x.json", tmp_path / "x.json")
+    code, _, err = run("compare", tmp_path / "x.json", tmp_path / "x.json")
     assert code == 1
     assert "not the result" in err

@@ -16,7 +16,7 @@ What is not known, and what is done here:
 3. Prompt weights: softmax of a linear map of the features' means. Over space the pixels ask and 4×4
    pooled prompt tokens answer; over channels the prompt's channels ask and the features' channels
    answer, on the prompt's grid, to which features of other sizes are pooled. Both answers are added
-   to the features; no feed-forward follows.
+   to the features, whose channels the prompt scales; no feed-forward follows.
 4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
 
 `mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias, and three
