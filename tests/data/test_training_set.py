@@ -1,6 +1,7 @@
 """A sample is decided by seed, step and index: by nothing else."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,52 @@ def test_a_patch_equals_the_degraded_photos_part(folder):
             if np.array_equal(photo[i : i + 16, j : j + 16], clean)
         )
         assert np.abs(degraded - whole[top : top + 16, left : left + 16]).max() < 1e-4
+
+
+def test_shrunk_photos_show_more_of_the_scene(tmp_path):
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (160, 200, 3))
+    save_png(tmp_path / "ramp.png", ramp)
+    source = clean_source(tmp_path, "identity", shrink=4)
+    dataset = TrainingSet([source], augment=False)
+    slopes = []
+    for index in range(60):
+        sample = dataset.sample(0, index, 48)
+        assert torch.equal(sample["degraded"], sample["clean"])
+        assert sample["clean"].shape == (3, 48, 48)
+        # Half a row at each end is shrunk with its mirror image.
+        steps = sample["clean"][:, :, 4:-4].diff(dim=2) * 255
+        assert float(steps.std()) < 0.1
+        slopes.append(float(steps.mean()))
+    # 160 rows allow 48 to be shrunk by 3.3 at most.
+    assert min(slopes) == pytest.approx(1, abs=0.1)
+    assert max(slopes) == pytest.approx(160 / 48, abs=0.1)
+    assert 1.5 < np.median(slopes) < 2.7
+
+
+def test_a_patch_over_the_whole_shrunken_photo_is_hazed_as_that_photo():
+    from unveil.data.crop import degrade_shrunk
+    from unveil.degradations import parse
+
+    photo = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
+    pipeline = parse("haze:light")
+    degraded, clean = degrade_shrunk(photo, pipeline, np.random.default_rng(1), 2.0, 48)
+    rng = np.random.default_rng(1)
+    rng.integers(1, size=2)
+    expected = pipeline(clean, rng)
+    # Filters see the mirrored border there and the end of the photo here.
+    assert np.abs(degraded - expected)[12:-12, 12:-12].max() < 0.02
+    assert np.abs(degraded - clean).mean() > 0.05
+
+
+@pytest.mark.parametrize(("shrink", "said"), [(0.5, "1 or more"), (float("nan"), "1 or more")])
+def test_only_shrinking_is_accepted(folder, shrink, said):
+    with pytest.raises(DataError, match=said):
+        clean_source(folder / "clean", "identity", shrink=shrink)
+
+
+def test_pairs_cannot_be_shrunk(folder):
+    with pytest.raises(DataError, match="pairs cannot be shrunk"):
+        replace(paired_source(folder / "pairs"), shrink=2.0)
 
 
 def test_all_eight_symmetries_appear(folder):

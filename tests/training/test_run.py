@@ -43,10 +43,10 @@ def signal_when_loading(monkeypatch, step: int, number: signal.Signals) -> None:
     """Send this process a signal while a step's first sample is made."""
     original = TrainingSet.sample
 
-    def sample(self, at, index, patch):
+    def sample(self, at, index, *rest):
         if at == step and index == 0:
             os.kill(os.getpid(), number)
-        return original(self, at, index, patch)
+        return original(self, at, index, *rest)
 
     monkeypatch.setattr(TrainingSet, "sample", sample)
 
@@ -167,8 +167,8 @@ def test_micro_batches_train_to_the_same_weights(toy_recipe, tmp_path):
 def test_a_non_finite_loss_stops_and_names_the_files(toy_recipe, tmp_path, monkeypatch):
     original = TrainingSet.sample
 
-    def poisoned(self, step, index, patch):
-        sample = original(self, step, index, patch)
+    def poisoned(self, step, *rest):
+        sample = original(self, step, *rest)
         if step == 4:
             sample["clean"][0, 0, 0] = float("nan")
         return sample

@@ -1,8 +1,9 @@
-"""Cut windows out of photos, mirrored at the borders."""
+"""Cut windows out of photos, mirrored at the borders, and shrink and degrade them."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from unveil.degradations import Frame, Pipeline
@@ -77,3 +78,46 @@ def degrade_window(
     window = to_unit(cut(photo, top, left, size[0] + 2 * margin, size[1] + 2 * margin))
     degraded = pipeline(window, rng, Frame(top, left, photo.shape[0], photo.shape[1]))
     return degraded[margin : margin + size[0], margin : margin + size[1]]
+
+
+def degrade_shrunk(
+    photo: NDArray[Any],
+    pipeline: Pipeline,
+    rng: np.random.Generator,
+    factor: float,
+    side: int,
+) -> tuple[Pixels, Pixels]:
+    """Shrink a clean photo and degrade a random square of it, as a part of the smaller photo.
+
+    Only what lies under the square is shrunk.
+
+    Args:
+        photo: (h, w, 3), any type, clean.
+        pipeline: What to do to the shrunken photo.
+        rng: Source of randomness.
+        factor: By which to shrink, 1 or more; less where the square would not fit the photo.
+        side: Of the square, in pixels of the shrunken photo.
+
+    Returns:
+        The square degraded and clean, each (side, side, 3).
+    """
+    height, width = photo.shape[:2]
+    factor = max(1.0, min(factor, height / side, width / side))
+    rows, columns = max(side, round(height / factor)), max(side, round(width / factor))
+    top, left = (int(rng.integers(size - side + 1)) for size in (rows, columns))
+    margin = pipeline.margin
+    whole = side + 2 * margin
+    first, start = (round((corner - margin) * factor) for corner in (top, left))
+    window = to_unit(cut(photo, first, start, round(whole * factor), round(whole * factor)))
+    clean = _shrink(window, whole)
+    degraded = pipeline(clean, rng, Frame(top - margin, left - margin, rows, columns))
+    inner = slice(margin, margin + side)
+    return degraded[inner, inner], clean[inner, inner]
+
+
+def _shrink(image: Pixels, side: int) -> Pixels:
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    smaller = torch.nn.functional.interpolate(
+        tensor, (side, side), mode="bilinear", antialias=True, align_corners=False
+    )
+    return np.ascontiguousarray(smaller[0].numpy().transpose(1, 2, 0))

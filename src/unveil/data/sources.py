@@ -29,6 +29,9 @@ class Source:
         degradations: For clean photos: pipelines with the share of samples each is used for.
             For pairs: applied to the degraded photo as well, usually empty.
         weight: Share of samples drawn from this source, relative to the other sources.
+        shrink: Largest factor by which a clean photo is shrunk before a patch is cut and degraded,
+            drawn anew for each sample, uniformly in its logarithm from 1: a patch then shows more
+            of the scene, which haze needs.
         without_clean: Degraded files whose clean partner is missing.
         without_degraded: Clean files whose degraded partner is missing.
     """
@@ -37,6 +40,7 @@ class Source:
     pairs: tuple[Pair, ...]
     degradations: Degradations = ()
     weight: float = 1.0
+    shrink: float = 1.0
     without_clean: tuple[Path, ...] = ()
     without_degraded: tuple[Path, ...] = ()
 
@@ -45,6 +49,12 @@ class Source:
             raise DataError(f"task {self.task!r} has weight {self.weight}, expected above 0")
         if any(not share > 0 for _, share in self.degradations):
             raise DataError(f"task {self.task!r}: every share of a degradation must be above 0")
+        if not self.shrink >= 1:
+            raise DataError(f"task {self.task!r} shrinks by {self.shrink}, expected 1 or more")
+        if self.shrink > 1 and any(pair.degraded is not None for pair in self.pairs):
+            raise DataError(
+                f"task {self.task!r}: pairs cannot be shrunk, it would alter what degraded them"
+            )
 
     @property
     def files(self) -> list[Path]:
@@ -64,6 +74,7 @@ def clean_source(
     *,
     task: str = "restore",
     weight: float = 1.0,
+    shrink: float = 1.0,
     include: Patterns = None,
     exclude: Patterns = None,
 ) -> Source:
@@ -75,6 +86,7 @@ def clean_source(
             share of samples each is used for: ``{"noise:sigma_255=0..55": 9, "identity": 1}``.
         task: Name of the task.
         weight: Share of samples drawn from this source, relative to others.
+        shrink: Largest factor by which photos are shrunk at random before degrading.
         include: Keep only files whose name matches a shell pattern, or one of several.
         exclude: Leave out files whose name matches a shell pattern, or one of several.
 
@@ -95,6 +107,7 @@ def clean_source(
         tuple(Pair(path, None, path.relative_to(root).as_posix()) for path in files),
         tuple((parse(text), float(share)) for text, share in shares.items()),
         weight,
+        shrink,
     )
 
 

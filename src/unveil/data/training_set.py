@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, cut, degrade_window, to_unit
+from unveil.data.crop import Pixels, cut, degrade_shrunk, degrade_window, to_unit
 from unveil.data.pairing import Pair
 from unveil.data.sampling import SampleKey, TaskWeights
 from unveil.data.sources import Source
@@ -175,14 +175,14 @@ class TrainingSet(Dataset[Sample]):
     ) -> tuple[Pixels, Pixels, str]:
         pair = source.pairs[int(rng.integers(len(source.pairs)))]
         pipeline = _choose(source, rng)
-        degraded, clean = self._crop(pair, pipeline, patch, rng)
+        degraded, clean = self._crop(pair, pipeline, patch, source.shrink, rng)
         if self.augment:
             turn = int(rng.integers(8))
             degraded, clean = flip_rotate(degraded, turn), flip_rotate(clean, turn)
         return degraded, clean, pair.name
 
     def _crop(
-        self, pair: Pair, pipeline: Pipeline, patch: int, rng: np.random.Generator
+        self, pair: Pair, pipeline: Pipeline, patch: int, shrink: float, rng: np.random.Generator
     ) -> tuple[Pixels, Pixels]:
         """Cut a patch out of a pair; photos smaller than the patch are mirrored."""
         photo = self.store.get(pair.clean)
@@ -192,6 +192,9 @@ class TrainingSet(Dataset[Sample]):
                 f"{pair.degraded} is {start.shape[1]}x{start.shape[0]} but {pair.clean} is "
                 f"{photo.shape[1]}x{photo.shape[0]}; run `unveil data check` and repair the pair"
             )
+        if shrink > 1:
+            factor = shrink ** rng.random()
+            return degrade_shrunk(photo, pipeline, rng, factor, patch)
         top, left = (int(rng.integers(max(1, size - patch + 1))) for size in photo.shape[:2])
         clean = to_unit(cut(photo, top, left, patch, patch))
         return degrade_window(start, pipeline, rng, (top, left), (patch, patch)), clean

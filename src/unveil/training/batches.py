@@ -57,7 +57,7 @@ def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source
     if source.pairs is not None:
         return paired_source(source.pairs, source.layout, **common)
     assert source.clean is not None
-    return clean_source(source.clean, degradation, **common)
+    return clean_source(source.clean, degradation, shrink=source.shrink, **common)
 
 
 def training_sources(recipe: Recipe) -> list[Source]:

@@ -66,6 +66,8 @@ class Source(Section):
             `lq`/`gt`, ...).
         task: Name of the task: the key of `degradation` for clean folders, a label for pairs.
         weight: Share of a batch drawn from this source, relative to the other sources.
+        shrink: For clean folders: the largest factor by which a photograph is shrunk before it is
+            cut and degraded, drawn from 1 on for each patch, which then shows more of the scene.
         include: Only files whose names match this pattern, or one of a list.
         exclude: Leave out files whose names match this pattern, or one of a list.
     """
@@ -75,6 +77,7 @@ class Source(Section):
     layout: str | None = None
     task: str = "restore"
     weight: Annotated[float, Field(gt=0)] = 1.0
+    shrink: Annotated[float, Field(ge=1)] = 1.0
     include: Patterns | None = None
     exclude: Patterns | None = None
 
@@ -82,6 +85,8 @@ class Source(Section):
     def _one_kind(self) -> "Source":
         if (self.clean is None) == (self.pairs is None):
             raise ValueError("a source is either `clean: FOLDER` or `pairs: FOLDER`")
+        if self.pairs is not None and self.shrink > 1:
+            raise ValueError("`shrink` is for clean folders: pairs cannot be shrunk")
         return self
 
 

@@ -9,12 +9,11 @@ from tests.serve.conftest import photo
 expect = sync_api.expect
 pytestmark = GRADIO_WARNINGS
 
-_CONTRAST = """(selector) => {
+_CONTRAST = """(element) => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
     .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const element = document.querySelector(selector);
   let ground = element;
   const fill = (e) => getComputedStyle(e).backgroundColor;
   while (ground.parentElement && parse(fill(ground))[3] === 0) ground = ground.parentElement;
@@ -37,7 +36,8 @@ def test_texts_can_be_read(page: Any, scheme: str) -> None:
         ".unveil-quiet",
         "#unveil-go",
     ):
-        assert page.evaluate(_CONTRAST, selector) >= 4.5, selector
+        # Through a locator, which waits: Gradio may be drawing the part anew.
+        assert page.locator(selector).first.evaluate(_CONTRAST) >= 4.5, selector
     page.evaluate("() => document.body.classList.remove('dark')")
 
 
