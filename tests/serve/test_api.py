@@ -10,12 +10,18 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 from tests.serve.conftest import MODEL, Serve, Served, busy, photo, until, uploads
 
 from unveil.cli import app as cli
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import FORMATS, format_named
 from unveil.inference.readout import Sighting
+from unveil.serve.limits import Limits
 
 _RNG = np.random.default_rng(1)
 
@@ -185,6 +191,23 @@ def test_too_many_bytes_are_413(serve: Serve, chunked: bool) -> None:
     assert answer.status_code == 413
     assert "0.1 MB" in _error(answer)
     assert uploads(served.engine) == []
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_the_page_says_is_bounded_too(served: Served, chunked: bool) -> None:
+    async def length(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(str(len(await request.body())))
+
+    inner = Starlette(routes=[Route("/gradio_api/queue/join", length, methods=["POST"])])
+    client = TestClient(Limits(inner, served.engine))
+    answers = []
+    for size in (500_000, 2_000_000):
+        body = bytes(size)
+        content = (body[i : i + 4096] for i in range(0, size, 4096)) if chunked else body
+        answers.append(client.post("/gradio_api/queue/join", content=content))
+    assert [answer.status_code for answer in answers] == [200, 413]
+    assert answers[0].text == "500000"
+    assert "1 MB" in answers[1].text
 
 
 def test_a_full_line_is_503_and_says_when_to_come_again(serve: Serve) -> None:

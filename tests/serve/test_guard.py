@@ -141,6 +141,14 @@ def test_a_wrong_token_costs_time(locked: Served) -> None:
         assert time.monotonic() - start >= 1
 
 
+def test_a_wrong_token_of_the_api_costs_time_too(locked: Served) -> None:
+    with _stranger(locked) as client:
+        start = time.monotonic()
+        answer = client.get("/v1/models", headers={"Authorization": "Bearer wrong"})
+        assert answer.status_code == 401
+        assert time.monotonic() - start >= 1
+
+
 def test_another_site_cannot_log_a_browser_in(locked: Served) -> None:
     with _stranger(locked) as client:
         headers = {"Origin": "http://evil.com"}

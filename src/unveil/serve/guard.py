@@ -115,7 +115,7 @@ class Guard:
             rest = urlencode(query, doseq=True)
             target = "/" + quote(path.lstrip("/\\")) + (f"?{rest}" if rest else "")
             return self._welcome(scope, target)
-        if given:
+        if given or "authorization" in headers:
             await asyncio.sleep(_WRONG_TOKEN_S)
         if reads and "text/html" in headers.get("accept", ""):
             return _login_page(401, "That token is wrong." if given else "")

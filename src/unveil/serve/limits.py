@@ -1,4 +1,4 @@
-"""How much the API reads: bounded bodies, bounded time, bounded number at once."""
+"""How much the server reads: bounded bodies, bounded time, bounded number at once."""
 
 import asyncio
 import time
@@ -16,8 +16,12 @@ UPLOADS = frozenset({"/v1/restore", "/v1/inspect"})
 # An upload of which nothing comes for so long is given up.
 IDLE_S = 30.0
 
-# The other fields of a form, and what stands between them.
+# Beyond what is allowed: the other fields of a form, and what stands between them.
 _FORM_BYTES = 64 * 1024
+# What the page's elements tell the server: names and numbers, never a photo.
+_MESSAGE_BYTES = 10**6
+# Routes that bound their bodies themselves.
+_OWN_LIMITS = "/page/"
 _DRAIN_S = 5.0
 # Requests beyond those that wait or run: they are sending, or being answered.
 _MORE_AT_ONCE = 16
@@ -36,21 +40,25 @@ class Limits:
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app, self._engine = app, engine
-        self._max_bytes = engine.settings.max_bytes + _FORM_BYTES
+        self._max_bytes = engine.settings.max_bytes
         self._at_once, self._max_at_once = 0, engine.settings.queue + 1 + _MORE_AT_ONCE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on with its body counted."""
-        upload = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in UPLOADS
-        if not upload:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or scope["method"] != "POST" or path.startswith(_OWN_LIMITS):
             await self._app(scope, receive, send)
             return
+        limit = self._max_bytes if path in UPLOADS else _MESSAGE_BYTES
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._max_bytes:
+        if not length.isdecimal() or int(length) > limit + _FORM_BYTES:
             if "expect" not in headers:
                 await _drain(receive, self._max_bytes)
-            await refusal(413, self._too_large())(scope, receive, send)
+            await refusal(413, _too_large(limit))(scope, receive, send)
+            return
+        if path not in UPLOADS:
+            await self._app(scope, _counted(receive, limit), send)
             return
         try:
             self._check()
@@ -61,7 +69,7 @@ class Limits:
             return
         self._at_once += 1
         try:
-            await self._app(scope, self._counted(receive), send)
+            await self._app(scope, _counted(receive, limit), send)
         finally:
             self._at_once -= 1
 
@@ -70,29 +78,30 @@ class Limits:
         if self._at_once >= self._max_at_once:
             raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
 
-    def _too_large(self) -> str:
-        limit = self._engine.settings.max_bytes / 1e6
-        return f"the upload is larger than {limit:g} MB, which is the most this server takes"
 
-    def _counted(self, receive: Receive) -> Receive:
-        size, whole = 0, False
+def _too_large(limit: int) -> str:
+    return f"the upload is larger than {limit / 1e6:g} MB, which is the most taken here"
 
-        async def counting() -> Message:
-            nonlocal size, whole
-            if whole:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), IDLE_S)
-            except TimeoutError:
-                raise HTTPException(408, f"nothing came for {IDLE_S:g} s; send again") from None
-            size += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if size > self._max_bytes:
-                await _drain(receive, self._max_bytes)
-                raise HTTPException(413, self._too_large())
-            return message
 
-        return counting
+def _counted(receive: Receive, limit: int) -> Receive:
+    size, whole = 0, False
+
+    async def counting() -> Message:
+        nonlocal size, whole
+        if whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), IDLE_S)
+        except TimeoutError:
+            raise HTTPException(408, f"nothing came for {IDLE_S:g} s; send again") from None
+        size += len(message.get("body", b""))
+        whole = not message.get("more_body", False)
+        if size > limit + _FORM_BYTES:
+            await _drain(receive, limit)
+            raise HTTPException(413, _too_large(limit))
+        return message
+
+    return counting
 
 
 async def _drain(receive: Receive, limit: int) -> None:
