@@ -1,6 +1,6 @@
 """Restore a folder of photographs on a Ray cluster, or on this machine's cores.
 
-    pip install "unveil[ray]"
+    pip install ".[ray]"
     python examples/ray_data_restore.py photos restored                       # this machine
     python examples/ray_data_restore.py photos restored --address auto \
         --workers 64 --cores 4                                                # a cluster
