@@ -56,14 +56,14 @@ class _SpatialCross(nn.Module):
     matrices per image, channels → heads·tokens → channels.
     """
 
-    def __init__(self, channels: int, dim: int, heads: int, grid: int) -> None:
+    def __init__(self, channels: int, dim: int, inner: int, heads: int, grid: int) -> None:
         super().__init__()
         self.heads, self.grid = heads, grid
-        self.query = nn.Linear(channels, channels, bias=False)
+        self.query = nn.Linear(channels, inner, bias=False)
         self.norm = LayerNorm(dim)
-        self.key = nn.Linear(dim, channels, bias=False)
-        self.value = nn.Linear(dim, channels, bias=False)
-        self.out_proj = nn.Linear(channels, channels, bias=False)
+        self.key = nn.Linear(dim, inner, bias=False)
+        self.value = nn.Linear(dim, inner, bias=False)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
 
     def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), self.grid)
@@ -85,14 +85,14 @@ class _ChannelCross(ImageWide):
     Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels.
     """
 
-    def __init__(self, channels: int, dim: int, heads: int) -> None:
+    def __init__(self, channels: int, dim: int, inner: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
-        self.query = nn.Linear(dim, channels, bias=False)
-        self.key = nn.Linear(channels, channels, bias=False)
-        self.value = nn.Linear(channels, channels, bias=False)
-        self.out_proj = nn.Linear(channels, channels, bias=False)
+        self.query = nn.Linear(dim, inner, bias=False)
+        self.key = nn.Linear(channels, inner, bias=False)
+        self.value = nn.Linear(channels, inner, bias=False)
+        self.out_proj = nn.Linear(inner, channels, bias=False)
 
     def forward(self, x: Tensor, prompt: Tensor, context: Context | None) -> Tensor:
         statistic = self.image_statistic(lambda: self._inner_products(x, prompt), context)
@@ -124,17 +124,27 @@ class PromptBlock(nn.Module):
         dim: Channels of a prompt.
         size: Height and width of a prompt.
         heads: Heads of either attention.
+        inner: Width of either attention; None is `channels`.
         grid: The prompt is pooled to ``grid²`` tokens for the spatial attention.
     """
 
     def __init__(
-        self, channels: int, *, length: int, dim: int, size: int, heads: int, grid: int = 4
+        self,
+        channels: int,
+        *,
+        length: int,
+        dim: int,
+        size: int,
+        heads: int,
+        inner: int | None = None,
+        grid: int = 4,
     ) -> None:
         super().__init__()
+        inner = inner or channels
         self.mixer = PromptMixer(channels, length, dim, size)
         self.norm = LayerNorm(channels)
-        self.spatial = _SpatialCross(channels, dim, heads, grid)
-        self.channel = _ChannelCross(channels, dim, heads)
+        self.spatial = _SpatialCross(channels, dim, inner, heads, grid)
+        self.channel = _ChannelCross(channels, dim, inner, heads)
         self.gain = nn.Linear(dim, channels)
         nn.init.zeros_(self.gain.weight)
         nn.init.ones_(self.gain.bias)

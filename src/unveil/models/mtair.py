@@ -19,11 +19,13 @@ What is not known, and what is done here:
    to the features, whose channels the prompt scales; no feed-forward follows.
 4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
 
-`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias, and three
-levels; both branches stand inside one gated depth-wise unit and share its convolution; q·kᵀ comes
-from one inner-product matrix, and values also pass directly; two scan orders per block,
-alternating; dual blocks at the coarse levels; small prompts; the first level's skip returns to the
-level's width.
+`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias; both
+branches stand inside one gated depth-wise unit and share its convolution, and no feed-forward
+follows, as the unit is gated like one; q·kᵀ comes from one inner-product matrix, and values also
+pass directly; two scan orders per block, alternating; scans at the two coarse levels and channel
+attention in the last block of each stage but the latent; small prompts with narrow attentions; the
+first level's skip returns to the level's width. Widths and units are those of `cu_mamba_small`, so
+that it can start as that denoiser (examples/start_from_denoiser.py).
 """
 
 from itertools import cycle, pairwise
@@ -59,6 +61,8 @@ class Level(ModelConfig):
         encoder: Blocks on the way down; for the last level, the latent's blocks.
         decoder: Blocks on the way up; 0 for the last level.
         heads: Heads of the channel attention.
+        attention_every: Gated blocks: the channel attention stands in every so-many-th block of a
+            stage; 0 is none.
         dual: Dual-branch blocks, or plain ones.
         prompt_dim: Channels of the level's prompt.
         prompt_size: Height and width of the level's prompt.
@@ -68,6 +72,7 @@ class Level(ModelConfig):
     encoder: int = Field(ge=0)
     decoder: int = Field(default=0, ge=0)
     heads: int = Field(default=1, gt=0)
+    attention_every: int = Field(default=1, ge=0)
     dual: bool = True
     prompt_dim: int = Field(gt=0)
     prompt_size: int = Field(gt=0)
@@ -86,10 +91,11 @@ class MTAIRConfig(ModelConfig):
         prompts: Whether there are prompts, on the skips and after the latent.
         prompt_length: Prompts per prompt block.
         prompt_heads: Heads of the prompts' attentions.
+        prompt_inner: Width of the prompts' attentions; None is the level's.
         branches: Which branches dual blocks have.
         d_state: States per channel of the scan.
         expand: E of the scan in paper blocks; inner width of gated units.
-        ffn_expand: Inner width of feed-forwards.
+        ffn_expand: Inner width of feed-forwards, in paper blocks.
         orders: Scan orders of the dual blocks, taken in turn.
         layer_scale: Initial factor of residual branches of gated units.
         merge_first: Whether a 1×1 convolution brings level 1's joined skip back to its width.
@@ -109,6 +115,7 @@ class MTAIRConfig(ModelConfig):
     prompts: bool = True
     prompt_length: int = Field(default=5, gt=0)
     prompt_heads: int = Field(default=4, gt=0)
+    prompt_inner: int | None = Field(default=None, gt=0)
     branches: Literal["both", "spatial", "channel"] = "both"
     d_state: int = Field(default=16, gt=0)
     expand: float = Field(default=2.0, gt=0)
@@ -125,9 +132,11 @@ class MTAIRConfig(ModelConfig):
         if not self.orders or not all(self.orders):
             raise ValueError("orders must name at least one scan order for every block")
         for level in self.levels:
-            heads = level.heads * (self.prompt_heads if self.prompts else 1)
-            if level.width % level.heads or (self.prompts and level.width % self.prompt_heads):
-                raise ValueError(f"width {level.width} does not divide into its heads ({heads})")
+            if level.width % level.heads:
+                raise ValueError(f"width {level.width} does not divide into {level.heads} heads")
+            inner = self.prompt_inner or level.width
+            if self.prompts and inner % self.prompt_heads:
+                raise ValueError(f"width {inner} does not divide into {self.prompt_heads} heads")
         return self
 
 
@@ -185,19 +194,6 @@ class PlainBlock(nn.Module):
         return y
 
 
-class GatedBlock(nn.Module):
-    """The small variants' block: a gated unit with the branches inside, then a plain gated unit."""
-
-    def __init__(self, unit: GatedUnit, ffn: GatedUnit) -> None:
-        super().__init__()
-        self.unit, self.ffn = unit, ffn
-
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
-        y: Tensor = self.ffn(self.unit(x, context), context)
-        return y
-
-
 class MTAIR(RestorationModel):
     """The network: patch embedding, encoder, latent, decoder with prompts, refinement, head.
 
@@ -233,7 +229,7 @@ class MTAIR(RestorationModel):
         )
         out = widths[0] if widths else levels[0].width
         self.refinement = Stage(
-            self._block(levels[0], out, dual=False) for _ in range(config.refinement)
+            self._block(levels[0], out, i, dual=False) for i in range(config.refinement)
         )
         # A small head starts the network near the identity.
         self.head = Conv3x3(out, pixels, bias=False, gain=0.1)
@@ -332,16 +328,19 @@ class MTAIR(RestorationModel):
             dim=level.prompt_dim,
             size=level.prompt_size,
             heads=self.config.prompt_heads,
+            inner=self.config.prompt_inner,
         )
 
     def _stage(self, level: Level, width: int, blocks: int) -> Stage:
-        return Stage(self._block(level, width, level.dual) for _ in range(blocks))
+        return Stage(self._block(level, width, i, dual=level.dual) for i in range(blocks))
 
-    def _block(self, level: Level, width: int, dual: bool) -> nn.Module:
+    def _block(self, level: Level, width: int, index: int, *, dual: bool) -> nn.Module:
         config = self.config
         spatial = dual and config.branches != "channel"
         channel = not dual or config.branches != "spatial"
         if config.block == "gated":
+            every = level.attention_every
+            channel = channel and every > 0 and (index + 1) % every == 0
             return self._gated_block(width, level.heads, spatial, channel)
         attention = ChannelAttention(width, level.heads) if channel else None
         if not dual and attention is not None:
@@ -352,9 +351,9 @@ class MTAIR(RestorationModel):
             scan = VisionSSM(width, d_state=config.d_state, expand=config.expand, orders=orders)
         return DualBlock(width, attention, scan, config.ffn_expand)
 
-    def _gated_block(self, width: int, heads: int, spatial: bool, channel: bool) -> GatedBlock:
+    def _gated_block(self, width: int, heads: int, spatial: bool, channel: bool) -> GatedUnit:
         config, inner = self.config, round(width * self.config.expand)
-        unit = GatedUnit(
+        return GatedUnit(
             width,
             expand=config.expand,
             scan=ImageScan(inner, config.d_state, None, next(self._orders)) if spatial else None,
@@ -362,8 +361,6 @@ class MTAIR(RestorationModel):
             parallel=True,
             layer_scale=config.layer_scale,
         )
-        ffn = GatedUnit(width, expand=config.ffn_expand, layer_scale=config.layer_scale)
-        return GatedBlock(unit, ffn)
 
 
 def mtair_base(**overrides: Any) -> MTAIR:
@@ -385,19 +382,28 @@ _PAIRS: tuple[tuple[ScanOrder, ...], ...] = (
     ("row", "column"),
     ("row_reversed", "column_reversed"),
 )
+
+
+def _level(width: int, blocks: int, *, dual: bool = False, **given: Any) -> Level:
+    """Return a level of the small variant."""
+    given = {"decoder": blocks, "prompt_dim": 32, "prompt_size": 4} | given
+    return Level(width=width, encoder=blocks, dual=dual, **given)
+
+
 SMALL = MTAIRConfig(
     levels=(
-        Level(width=48, encoder=2, decoder=2, heads=1, dual=False, prompt_dim=32, prompt_size=8),
-        Level(width=96, encoder=2, decoder=2, heads=2, prompt_dim=64, prompt_size=8),
-        Level(width=144, encoder=4, heads=4, prompt_dim=64, prompt_size=8),
+        _level(48, 2, attention_every=2),
+        _level(96, 3, attention_every=3, heads=2),
+        _level(160, 2, attention_every=2, heads=4, dual=True),
+        _level(224, 2, attention_every=0, dual=True, decoder=0),
     ),
-    refinement=1,
+    refinement=2,
     stem_factor=2,
     embed_bias=True,
     block="gated",
+    prompt_inner=48,
     d_state=8,
     expand=1.0,
-    ffn_expand=1.0,
     orders=_PAIRS,
     merge_first=True,
     sampling="patch",
@@ -413,7 +419,6 @@ TINY = MTAIRConfig(
     block="gated",
     d_state=4,
     expand=1.0,
-    ffn_expand=1.0,
     orders=_PAIRS,
     merge_first=True,
     sampling="patch",
@@ -422,8 +427,8 @@ _PAPER = "MTAIR (arXiv 2412.15845)"
 RECORDS = (
     ModelRecord("mtair_base", MTAIR, MTAIRConfig(), 8, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("mtair_small", MTAIR, SMALL, 8, ("denoise", "derain", "dehaze"), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32, window=128),
+    ModelRecord("mtair_small", MTAIR, SMALL, 16, ("denoise", "derain", "dehaze"), _PAPER,
+                whole_megapixels=1.0, tile=512, overlap=32),
     ModelRecord("mtair_tiny", MTAIR, TINY, 4, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
 )  # fmt: skip
