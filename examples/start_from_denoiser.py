@@ -119,8 +119,9 @@ def main() -> None:
     photographs = noisy_photographs(options.clean)
     transplant(denoiser, network, mean_matrices(denoiser, photographs))
     with torch.no_grad():
-        kept = (network(photographs) - denoiser(photographs)).square().mean()
-        whole = (denoiser(photographs) - photographs).square().mean()
+        denoised = denoiser(photographs)
+        kept = (network(photographs) - denoised).square().mean()
+        whole = (denoised - photographs).square().mean()
     save_pretrained(network, options.output)
     print(f"{options.output}: apart from the denoiser by {kept / whole:.1%} of what that changes")
 
