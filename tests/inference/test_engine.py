@@ -14,6 +14,7 @@ from unveil.imaging.scratch import allocate
 from unveil.inference import engine as engine_module
 from unveil.inference.engine import Engine, Tiling
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
+from unveil.layers.context import Context
 
 _CPU = torch.device("cpu")
 _SMALL_TILES = Tiling(whole_megapixels=0.0, tile=64, overlap=16)
@@ -79,9 +80,22 @@ def test_all_tiles_share_the_statistics_of_the_image() -> None:
     tiled = _restored(MinusMean(), pixels, tiling=_SMALL_TILES)
     change = tiled - pixels
     np.testing.assert_allclose(change, np.broadcast_to(change[0, 0], change.shape), atol=1e-6)
-    generous = Tiling(whole_megapixels=0.08, tile=64, overlap=16)
-    change = _restored(MinusMean(), pixels, tiling=generous) - pixels
     np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.01)
+
+
+def test_statistics_are_gathered_from_no_more_pixels_at_once_than_a_tile() -> None:
+    class Counting(MinusMean):
+        def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+            seen.append(x.shape[0] * x.shape[2] * x.shape[3])
+            return super().forward(x, context)
+
+    seen: list[int] = []
+    pixels = _pixels((130, 250, 3))
+    tiling = Tiling(whole_megapixels=0.0082, tile=64, overlap=16, window=32)
+    change = _restored(Counting(), pixels, tiling=tiling) - pixels
+    assert max(seen) <= 8200
+    assert sum(seen) > pixels[..., 0].size  # all windows, beside the tiles
+    np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.02)
 
 
 @pytest.mark.parametrize("whole", [9.0, float("inf"), 0.0])

@@ -6,7 +6,7 @@ that needs such a statistic asks for it through `ImageWide.image_statistic`, and
 records the answer (averaged over the samples in the batch) or replays it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,31 @@ class Context:
     def finished(self) -> "Context":
         """Return the recorded statistics, ready to be used."""
         return Context(self.statistics)
+
+    @classmethod
+    def average(cls, contexts: Sequence["Context"], weights: Sequence[float]) -> "Context":
+        """Return the weighted mean of the statistics of parts of one image.
+
+        Args:
+            contexts: Recorded by the same model.
+            weights: How much each counts; their sum does not matter.
+
+        >>> parts = [Context({"mean": torch.tensor([value])}) for value in (0.0, 3.0)]
+        >>> Context.average(parts, [1, 2]).statistics
+        {'mean': tensor([2.])}
+        """
+        total = sum(weights)
+        shares = [weight / total for weight in weights]
+        names = contexts[0].statistics
+        return cls(
+            {
+                name: sum(
+                    (s * c.statistics[name] for s, c in zip(shares, contexts, strict=True)),
+                    start=torch.zeros_like(names[name]),
+                )
+                for name in names
+            }
+        )
 
     def replaced(self, name: str, value: Tensor) -> "Context":
         """Return a copy in which layer `name` has another statistic.

@@ -15,11 +15,10 @@ from unveil.imaging.image import Array
 from unveil.metrics import psnr, ssim
 from unveil.serve.engine import Options, plain_message
 from unveil.serve.page import view
-from unveil.serve.page.desk import Desk, Desks, Photo
-from unveil.serve.page.restore_tab import CLICKS, DROPS, progress_of
+from unveil.serve.page.desk import Desk, Photo
 from unveil.serve.page.samples import CLEAN, png, sample_named
+from unveil.serve.page.tab import CLICKS, DROPS, TICK_S, Tab, progress_of
 
-_TICK_S = 0.2
 _TASK_NAMES = {"denoise": "noise", "derain": "rain", "dehaze": "haze"}
 _PAIRS = ("Degraded | Restored", "Clean | Restored", "Clean | Degraded")
 
@@ -46,15 +45,8 @@ class Parts:
         return list(vars(self).values())
 
 
-class DegradeTab:
-    """The tab's controls and what they do.
-
-    Args:
-        desks: Photos of all tabs.
-    """
-
-    def __init__(self, desks: Desks) -> None:
-        self.desks, self.engine = desks, desks.engine
+class DegradeTab(Tab):
+    """The tab's controls and what they do."""
 
     def build(self, page: gr.Blocks) -> None:
         """Lay the tab out and connect it."""
@@ -94,12 +86,6 @@ class DegradeTab:
         parts.pair.input(self.show, parts.pair, queue=False, **every)
         parts.go.click(self.restore, None, concurrency_limit=None, **every)
         parts.cancel.click(self.cancel, None, queue=False, **every)
-
-    def desk(self, request: gr.Request) -> Desk:
-        """Return the desk of the tab a request comes from."""
-        desk = self.desks.of(str(request.session_hash))
-        desk.touch()
-        return desk
 
     def draw(self, desk: Desk, pair: str, progress: str = "", busy: bool = False) -> list[Any]:
         """Return the values of all `Parts` as the desk stands."""
@@ -197,7 +183,7 @@ class DegradeTab:
             while not job.future.done():
                 text, share = progress_of(job)
                 yield self.draw(desk, _PAIRS[0], view.progress(text, share), busy=True)
-                await asyncio.sleep(_TICK_S)
+                await asyncio.sleep(TICK_S)
             await asyncio.to_thread(photo.finish, job.wait(0), Options())
             if photo is desk.degraded:
                 await asyncio.to_thread(self._measure, desk, desk.clean, photo)

@@ -14,9 +14,9 @@ from unveil.serve.engine import Options, plain_message
 from unveil.serve.page import view
 from unveil.serve.page.desk import Desk, Desks, Photo
 from unveil.serve.page.samples import Sample, offered, sample_named
+from unveil.serve.page.tab import CLICKS, DROPS, TICK_S, Tab, progress_of
 
 _log = logging.getLogger(__name__)
-_TICK_S = 0.2
 _TOUCH_S = 20.0
 _TASKS = {
     "auto": "Automatic",
@@ -24,18 +24,6 @@ _TASKS = {
     "derain": "Remove rain",
     "dehaze": "Remove haze",
 }
-# Buttons inside drawn HTML tell Python which of them was pressed.
-CLICKS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('button');
-  if (!button || !element.contains(button)) return;
-  const {photo, remove, sample} = button.dataset;
-  if (photo) trigger('select', {key: photo});
-  if (remove) trigger('delete', {key: remove});
-  if (sample) trigger('select', {key: sample});
-});
-"""
-DROPS = "element.addEventListener('dropped', () => trigger('upload', {}));"
 _STRENGTH = "(percent) => { window.unveil.strength(percent); }"
 
 
@@ -61,7 +49,7 @@ class Parts:
         return list(vars(self).values())
 
 
-class RestoreTab:
+class RestoreTab(Tab):
     """The tab's controls and what they do.
 
     Args:
@@ -69,7 +57,7 @@ class RestoreTab:
     """
 
     def __init__(self, desks: Desks) -> None:
-        self.desks, self.engine = desks, desks.engine
+        super().__init__(desks)
         self.samples = offered(self.engine.tasks())
         self.able = self.engine.catalogue.inspector() is not None
 
@@ -166,12 +154,6 @@ class RestoreTab:
             ),
             gr.Button(visible=busy),
         ]
-
-    def desk(self, request: gr.Request) -> Desk:
-        """Return the desk of the tab a request comes from."""
-        desk = self.desks.of(str(request.session_hash))
-        desk.touch()
-        return desk
 
     def show(self, request: gr.Request) -> list[Any]:
         """Draw the tab."""
@@ -294,7 +276,7 @@ class RestoreTab:
                     touched = time.monotonic()
                     desk.touch()
                 yield progress_of(job)
-                await asyncio.sleep(_TICK_S)
+                await asyncio.sleep(TICK_S)
             await asyncio.to_thread(photo.finish, job.wait(0), options)
         except CancelledError:
             return
@@ -312,28 +294,6 @@ class RestoreTab:
         known = does.get(model, self.engine.tasks())
         choices = [(_TASKS.get(name, name), name) for name in known]
         return gr.Radio(choices, value=task if task in known else "auto")
-
-
-def progress_of(job: Any) -> tuple[str, float | None]:
-    """Say how far a job is: in words, and as a share once that is known."""
-    if job.state == "waiting":
-        others = job.position
-        return f"waiting, {others} ahead", None
-    eta = job.eta_s
-    left = "" if eta is None or eta < 1 else f", about {_spoken(eta)} left"
-    share = job.share
-    if share > 0:
-        return f"{100 * share:.0f} %{left}", share
-    return f"restoring{left}", None
-
-
-def _spoken(seconds: float) -> str:
-    """Say a duration as people do.
-
-    >>> _spoken(7.4), _spoken(170)
-    ('7 s', '3 min')
-    """
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _summary(model: str, task: str, ensemble: bool) -> gr.Accordion:

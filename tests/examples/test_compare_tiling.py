@@ -1,0 +1,42 @@
+"""The example compares ways of cutting photographs."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unveil import create_model
+from unveil.models.checkpoint import save_checkpoint
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_every_way_gets_its_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
+    words = [weights, _EXAMPLES / "samples", "--limit", 1, "--tiles", 128, 96, "--windows", 64]
+    words += ["--overlap", 16, "--with", "haze:heavy", "identity"]
+    monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *map(str, words)])
+    runpy.run_path(str(_EXAMPLES / "compare_tiling.py"), run_name="__main__")
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert _cells(lines[0]) == ["", "whole", "windows of 64", "tiles of 128", "tiles of 96"]
+    hazy, clean = (np.array(_cells(line)[1:], float) for line in lines[2:])
+    assert (clean > hazy + 3).all()  # near the identity, whatever the way
+    assert len(set(clean)) > 1  # and the ways do differ
+
+
+def test_a_bad_degradation_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
+    words = [str(weights), str(_EXAMPLES / "samples"), "--with", "hail"]
+    monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *words])
+    with pytest.raises(SystemExit, match="hail"):
+        runpy.run_path(str(_EXAMPLES / "compare_tiling.py"), run_name="__main__")
