@@ -259,7 +259,7 @@ class Engine:
         release(pixels)
         together = torch.cat([to_network(sample) for sample in samples])
         number = max(int(min(at_once / together[0, 0].numel(), len(together))), 1)
-        return [self._average(together.split(number), turn) for turn in range(turns)]
+        return [self._average(torch.split(together, number), turn) for turn in range(turns)]
 
     def _average(self, batches: Sequence[Tensor], turn: int) -> Context:
         gathered = []
