@@ -1,11 +1,11 @@
-"""Start `mtair_small` from the bundled denoiser; what MTAIR adds does nothing at first.
+"""Start an `mtair_small` from the bundled denoiser; what MTAIR adds does nothing at first.
 
     python examples/start_from_denoiser.py CLEAN_FOLDER runs/start
 
-`cu_mamba_small` and `mtair_small` are made of the same gated units at the same widths. This writes
-an `mtair_small` that denoises almost as the denoiser does: prompts and refinement add nothing yet,
-joined skips are summed, and where a unit had a channel SSM its mean matrix over some noisy
-photographs is multiplied into the projection.
+The network has the denoiser's outline and gated units, so that the denoiser's weights fit: three
+levels and fewer scans than the bundled `mtair_small`, which was started from an earlier denoiser.
+It denoises almost as the denoiser does: prompts and refinement add nothing yet, and joined skips
+are summed.
 """
 
 import argparse
@@ -20,11 +20,20 @@ import unveil
 from unveil.data import list_images
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
-from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.gated_unit import GatedUnit
 from unveil.models.checkpoint import save_pretrained
 
 _PHOTOS, _SIDE = 16, 192
+_PROMPT = {"prompt_dim": 32, "prompt_size": 4}
+_OUTLINE = {
+    "levels": [
+        {"width": 48, "encoder": 2, "decoder": 2, "attention_every": 2, "dual": False} | _PROMPT,
+        {"width": 96, "encoder": 3, "decoder": 3, "attention_every": 3, "dual": False, "heads": 2}
+        | _PROMPT,
+        {"width": 160, "encoder": 6, "attention_every": 3, "scan_every": 2, "heads": 4} | _PROMPT,
+    ],
+    "scan_norm": True,
+}
 
 
 def noisy_photographs(folder: Path) -> Tensor:
@@ -41,27 +50,6 @@ def noisy_photographs(folder: Path) -> Tensor:
     return torch.from_numpy(np.stack(crops).astype(np.float32))
 
 
-def mean_matrices(denoiser: nn.Module, photographs: Tensor) -> dict[str, Tensor]:
-    """Return, by unit, what its channel SSM multiplies the features by, averaged over images."""
-    found: dict[str, Tensor] = {}
-
-    def recording(name: str, mixer: ChannelSSM) -> None:
-        folded = mixer.folded
-
-        def record(weight: Tensor, y: Tensor, context: object = None) -> Tensor:
-            found[name] = folded(torch.eye(y.shape[-1]), y, context).mean(0)
-            return folded(weight, y, context)
-
-        mixer.folded = record  # type: ignore[method-assign]
-
-    for name, module in denoiser.named_modules():
-        if isinstance(module, GatedUnit) and isinstance(module.mixer, ChannelSSM):
-            recording(renamed(name), module.mixer)
-    with torch.no_grad():
-        denoiser(photographs)
-    return found
-
-
 def renamed(name: str) -> str:
     """Return what a parameter or unit of the denoiser is called in `mtair_small`.
 
@@ -72,27 +60,22 @@ def renamed(name: str) -> str:
 
 
 @torch.no_grad()
-def transplant(denoiser: nn.Module, network: nn.Module, matrices: dict[str, Tensor]) -> None:
+def transplant(denoiser: nn.Module, network: nn.Module) -> None:
     """Copy the denoiser's units into an `mtair_small`, and let all else add nothing."""
-    old, new = denoiser.state_dict(), network.state_dict()
-    for name, value in old.items():
-        twin = renamed(name)
-        if twin in new and new[twin].shape == value.shape:
-            new[twin].copy_(value)
+    new = network.state_dict()
+    for name, value in denoiser.state_dict().items():
+        if name != "head.bias":  # the published head has none
+            new[renamed(name)].copy_(value)
     for name, unit in network.named_modules():
         if not isinstance(unit, GatedUnit):
             continue
-        if name in matrices:
-            project = new[f"{name}.project.weight"]
-            project.copy_(project @ matrices[name])
-            if unit.project_scan is not None:
-                new[f"{name}.project_scan.weight"].copy_(project)
-                project.zero_()
-                continue
-        if unit.mixer is not None:
+        project = new[f"{name}.project.weight"]
+        if unit.project_scan is not None:
+            new[f"{name}.project_scan.weight"].copy_(project)
+        elif unit.mixer is not None:
             _pass_through(new[f"{name}.mixer.value.weight"], unit.mixer.heads)
-        if name.startswith("refinement"):
-            new[f"{name}.project.weight"].zero_()
+        if unit.project_scan is not None or name.startswith("refinement"):
+            project.zero_()
     for name, value in new.items():
         if name.startswith("merges"):
             value.copy_(torch.eye(len(value)).repeat(1, 2))
@@ -115,9 +98,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
-    network = unveil.create_model("mtair_small").eval()
+    network = unveil.create_model("mtair_small", **_OUTLINE).eval()
     photographs = noisy_photographs(options.clean)
-    transplant(denoiser, network, mean_matrices(denoiser, photographs))
+    transplant(denoiser, network)
     with torch.no_grad():
         denoised = denoiser(photographs)
         kept = (network(photographs) - denoised).square().mean()

@@ -36,6 +36,7 @@ class MinusMean(ImageWide):
     """Subtracts the image's mean: every tile must use the same one."""
 
     size_multiple = 4
+    has_statistics = True
     statistic_name = "mean"
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:

@@ -8,12 +8,14 @@ import torch
 from tests.inference.conftest import Blur, Darker, Hungry, Identity, MinusMean, MinusSpread
 from torch import nn
 
+import unveil
 from unveil.errors import InputError
 from unveil.imaging import scratch
 from unveil.imaging.scratch import allocate
 from unveil.inference import engine as engine_module
 from unveil.inference.engine import Engine, Tiling
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
+from unveil.inference.tiles import fitted_grid
 from unveil.layers.context import Context
 
 _CPU = torch.device("cpu")
@@ -81,6 +83,15 @@ def test_all_tiles_share_the_statistics_of_the_image() -> None:
     change = tiled - pixels
     np.testing.assert_allclose(change, np.broadcast_to(change[0, 0], change.shape), atol=1e-6)
     np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.01)
+
+
+def test_a_network_without_statistics_sees_every_tile_once_and_nothing_else() -> None:
+    network = unveil.create_model("cu_mamba_tiny", channel_ssm=False)
+    seen: list[int] = []
+    network.register_forward_hook(lambda *_: seen.append(1))
+    _restored(network, _pixels((130, 200, 3)), tiling=_SMALL_TILES)
+    grid = fitted_grid(_SMALL_TILES.tile, _SMALL_TILES.overlap, network.size_multiple)
+    assert len(seen) == len(grid.spans(130)) * len(grid.spans(200))
 
 
 def test_statistics_are_gathered_from_no_more_pixels_at_once_than_a_tile() -> None:

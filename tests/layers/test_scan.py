@@ -49,6 +49,31 @@ def test_the_row_order_is_mambas_recurrence_over_the_flattened_image():
     torch.testing.assert_close(scan(u), torch.stack(expected, 1).view_as(u))
 
 
+def test_normalised_b_and_c_do_not_depend_on_how_large_their_projection_is():
+    scan = ImageScan(6, 4, orders=("row", "column"), normalize=True).double()
+    u = torch.randn(1, 4, 5, 6, dtype=torch.float64)
+    before = scan(u)
+    with torch.no_grad():
+        by_order = scan.x_proj.weight.view(2, scan.dt_rank + 8, 6)
+        by_order[:, scan.dt_rank : scan.dt_rank + 4] *= 50
+        by_order[:, scan.dt_rank + 4 :] *= 20
+    torch.testing.assert_close(scan(u), before, rtol=1e-3, atol=1e-5)
+
+
+def test_a_normalised_scan_starts_as_the_mean_of_its_states_low_passes():
+    scan = ImageScan(4, 3, normalize=True).double()
+    with torch.no_grad():
+        scan.x_proj.weight.zero_()
+        scan.dt_weight.zero_()
+    u = torch.randn(1, 2, 5, 4, dtype=torch.float64)
+    step, A = F.softplus(scan.dt_bias[0]), scan.A_log[0].exp()
+    tokens, state, expected = u.flatten(1, 2)[0], torch.zeros(4, 3, dtype=torch.float64), []
+    for token in tokens:
+        state = torch.exp(-step[:, None] * A) * state + (step * token)[:, None]
+        expected.append(state.mean(-1) + token)
+    torch.testing.assert_close(scan(u), torch.stack(expected).view_as(u))
+
+
 @pytest.mark.parametrize("orders", [("row",), ("column_reversed",), ORDERS])
 def test_blocks_keep_shapes_and_every_parameter_has_a_gradient(orders):
     for block in (MambaBlock(8, d_state=2, orders=orders), VisionSSM(8, d_state=2, orders=orders)):

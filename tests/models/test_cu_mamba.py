@@ -47,7 +47,7 @@ def test_base_is_the_papers_u_net_stage_by_stage(base):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("cu_mamba_base", 23_273_371), ("cu_mamba_small", 1_413_058), ("cu_mamba_tiny", 19_507)],
+    [("cu_mamba_base", 23_273_371), ("cu_mamba_small", 899_004), ("cu_mamba_tiny", 19_507)],
 )
 def test_parameter_counts_are_pinned(name, count):
     with torch.device("meta"):
@@ -55,7 +55,7 @@ def test_parameter_counts_are_pinned(name, count):
 
 
 def test_small_and_tiny_keep_their_promises():
-    assert count_parameters(create_model("cu_mamba_small")) <= 1_500_000
+    assert count_parameters(create_model("cu_mamba_small", channel_ssm=True)) <= 1_500_000
     assert count_parameters(create_model("cu_mamba_tiny")) < 100_000
 
 
@@ -65,7 +65,7 @@ def test_small_and_tiny_keep_their_promises():
 def test_switches_remove_just_the_ssm_they_name(name, spatial, channel):
     with torch.device("meta"):
         model = create_model(name, spatial_ssm=spatial, channel_ssm=channel)
-        whole = create_model(name)
+        whole = create_model(name, spatial_ssm=True, channel_ssm=True)
     modules = list(model.modules())
     assert any(isinstance(m, ImageScan) for m in modules) is spatial
     assert any(isinstance(m, ChannelSSM) for m in modules) is channel
@@ -88,6 +88,13 @@ def test_ssm_every_leaves_the_other_blocks_without():
     model = create_model("cu_mamba_tiny", levels=levels)
     has = [any(isinstance(m, ImageScan) for m in b.modules()) for b in model.latent.blocks]
     assert has == [False, True, False, True]
+
+
+def test_the_small_variant_scans_in_every_second_unit_of_the_latent():
+    scans = {
+        n for n, m in create_model("cu_mamba_small").named_modules() if isinstance(m, ImageScan)
+    }
+    assert scans == {f"latent.blocks.{i}.blocks.0.scan" for i in (1, 3, 5)}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from unveil import create_model
 from unveil.errors import InputError
 from unveil.layers.convolution import Downsample, Upsample
 from unveil.layers.prompt import PromptBlock
+from unveil.layers.scan import ImageScan
 from unveil.models.base import count_parameters
 from unveil.models.mtair import DualBlock, PlainBlock
 
@@ -71,6 +72,13 @@ def test_base_has_the_published_prompts(base):
 def test_parameter_counts_are_pinned(name, count):
     with torch.device("meta"):
         assert count_parameters(create_model(name)) == count
+
+
+def test_scan_every_leaves_the_other_units_without():
+    level = {"width": 8, "encoder": 4, "prompt_dim": 8, "prompt_size": 4, "scan_every": 2}
+    model = create_model("mtair_tiny", levels=[level])
+    has = [any(isinstance(m, ImageScan) for m in unit.modules()) for unit in model.latent.blocks]
+    assert has == [False, True, False, True]
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -228,7 +228,7 @@ class Engine:
         Raises:
             InputError: If the network has none.
         """
-        if not hasattr(self.model, "describe"):
+        if not getattr(self.model, "has_statistics", False):
             raise InputError(f"{type(self.model).__name__} gathers no image-wide statistics")
         height, width, _ = pixels.shape
         whole = height * width <= self.tiling.whole_megapixels * 1e6
@@ -244,7 +244,7 @@ class Engine:
         """
         window = self.tiling.window
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
-        if small or not hasattr(self.model, "describe"):
+        if small or not getattr(self.model, "has_statistics", False):
             return None
         side, at_once = window or _SAMPLE, self.tiling.whole_megapixels * 1e6
         if grid is not None:

@@ -7,6 +7,7 @@ Symbols, as in Mamba (arXiv 2312.00752) and both papers: ``h_t = exp(Δ_t A) h_{
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.ops import ScanOrder, causal_conv1d, selective_scan_2d
@@ -31,6 +32,28 @@ def initial_delta_bias(*shape: int, low: float = 1e-3, high: float = 1e-1) -> Te
     return delta + torch.log(-torch.expm1(-delta))
 
 
+class StateNorm(nn.Module):
+    """Root-mean-square normalisation of B and C over the states, with a factor and an offset each.
+
+    Args:
+        orders: Scan orders, k.
+        d_state: States, n.
+    """
+
+    def __init__(self, orders: int, d_state: int) -> None:
+        super().__init__()
+        # The states' results are summed: C's share of each keeps the sum of order one.
+        start = torch.tensor([1.0, 1 / d_state])[:, None].expand(orders, 2, d_state)
+        self.scale, self.bias = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+
+    def forward(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Split ``(…, k, 2 · n)`` into B and C, ``(…, k, n)`` each."""
+        both = projected.view(*projected.shape[:-1], 2, -1)
+        normed = F.rms_norm(both, (both.shape[-1],), eps=1e-6)
+        B, C = torch.addcmul(self.bias, normed, self.scale).unbind(-2)
+        return B, C
+
+
 class ImageScan(nn.Module):
     """S6 over an image in one or more scan orders, each with its own Δ, B, C, A and D.
 
@@ -40,6 +63,10 @@ class ImageScan(nn.Module):
         dt_rank: Rank of Δ's projection; ``ceil(d_inner / 32)`` when None (Mamba's ceil(d_model/16)
             at E = 2).
         orders: Scan orders; their results are summed.
+        normalize: Scale B and C of every position to root mean square one, then by a learned factor
+            and offset per state. The offsets start the layer as a plain low-pass filter over the
+            image; without them it starts at nothing, B and C being products of small features.
+            Source: Mamba-3 (arXiv 2603.15569).
     """
 
     scan = staticmethod(selective_scan_2d)
@@ -50,6 +77,8 @@ class ImageScan(nn.Module):
         d_state: int = 16,
         dt_rank: int | None = None,
         orders: tuple[ScanOrder, ...] = ("row",),
+        *,
+        normalize: bool = False,
     ) -> None:
         super().__init__()
         self.orders, self.d_state = orders, d_state
@@ -62,12 +91,15 @@ class ImageScan(nn.Module):
         self.A_log = nn.Parameter(initial_a_log(k, d_inner, d_state))
         # The orders' skips add up to one.
         self.D = nn.Parameter(torch.full((k, d_inner), 1 / k))
+        self.norm = StateNorm(k, d_state) if normalize else None
 
     def forward(self, u: Tensor) -> Tensor:
         """Scan ``(b, h, w, d_inner)`` and return the same shape."""
         k, r, n = len(self.orders), self.dt_rank, self.d_state
         projected = self.x_proj(u).view(*u.shape[:3], k, r + 2 * n)
         low_rank, B, C = projected.split([r, n, n], dim=-1)
+        if self.norm is not None:
+            B, C = self.norm(projected[..., r:])
         y: Tensor = self.scan(
             u,
             low_rank,

@@ -11,7 +11,8 @@ from unveil.errors import InputError
 from unveil.layers.context import Context, ImageWide
 
 # Parameters that steer a recurrence or a scale; decaying them pulls the layer away from its start.
-_UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temperature")
+_UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temperature", "scale",
+              "bias")  # fmt: skip
 _SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "B_proj", "C_proj", "describe_")
 
 
@@ -42,6 +43,11 @@ class RestorationModel(nn.Module):
     def size_multiple(self) -> int:
         """Heights and widths that `forward` takes are multiples of this."""
         raise NotImplementedError
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether any layer looks at the whole image; if none does, contexts are empty."""
+        return any(isinstance(module, ImageWide) for module in self.modules())
 
     def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
         """Restore a checked image; implemented by the networks."""

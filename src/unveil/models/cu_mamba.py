@@ -19,9 +19,11 @@ What the paper leaves open, and what is done here:
    convolutional U-Net.
 
 `cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; sub-blocks
-are gated depth-wise units with the SSM after the gate; the channel SSM is folded into the unit's
-output projection; added skips; a scaled residual branch; 2-D scan orders that alternate from block
-to block.
+are gated depth-wise units with the SSM after the gate; added skips; a scaled residual branch; B and
+C are normalised; 2-D scan orders that alternate from block to block. It has three levels: the scan
+in every second unit of the latent stands for the reach of a fourth. The channel SSM, folded into
+the unit's output projection, is off: it costs more time than it gives (docs/decisions/0004); on it
+stands in the same units.
 """
 
 from functools import partial
@@ -81,6 +83,7 @@ class CUMambaConfig(ModelConfig):
         d_conv: Taps of Mamba's causal convolution.
         expand: E of the spatial SSM.
         unit_expand: Inner width of gated and dense units over the level's.
+        scan_norm: Normalise B and C of the spatial SSMs (gated blocks).
         orders: Scan orders of the spatial SSMs, taken in turn from block to block.
         channel: The channel SSM.
         layer_scale: Initial factor of residual branches of gated and dense units.
@@ -102,6 +105,7 @@ class CUMambaConfig(ModelConfig):
     d_conv: int = Field(default=4, gt=0)
     expand: float = Field(default=2.0, gt=0)
     unit_expand: float = Field(default=1.0, gt=0)
+    scan_norm: bool = False
     orders: tuple[tuple[ScanOrder, ...], ...] = (("row",),)
     channel: ChannelSSMOptions = ChannelSSMOptions()
     layer_scale: float = 0.1
@@ -272,10 +276,14 @@ class CUMamba(RestorationModel):
         if part == "attention":
             return unit(mixer=PooledAttention(inner))
         return unit(
-            scan=ImageScan(inner, config.d_state, None, next(self._orders)) if spatial else None,
+            scan=self._scan(inner) if spatial else None,
             mixer=ChannelSSM(inner, config.channel) if channel else None,
             depthwise=part != "feedforward",
         )
+
+    def _scan(self, inner: int) -> ImageScan:
+        config, orders = self.config, next(self._orders)
+        return ImageScan(inner, config.d_state, None, orders, normalize=config.scan_norm)
 
     def _mamba(self, width: int) -> MambaBlock:
         config = self.config
@@ -314,12 +322,13 @@ SMALL = CUMambaConfig(
     levels=(
         Level(width=48, encoder=2, decoder=2, parts=("gated",)),
         Level(width=96, encoder=3, decoder=3, parts=("gated",)),
-        Level(width=160, encoder=2, decoder=2, parts=("joint",)),
-        Level(width=224, encoder=2, parts=("joint",)),
+        Level(width=160, encoder=6, parts=("joint",), ssm_every=2),
     ),
     stem_factor=2,
     block="gated",
+    channel_ssm=False,
     d_state=8,
+    scan_norm=True,
     orders=(("row", "column"), ("row_reversed", "column_reversed")),
     channel=ChannelSSMOptions(d_state=8, **_CHANNEL),
     skip="add",
@@ -342,7 +351,7 @@ _PAPER = "CU-Mamba (arXiv 2404.11778)"
 RECORDS = (
     ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), 8, ("denoise", "deblur"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("cu_mamba_small", CUMamba, SMALL, 16, ("denoise",), _PAPER,
+    ModelRecord("cu_mamba_small", CUMamba, SMALL, 8, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
     ModelRecord("cu_mamba_tiny", CUMamba, TINY, 4, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),

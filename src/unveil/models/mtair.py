@@ -63,6 +63,7 @@ class Level(ModelConfig):
         heads: Heads of the channel attention.
         attention_every: Gated blocks: the channel attention stands in every so-many-th block of a
             stage; 0 is none.
+        scan_every: Gated blocks: likewise the scan, in dual-branch blocks.
         dual: Dual-branch blocks, or plain ones.
         prompt_dim: Channels of the level's prompt.
         prompt_size: Height and width of the level's prompt.
@@ -73,6 +74,7 @@ class Level(ModelConfig):
     decoder: int = Field(default=0, ge=0)
     heads: int = Field(default=1, gt=0)
     attention_every: int = Field(default=1, ge=0)
+    scan_every: int = Field(default=1, gt=0)
     dual: bool = True
     prompt_dim: int = Field(gt=0)
     prompt_size: int = Field(gt=0)
@@ -96,6 +98,7 @@ class MTAIRConfig(ModelConfig):
         d_state: States per channel of the scan.
         expand: E of the scan in paper blocks; inner width of gated units.
         ffn_expand: Inner width of feed-forwards, in paper blocks.
+        scan_norm: Normalise B and C of the scans (gated blocks).
         orders: Scan orders of the dual blocks, taken in turn.
         layer_scale: Initial factor of residual branches of gated units.
         merge_first: Whether a 1×1 convolution brings level 1's joined skip back to its width.
@@ -120,6 +123,7 @@ class MTAIRConfig(ModelConfig):
     d_state: int = Field(default=16, gt=0)
     expand: float = Field(default=2.0, gt=0)
     ffn_expand: float = Field(default=2.66, gt=0)
+    scan_norm: bool = False
     orders: tuple[tuple[ScanOrder, ...], ...] = (_ALL_ORDERS,)
     layer_scale: float = 0.1
     merge_first: bool = False
@@ -341,6 +345,7 @@ class MTAIR(RestorationModel):
         if config.block == "gated":
             every = level.attention_every
             channel = channel and every > 0 and (index + 1) % every == 0
+            spatial = spatial and (index + 1) % level.scan_every == 0
             return self._gated_block(width, level.heads, spatial, channel)
         attention = ChannelAttention(width, level.heads) if channel else None
         if not dual and attention is not None:
@@ -353,10 +358,14 @@ class MTAIR(RestorationModel):
 
     def _gated_block(self, width: int, heads: int, spatial: bool, channel: bool) -> GatedUnit:
         config, inner = self.config, round(width * self.config.expand)
+        scan = None
+        if spatial:
+            orders = next(self._orders)
+            scan = ImageScan(inner, config.d_state, None, orders, normalize=config.scan_norm)
         return GatedUnit(
             width,
             expand=config.expand,
-            scan=ImageScan(inner, config.d_state, None, next(self._orders)) if spatial else None,
+            scan=scan,
             mixer=GramAttention(inner, heads) if channel else None,
             parallel=True,
             layer_scale=config.layer_scale,
