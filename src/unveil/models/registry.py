@@ -40,7 +40,7 @@ def get_record(model_id: str) -> ModelRecord:
         InputError: There is no such id.
 
     >>> get_record("cu_mamba_small").size_multiple
-    16
+    8
     """
     if model_id not in _RECORDS:
         raise InputError(f"no model {model_id!r}{_nearest(model_id, list_models())}")
