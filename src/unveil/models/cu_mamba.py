@@ -22,7 +22,7 @@ What the paper leaves open, and what is done here:
 are gated depth-wise units with the SSM after the gate; added skips; a scaled residual branch; B and
 C are normalised; 2-D scan orders that alternate from block to block. It has three levels: the scan
 in every second unit of the latent stands for the reach of a fourth. The channel SSM, folded into
-the unit's output projection, is off: it costs more time than it gives (docs/decisions/0004); on it
+the unit's output projection, is off: it costs more time than it gives (docs/decisions/0010); on it
 stands in the same units.
 """
 
