@@ -97,9 +97,8 @@ class ImageScan(nn.Module):
         """Scan ``(b, h, w, d_inner)`` and return the same shape."""
         k, r, n = len(self.orders), self.dt_rank, self.d_state
         projected = self.x_proj(u).view(*u.shape[:3], k, r + 2 * n)
-        low_rank, B, C = projected.split([r, n, n], dim=-1)
-        if self.norm is not None:
-            B, C = self.norm(projected[..., r:])
+        low_rank, both = projected.split([r, 2 * n], dim=-1)
+        B, C = both.chunk(2, -1) if self.norm is None else self.norm(both)
         y: Tensor = self.scan(
             u,
             low_rank,
