@@ -10,7 +10,7 @@ import torch
 from unveil import create_model
 from unveil.data import TrainingSet
 from unveil.errors import CheckpointError, OutputError, RecipeError, TrainingError
-from unveil.models.checkpoint import from_pretrained
+from unveil.models.checkpoint import from_pretrained, save_pretrained
 from unveil.training.checkpoints import State, load_state, save_state
 from unveil.training.folder import stored_recipe
 from unveil.training.machine import Machine
@@ -243,6 +243,29 @@ def test_a_run_starts_from_given_weights(toy_recipe, tmp_path):
     start = from_pretrained(tmp_path / "a").state_dict()
     for name, value in load_state(tmp_path / "b" / "checkpoints").network.items():
         torch.testing.assert_close(value, start[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_a_run_takes_the_outline_of_given_weights(toy_recipe, tmp_path):
+    network = create_model("cu_mamba_tiny", spatial_ssm=False)
+    save_pretrained(network, tmp_path / "start")
+    recipe = toy_recipe(model={"weights": str(tmp_path / "start")}, schedule={"steps": 1})
+    train(recipe, tmp_path / "run", machine=CPU)
+    assert from_pretrained(tmp_path / "run").config == network.config
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"options": {"spatial_ssm": False}}, r"does not fit cu_mamba_tiny: .* is unknown and"),
+        ({"id": "mtair_tiny"}, "holds cu_mamba_tiny, not mtair_tiny"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_a_line(toy_recipe, tmp_path, model, message):
+    save_pretrained(create_model("cu_mamba_tiny"), tmp_path / "start")
+    recipe = toy_recipe(model=model | {"weights": str(tmp_path / "start")})
+    with pytest.raises(CheckpointError, match=message) as error:
+        train(recipe, tmp_path / "run", machine=CPU)
+    assert "\n" not in str(error.value)
 
 
 def test_reduced_precision_trains(toy_recipe, tmp_path):

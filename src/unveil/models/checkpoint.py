@@ -155,7 +155,7 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
             f"metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
         )
     model = _build(path, description)
-    _load_state(model, state, path)
+    load_weights(model, state, path)
     return model.to(device).eval()
 
 
@@ -190,7 +190,7 @@ def load_bundled(model: RestorationModel) -> None:
             "train it, or load a file with from_pretrained"
         )
     with as_file(weights) as path:
-        _load_state(model, _read(path)[1], path)
+        load_weights(model, _read(path)[1], path)
     model.eval()
 
 
@@ -261,7 +261,17 @@ def _pickle_message(path: Path) -> str:
     )
 
 
-def _load_state(model: RestorationModel, state: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(model: RestorationModel, state: Mapping[str, Tensor], source: str | Path) -> None:
+    """Load weights whose names, shapes and values are checked.
+
+    Args:
+        model: Where they go.
+        state: Parameters and buffers by name.
+        source: Where they come from, for messages.
+
+    Raises:
+        CheckpointError: A name or shape does not fit, or a value is not finite.
+    """
     expected = model.state_dict()
     problems = [f"{name} is missing" for name in expected if name not in state]
     problems += [f"{name} is unknown" for name in state if name not in expected]
@@ -273,11 +283,11 @@ def _load_state(model: RestorationModel, state: Mapping[str, Tensor], path: Path
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise CheckpointError(
-            f"{path}: does not fit {model.model_id or type(model).__name__}: {problems[0]}{more}"
+            f"{source}: does not fit {model.model_id or type(model).__name__}: {problems[0]}{more}"
         )
     broken = next((name for name, value in state.items() if not value.isfinite().all()), None)
     if broken is not None:
-        raise CheckpointError(f"{path}: {broken} holds values that are not finite")
+        raise CheckpointError(f"{source}: {broken} holds values that are not finite")
     model.load_state_dict(dict(state))
 
 

@@ -47,18 +47,21 @@ def get_record(model_id: str) -> ModelRecord:
     return _RECORDS[model_id]
 
 
-def build_config(model_id: str, **overrides: Any) -> ModelConfig:
+def build_config(
+    model_id: str, config: ModelConfig | None = None, /, **overrides: Any
+) -> ModelConfig:
     """Return the configuration of a variant with some fields replaced, validated.
 
     Args:
         model_id: As in `list_models`.
+        config: What to start from, in place of the variant's own.
         overrides: Fields of the variant's configuration; a nested one may be given in part, as a
             dictionary.
 
     Raises:
         InputError: An unknown id or field (the nearest is named), or a value that does not fit.
     """
-    config = get_record(model_id).config
+    config = config or get_record(model_id).config
     fields = list(type(config).model_fields)
     for name in overrides:
         if name not in fields:

@@ -34,7 +34,7 @@ from unveil.training.plan import (
 from unveil.training.quantities import format_seconds
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import dump_recipe
-from unveil.training.run import build_network
+from unveil.training.run import build_network, resolve_model
 from unveil.training.schedule import learning_rate
 from unveil.training.step import Clock, accumulate_gradients, gradient_norm
 from unveil.training.validation import validate
@@ -102,6 +102,7 @@ def dry_run(recipe: Recipe, *, machine: Machine | None = None) -> DryRun:
     """
     machine = machine or Machine()
     check_precision(recipe, machine.device())
+    recipe = resolve_model(recipe)
     network = build_network(recipe).to(machine.device())
     check_shapes(recipe, network.size_multiple, machine.processes)
     dataset = training_set(recipe)

@@ -48,7 +48,8 @@ class ModelSection(Section):
         id: A registered model's id; `unveil models` lists them.
         weights: None for a random start, `pretrained` for the packaged weights, or a file, a folder
             or a hub id. What was trained to be the `best` of a run is a good start.
-        options: Fields of the model's configuration to change.
+        options: Fields of the configuration to change: that of the file or folder of weights, else
+            the variant's.
     """
 
     id: str

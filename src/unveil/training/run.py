@@ -11,8 +11,8 @@ from rich.console import Console
 
 from unveil.data import TrainingSet
 from unveil.errors import CheckpointError
-from unveil.models.base import RestorationModel
-from unveil.models.checkpoint import from_pretrained
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.models.checkpoint import from_pretrained, load_weights
 from unveil.models.registry import build_config, create_model
 from unveil.training.batches import default_workers, training_set, validation_pairs
 from unveil.training.checkpoints import load_state
@@ -32,7 +32,7 @@ from unveil.training.machine import Machine
 from unveil.training.module import RestorationModule
 from unveil.training.plan import check_precision, check_shapes
 from unveil.training.progress import Reporter
-from unveil.training.recipe import Recipe
+from unveil.training.recipe import ModelSection, Recipe
 from unveil.training.stopping import StopOnSignal
 from unveil.training.validation import Pair
 
@@ -85,12 +85,7 @@ def build_network(recipe: Recipe) -> RestorationModel:
     model = recipe.model
     network = create_model(model.id, pretrained=model.weights == PRETRAINED, **model.options)
     if model.weights not in (None, PRETRAINED):
-        try:
-            network.load_state_dict(from_pretrained(model.weights).state_dict())
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{model.weights} does not fit {model.id} as configured: {error}"
-            ) from error
+        load_weights(network, from_pretrained(model.weights).state_dict(), model.weights)
     return network.train()
 
 
@@ -101,9 +96,21 @@ def resolve_model(recipe: Recipe) -> Recipe:
 
     Raises:
         InputError: The model or one of its options is unknown.
+        CheckpointError: The weights to start from cannot be read or are another network's.
     """
-    config = build_config(recipe.model.id, **recipe.model.options).model_dump(mode="json")
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"options": config})})
+    model = recipe.model
+    options = build_config(model.id, _outline_of(model), **model.options).model_dump(mode="json")
+    return recipe.model_copy(update={"model": model.model_copy(update={"options": options})})
+
+
+def _outline_of(model: ModelSection) -> ModelConfig | None:
+    """Return the configuration of the file that the network starts from, None if there is none."""
+    if model.weights in (None, PRETRAINED):
+        return None
+    start = from_pretrained(model.weights)
+    if start.model_id != model.id:
+        raise CheckpointError(f"{model.weights}: holds {start.model_id}, not {model.id}")
+    return start.config
 
 
 def train(
