@@ -7,21 +7,15 @@ from unveil.errors import InputError
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-@pytest.mark.parametrize("micro_batch", [None, 1, 3, 100])
-def test_processes_and_micro_batches_share_out_the_same_step(world_size, micro_batch):
-    options = {"steps": 3, "micro_batch": micro_batch, "world_size": world_size}
-    ranks = [StepBatches(lambda _: (8, 32), rank=r, **options) for r in range(world_size)]
+def test_processes_share_out_the_same_step(world_size):
+    ranks = [
+        StepBatches(lambda _: (8, 32), steps=3, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
     for batches in ranks:
-        assert len(list(batches)) == len(batches)
-    for step in range(3):
-        keys = [key for r in ranks for group in r.micro_batches(step) for key in group]
-        assert sorted(key.index for key in keys) == list(range(8))
-        # The k-th micro-batches of all processes are one stretch of the global batch.
-        done = 0
-        for groups in zip(*(r.micro_batches(step) for r in ranks), strict=True):
-            indices = sorted(key.index for group in groups for key in group)
-            assert indices == list(range(done, done + len(indices)))
-            done += len(indices)
+        assert len(list(batches)) == len(batches) == 3
+    for keys in zip(*ranks, strict=True):
+        assert [key.index for share in keys for key in share] == list(range(8))
 
 
 def test_resuming_continues_with_the_same_keys():

@@ -51,12 +51,6 @@ def test_a_clean_source_takes_shares_of_degradations(tree):
     assert [pair.name for pair in source.pairs] == ["a.png", "b.png"]
 
 
-def test_margins_follow_the_widest_degradation(tree):
-    folder = tree / "Train" / "Denoise"
-    assert clean_source(folder, "noise").margin == 0
-    assert clean_source(folder, {"noise": 1, "blur:defocus,radius=2..9": 1}).margin == 16
-
-
 @pytest.mark.parametrize(
     ("build", "error"),
     [

@@ -66,13 +66,13 @@ def _equal(part, whole):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_workers_processes_accumulation_and_resuming_change_nothing(mixture):
+def test_workers_processes_and_resuming_change_nothing(mixture):
     dataset = TrainingSet(mixture, seed=3, mixup=0.3)
     whole = _samples(dataset)
     assert len(whole) == 24
     assert _equal(_samples(dataset, workers=1), whole)
     assert _equal(_samples(TrainingSet(mixture, seed=3, mixup=0.3), first_step=2), whole)
-    ranks = [_samples(dataset, rank=rank, world_size=2, micro_batch=2) for rank in (0, 1)]
+    ranks = [_samples(dataset, rank=rank, world_size=2) for rank in (0, 1)]
     assert all(_equal(part, whole) for part in ranks)
     assert ranks[0].keys() | ranks[1].keys() == whole.keys()
     assert not ranks[0].keys() & ranks[1].keys()
@@ -115,6 +115,28 @@ def test_every_batch_has_each_tasks_share(mixture):
         # Weights 3 : 1 : 2 of 24.
         for task, share in {"denoise": 12, "deblur": 4, "derain": 8}.items():
             assert abs(tasks.count(task) - share) <= 1
+
+
+def test_where_a_patch_is_cut_does_not_follow_from_its_source(tmp_path):
+    rows = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None], (200, 40, 3))
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        save_png(tmp_path / name / "rows.png", rows)
+    sources = [clean_source(tmp_path / name, "identity", task=name) for name in ("one", "other")]
+    dataset = TrainingSet(sources, augment=False)
+    samples = [dataset.sample(step, 0, 16) for step in range(100)]
+    for task in ("one", "other"):
+        tops = [255 * float(s["clean"][0, 0, 0]) for s in samples if s["task"] == task]
+        assert min(tops) < 30
+        assert max(tops) > 150
+
+
+def test_the_fingerprint_follows_the_photos(folder):
+    def fingerprint(**options):
+        return TrainingSet([clean_source(folder / "clean", "noise", **options)]).fingerprint
+
+    assert fingerprint() == fingerprint()
+    assert fingerprint() != fingerprint(exclude="0.png")
 
 
 def test_degraded_and_clean_show_the_same_place(folder):

@@ -19,6 +19,7 @@ from unveil.models.checkpoint import (
     save_checkpoint,
     save_pretrained,
 )
+from unveil.models.cu_mamba import CUMamba
 
 
 @pytest.fixture
@@ -209,11 +210,11 @@ def test_a_failed_write_leaves_the_old_file(model, saved, monkeypatch):
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
-def test_models_made_without_the_registry_can_be_saved(tmp_path):
-    from unveil.models.cu_mamba import cu_mamba_tiny
-
-    model = cu_mamba_tiny()
-    _assert_same(load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors")), model)
+def test_models_made_without_the_registry_are_saved_as_their_variant(tmp_path):
+    model = CUMamba(create_model("cu_mamba_tiny").config)
+    loaded = load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors"))
+    assert loaded.model_id == "cu_mamba_tiny"
+    _assert_same(loaded, model)
 
 
 def test_bundled_weights_are_found_in_the_package(tmp_path, monkeypatch):

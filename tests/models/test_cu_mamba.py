@@ -113,6 +113,8 @@ def test_every_kind_of_part_restores(parts):
         ({"orders": [[]]}, "at least one scan order"),
         ({"channel": {"delta": "local"}}, 'needs channel.form "scan"'),
         ({"channel": {"per_token": 5}}, "does not divide the width"),
+        ({"channel": {"per_token": 2}, "unit_expand": 1.05}, "does not divide the width 17"),
+        ({"channel": {"per_token": 0}}, "at least 1"),
         ({"d_state": 0}, "d_state"),
     ],
 )

@@ -1,11 +1,10 @@
 import pytest
-import torch
 
 from unveil import create_model, list_models
 from unveil.errors import CheckpointError, InputError
 from unveil.models import registry
 from unveil.models.checkpoint import bundled_weights
-from unveil.models.cu_mamba import CUMamba, CUMambaConfig
+from unveil.models.cu_mamba import CUMambaConfig
 
 
 def test_the_six_variants_are_listed():
@@ -47,24 +46,6 @@ def test_a_duplicate_id_is_our_own_bug():
     record = registry.get_record("cu_mamba_tiny")
     with pytest.raises(AssertionError, match="two models"):
         registry._collect((record,), (record,))
-
-
-@pytest.mark.parametrize("size", ["base", "small", "tiny"])
-def test_named_builders_make_the_registered_variants(size):
-    from unveil.models import cu_mamba, mtair
-
-    with torch.device("meta"):
-        for family in (cu_mamba, mtair):
-            name = f"{family.__name__.rsplit('.', 1)[1]}_{size}"
-            assert getattr(family, name)().config == registry.get_record(name).config
-
-
-def test_builders_take_overrides():
-    from unveil.models.cu_mamba import cu_mamba_tiny
-
-    model = cu_mamba_tiny(spatial_ssm=False)
-    assert isinstance(model, CUMamba)
-    assert not model.config.spatial_ssm
 
 
 def test_pretrained_weights_load_or_say_that_none_are_bundled():

@@ -21,6 +21,19 @@ def arguments(shape: tuple[int, ...], bias: bool = True) -> list[Tensor | None]:
     return [value.requires_grad_() for value in values[: 3 if bias else 2]] + [None] * (not bias)
 
 
+@needs_library
+def test_the_default_dtype_does_not_matter() -> None:
+    values = arguments(SHAPES[2])
+    expected = depthwise_conv(*values, backend="native")
+    torch.set_default_dtype(torch.float64)
+    try:
+        y = depthwise_conv(*values, backend="native")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert y.dtype is torch.float32
+    assert torch.equal(y, expected)
+
+
 def results(values: list[Tensor | None], grad: Tensor, **options: object) -> list[Tensor]:
     """Return the output, then the gradient of every tensor."""
     leaves = [v for v in values if v is not None]

@@ -21,8 +21,8 @@ def test_a_row_cut_short_by_a_kill_is_dropped(tmp_path):
     assert path.read_text().split() == ["step,loss", "1,0.5"]
 
 
-def test_columns_of_another_version_are_left_out(tmp_path):
+def test_columns_that_are_not_filled_any_more_stay(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("step,old\n1,2\n")
-    CsvTable(path, ["step", "new"], 5)
-    assert path.read_text().split() == ["step,new", "1,"]
+    CsvTable(path, ["step", "new"], 5).add({"step": 6, "new": 3})
+    assert path.read_text().split() == ["step,new,old", "1,,2", "6,3,"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -243,6 +244,31 @@ def test_a_run_starts_from_given_weights(toy_recipe, tmp_path):
     start = from_pretrained(tmp_path / "a").state_dict()
     for name, value in load_state(tmp_path / "b" / "checkpoints").network.items():
         torch.testing.assert_close(value, start[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_a_run_resumes_without_the_weights_it_began_with(toy_recipe, tmp_path):
+    save_pretrained(create_model("cu_mamba_tiny", spatial_ssm=False), tmp_path / "start")
+    recipe = toy_recipe(model={"weights": str(tmp_path / "start")}, schedule={"steps": 1})
+    train(recipe, tmp_path / "run", machine=CPU)
+    shutil.rmtree(tmp_path / "start")
+    assert train(recipe, tmp_path / "run", resume=True, machine=CPU).finished
+
+
+def test_the_best_of_another_validation_does_not_count(toy_recipe, tmp_path, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        signal_when_loading(patch, 3, signal.SIGTERM)
+        train(toy_recipe(), tmp_path, machine=CPU)
+    state = load_state(tmp_path / "checkpoints")
+    state.best = {"step": 1, "psnr": 99.0}
+    state.photographs = "others"
+    save_state(state, tmp_path / "checkpoints")
+    harder = {"degradations": ["noise:sigma_255=50"], "every_steps": 4}
+    train(toy_recipe(evaluation=harder), tmp_path, resume=True, machine=CPU)
+    assert load_state(tmp_path / "checkpoints").best["psnr"] < 99
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+    assert "photographs have changed" in caplog.text
+    columns = (tmp_path / "validation.csv").read_text().splitlines()[0].split(",")
+    assert {"noise:sigma_255=25", "noise:sigma_255=50"} <= set(columns)
 
 
 def test_a_run_takes_the_outline_of_given_weights(toy_recipe, tmp_path):

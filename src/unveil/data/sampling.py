@@ -17,7 +17,7 @@ class SampleKey:
 
     Attributes:
         step: Optimiser step, from 0.
-        index: Place in the step's global batch, over all processes and micro-batches.
+        index: Place in the step's global batch, over all processes.
         patch: Side of the square patch, in pixels.
         tasks: What the tasks weigh in this step; a task not named has no samples.
     """
@@ -49,18 +49,15 @@ def worker_context(workers: int) -> str | None:
 class StepBatches(Sampler[list[SampleKey]]):
     """Batches of keys for a `torch.utils.data.DataLoader`'s ``batch_sampler``.
 
-    The global batch of a step has the indices 0 to ``batch - 1``. It is cut into micro-batches,
-    and each of these into equal parts for the processes, so that any number of processes and any
-    accumulation trains on the same samples.
+    The global batch of a step has the indices 0 to ``batch - 1``. It is cut into equal parts for
+    the processes, so that any number of processes trains on the same samples.
 
     Resuming is starting at another step:
 
     >>> plan = lambda step: (4, 64 if step < 1 else 128)
-    >>> for keys in StepBatches(plan, steps=2, micro_batch=2):
+    >>> for keys in StepBatches(plan, steps=2, rank=1, world_size=2):
     ...     print([(key.step, key.index, key.patch) for key in keys])
-    [(0, 0, 64), (0, 1, 64)]
     [(0, 2, 64), (0, 3, 64)]
-    [(1, 0, 128), (1, 1, 128)]
     [(1, 2, 128), (1, 3, 128)]
     """
 
@@ -70,7 +67,6 @@ class StepBatches(Sampler[list[SampleKey]]):
         *,
         steps: int,
         first_step: int = 0,
-        micro_batch: int | None = None,
         rank: int = 0,
         world_size: int = 1,
         tasks: Callable[[int], TaskWeights] | None = None,
@@ -81,7 +77,6 @@ class StepBatches(Sampler[list[SampleKey]]):
             plan: From a step to its global batch and patch size.
             steps: Number of steps of the whole run; the last one is ``steps - 1``.
             first_step: Step to begin with.
-            micro_batch: Samples per process in one forward pass; None takes the whole batch.
             rank: This process.
             world_size: Number of processes.
             tasks: From a step to the weights of its tasks.
@@ -94,26 +89,15 @@ class StepBatches(Sampler[list[SampleKey]]):
                 f"got rank {rank} of {world_size} processes, expected 0..{world_size - 1}"
             )
         self.plan, self.steps, self.first_step = plan, steps, first_step
-        self.micro_batch, self.rank, self.world_size = micro_batch, rank, world_size
+        self.rank, self.world_size = rank, world_size
         self.tasks = tasks
 
-    def micro_batches(self, step: int) -> list[list[SampleKey]]:
-        """List this process's micro-batches of a step.
+    def of_step(self, step: int) -> list[SampleKey]:
+        """List this process's samples of a step.
 
         Raises:
             InputError: The batch does not divide evenly among the processes.
         """
-        share, size, patch = self._shares(step)
-        tasks = self.tasks(step) if self.tasks else ()
-        groups = []
-        for done in range(0, share, size):
-            count = min(size, share - done)
-            start = done * self.world_size + self.rank * count
-            groups.append([SampleKey(step, start + i, patch, tasks) for i in range(count)])
-        return groups
-
-    def _shares(self, step: int) -> tuple[int, int, int]:
-        """Samples of a process, samples of its micro-batch, and the patch size."""
         batch, patch = self.plan(step)
         share, rest = divmod(batch, self.world_size)
         if rest or not share:
@@ -121,12 +105,12 @@ class StepBatches(Sampler[list[SampleKey]]):
                 f"a batch of {batch} does not divide among {self.world_size} processes; "
                 f"use a multiple of {self.world_size}"
             )
-        return share, min(self.micro_batch or share, share), patch
+        tasks = self.tasks(step) if self.tasks else ()
+        start = self.rank * share
+        return [SampleKey(step, start + i, patch, tasks) for i in range(share)]
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        for step in range(self.first_step, self.steps):
-            yield from self.micro_batches(step)
+        return map(self.of_step, range(self.first_step, self.steps))
 
     def __len__(self) -> int:
-        shares = (self._shares(step) for step in range(self.first_step, self.steps))
-        return sum(-(-share // size) for share, size, _ in shares)
+        return self.steps - self.first_step

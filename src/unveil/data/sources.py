@@ -62,11 +62,6 @@ class Source:
         both = (path for pair in self.pairs for path in (pair.clean, pair.degraded))
         return list(dict.fromkeys(path for path in both if path is not None))
 
-    @property
-    def margin(self) -> int:
-        """Pixels a crop needs around it, see `Pipeline.margin`."""
-        return max((pipeline.margin for pipeline, _ in self.degradations), default=0)
-
 
 def clean_source(
     folder: str | Path,

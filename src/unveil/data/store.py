@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unveil.errors import ImageFileError
 from unveil.imaging import load_rgb
 
 _log = logging.getLogger(__name__)
@@ -97,14 +96,6 @@ class ImageStore:
             if progress is not None:
                 progress(done + 1, len(wanted))
         return len(self._pixels)
-
-    def readable(self, path: Path) -> bool:
-        """Say whether a file can be decoded, keeping the photo if it fits."""
-        try:
-            self.get(path)
-        except ImageFileError:
-            return False
-        return True
 
     def __getstate__(self) -> dict[str, Any]:
         """Write the photos to a file, once, and hand on where they are in it."""

@@ -1,5 +1,7 @@
 """Patches for training, each decided by its address alone."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -80,6 +82,12 @@ class TrainingSet(Dataset[Sample]):
         self._process = os.getpid()
         self._bounds: dict[TaskWeights, np.ndarray[Any, Any]] = {}
 
+    @property
+    def fingerprint(self) -> str:
+        """What stands for the photographs' names and order, on which every draw depends."""
+        names = [[pair.name for pair in source.pairs] for source in self.sources]
+        return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+
     def preload(self, progress: Callable[[int, int], None] | None = None) -> int:
         """Decode photos into memory until the limit; do this before workers start.
 
@@ -150,7 +158,8 @@ class TrainingSet(Dataset[Sample]):
         """
         if len(self.sources) == 1:
             return 0
-        shift = np.random.default_rng((self.seed, step)).random()
+        # Entropy is padded with zeros: (seed, step) alone is the stream of the first sample.
+        shift = np.random.default_rng((self.seed, step, 0, 1)).random()
         place = (shift + index * _GOLDEN) % 1
         return int(np.searchsorted(self._shares(tasks), place, side="right"))
 

@@ -105,7 +105,7 @@ def pooled_moments(x: Tensor, cells: int = 1) -> Tensor:
         cells: Cells per side.
 
     Returns:
-        ``(b, 2, cells², c)``; averaging it over equal crops gives the whole image's.
+        ``(b, 2, cells², c)``; of one cell, the average over equal crops is the whole image's.
     """
     if cells == 1:
         return torch.stack([x.mean((1, 2)), x.square().mean((1, 2))], 1)[:, :, None]

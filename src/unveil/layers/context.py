@@ -110,8 +110,8 @@ class ImageWide(nn.Module):
         """Return `compute()`, or the statistic of the whole image when there is a context.
 
         Args:
-            compute: Gives the statistic of every image in the batch, ``(b, ...)``; must be linear
-                in the pixels' contributions, so that samples can be averaged.
+            compute: Gives the statistic of every image in the batch, ``(b, ...)``; should be linear
+                in the pixels' contributions, as samples are averaged.
             context: None in training and for images restored whole.
         """
         if context is None:

@@ -4,7 +4,7 @@ The paper (arXiv 2412.15845) says: prompts mixed by weights from the features, a
 "from the spatial and from the channel perspective". Here the features ask and the prompts answer
 over space (every pixel a query, a fixed number of pooled prompt tokens as keys and values); over
 channels the prompts' channels ask, the features' channels are keys and values. Both are linear in
-pixels, and no answer depends on where in the image a pixel is, so tiles agree with the whole.
+pixels.
 """
 
 import torch
@@ -82,7 +82,8 @@ class _SpatialCross(nn.Module):
 class _ChannelCross(ImageWide):
     """The prompt's channels attend to the features' channels.
 
-    Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels.
+    Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels. The
+    grid is laid over what is seen: the mean over crops of an image only comes near the image's own.
     """
 
     def __init__(self, channels: int, dim: int, inner: int, heads: int) -> None:

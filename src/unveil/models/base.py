@@ -13,7 +13,9 @@ from unveil.layers.context import Context, ImageWide
 # Parameters that steer a recurrence or a scale; decaying them pulls the layer away from its start.
 _UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temperature", "scale",
               "bias")  # fmt: skip
-_SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "B_proj", "C_proj", "describe_")
+# What sets a recurrence's Δ, A, B and C.
+_SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "local_dt", "x_proj", "B_proj", "C_proj",
+         "scan.norm.", "describe_")  # fmt: skip
 
 
 class ModelConfig(BaseModel):
@@ -109,7 +111,7 @@ class RestorationModel(nn.Module):
         for name, parameter in self.named_parameters():
             leaf = name.rsplit(".", 1)[-1]
             decayed = parameter.ndim > 1 and leaf not in _UNDECAYED
-            slow = any(part.startswith(_SLOW) for part in name.split("."))
+            slow = any(f".{start}" in f".{name}" for start in _SLOW)
             groups.setdefault((decayed, slow), []).append(parameter)
         return [
             {

@@ -199,11 +199,16 @@ def _bundled(model_id: str) -> Any:
 
 
 def _description(model: RestorationModel) -> dict[str, Any]:
-    model_id = model.model_id or next(
-        name for name in list_models() if get_record(name).build is type(model)
-    )
     config = model.config.model_dump(mode="json")
-    return {"model": model_id, "config": config, "unveil_version": __version__}
+    return {"model": _variant_of(model), "config": config, "unveil_version": __version__}
+
+
+def _variant_of(model: RestorationModel) -> str:
+    """Return what a network was made as; one made without the registry is told by its outline."""
+    if model.model_id:
+        return model.model_id
+    family = [r for r in map(get_record, list_models()) if r.build is type(model)]
+    return next((r for r in family if r.config == model.config), family[0]).id
 
 
 def _build(path: Path, description: str) -> RestorationModel:

@@ -120,8 +120,12 @@ class CUMambaConfig(ModelConfig):
             raise ValueError("orders must name at least one scan order for every block")
         if self.channel.delta == "local" and self.channel.form != "scan":
             raise ValueError('channel.delta "local" needs channel.form "scan"')
+        if min(self.channel.per_token, self.channel.d_state, self.channel.d_embed) < 1:
+            raise ValueError("channel.per_token, d_state and d_embed must be at least 1")
         joint = any("joint" in level.parts for level in self.levels)
-        uneven = [lv.width for lv in self.levels if lv.width % self.channel.per_token]
+        inner = self.unit_expand if self.block == "gated" else 1
+        widths = [round(level.width * inner) for level in self.levels]
+        uneven = [width for width in widths if width % self.channel.per_token]
         if uneven:
             raise ValueError(f"channel.per_token does not divide the width {uneven[0]}")
         if joint and self.block == "paper":
@@ -294,21 +298,6 @@ class CUMamba(RestorationModel):
             expand=config.expand,
             orders=next(self._orders),
         )
-
-
-def cu_mamba_base(**overrides: Any) -> CUMamba:
-    """Build the network at the paper's scale, as close to the paper as is known."""
-    return CUMamba(CUMambaConfig(**overrides))
-
-
-def cu_mamba_small(**overrides: Any) -> CUMamba:
-    """Build the variant for CPUs."""
-    return CUMamba(CUMambaConfig(**(SMALL.model_dump() | overrides)))
-
-
-def cu_mamba_tiny(**overrides: Any) -> CUMamba:
-    """Build the variant for tests, below 100 000 parameters."""
-    return CUMamba(CUMambaConfig(**(TINY.model_dump() | overrides)))
 
 
 _CHANNEL: dict[str, Any] = {

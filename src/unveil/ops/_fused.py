@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError
 from unveil.ops import native
-from unveil.ops._route import Route, library
+from unveil.ops._route import Route, library, refuse_second_derivatives
 
 POINTER, SIZE, INT, FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
@@ -121,11 +120,7 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            # Said here, as PyTorch's own decorator for this doubles the cost of a call.
-            raise BackendUnavailableError(
-                "the native backend has no second derivatives: ask for backend='reference'"
-            )
+        refuse_second_derivatives()
         tensors, numbers = ctx.saved_tensors, ctx.numbers
         grads = ctx.fused.backward(ready(grad), *tensors, *numbers)
         return (None, *_only_given(grads, tensors), *(None,) * len(numbers))

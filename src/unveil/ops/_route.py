@@ -20,6 +20,20 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _PLAIN_TYPES = (Tensor, nn.Parameter)
 
 
+def refuse_second_derivatives() -> None:
+    """Raise in a kernel's backward that is itself to be differentiated.
+
+    Called there, as PyTorch's own decorator for this doubles the cost of a call.
+
+    Raises:
+        BackendUnavailableError: It is.
+    """
+    if torch.is_grad_enabled():
+        raise BackendUnavailableError(
+            "the native backend has no second derivatives: ask for backend='reference'"
+        )
+
+
 class Route(Enum):
     """How a call runs."""
 

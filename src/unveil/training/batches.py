@@ -8,7 +8,7 @@ sees the same data.
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,17 @@ def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source
 def training_sources(recipe: Recipe) -> list[Source]:
     """List the files of all training sources."""
     return [
-        open_source(
-            source,
-            {way.steps or "identity": way.share for way in recipe.degradation.get(source.task, [])},
-        )
+        open_source(source, _shares(recipe.degradation.get(source.task, [])))
         for source in recipe.data.train
     ]
+
+
+def _shares(ways: Iterable[recipes.Alternative]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for way in ways:
+        description = way.steps or "identity"
+        shares[description] = shares.get(description, 0.0) + way.share
+    return shares
 
 
 def training_set(recipe: Recipe) -> TrainingSet:
@@ -119,7 +124,7 @@ def validation_pairs(
                     FullImages(opened, crop=evaluation.crop).__getitem__, range(len(opened.pairs))
                 )
             ]
-    both = len(watched.intersection(trained))
+    both = len({path.resolve() for path in watched} & {path.resolve() for path in trained})
     if both:
         _log.warning("%d of the photographs to validate on are trained on: scores flatter", both)
     return pairs
@@ -167,11 +172,6 @@ class TimedLoader(DataLoader[Batch]):
     """A loader that notes how long the training waited for each batch."""
 
     clock: Clock | None = None
-    steps: int = 0
-
-    def __len__(self) -> int:
-        # the sampler would look at each of millions of steps
-        return self.steps
 
     def __iter__(self) -> Any:
         batches = super().__iter__()
@@ -211,7 +211,6 @@ def build_loader(
         multiprocessing_context=worker_context(workers),
         pin_memory=pin_memory,
     )
-    loader.steps = batches.steps - batches.first_step
     loader.clock = clock
     return loader
 

@@ -36,6 +36,7 @@ class State:
         optimizer: The optimiser's state.
         precision: The loss scaler's state under fp16, else empty.
         best: Step and PSNR of the best validation, or empty.
+        photographs: Stands for the training photographs and their order.
         seconds: Time spent training, over all parts of the run.
         format: Version of this layout.
     """
@@ -48,6 +49,7 @@ class State:
     optimizer: dict[str, Any]
     precision: dict[str, Any] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    photographs: str = ""
     seconds: float = 0.0
     format: int = FORMAT
 

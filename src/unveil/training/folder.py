@@ -128,6 +128,13 @@ def check_same(recipe: Recipe, stored: Recipe) -> None:
         )
 
 
+def same_validation(recipe: Recipe, other: Recipe) -> bool:
+    """Say whether two recipes validate on the same photographs, in the same way."""
+    when = {"every", "every_steps"}
+    one, two = (r.evaluation.model_dump(mode="json", exclude=when) for r in (recipe, other))
+    return one == two
+
+
 def _is_free(key: str) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in _FREE)
 

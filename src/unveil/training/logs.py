@@ -40,8 +40,9 @@ class CsvTable:
 
     def __init__(self, path: Path, columns: Sequence[str], start: int) -> None:
         self.path = path
-        self.columns = list(columns)
         kept = self._rows(start)
+        # What a resumed run no longer fills in stays.
+        self.columns = list(dict.fromkeys([*columns, *(kept[0] if kept else ())]))
         temporary = path.with_name(f".{path.name}.part")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")

@@ -5,6 +5,7 @@ step. The learning rate, the phase and the random numbers of a step depend on th
 """
 
 import json
+import logging
 import math
 import time
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from unveil.errors import CheckpointError, TrainingError
 from unveil.models.base import RestorationModel
 from unveil.training.checkpoints import State
 from unveil.training.ema import Ema
+from unveil.training.folder import same_validation, stored_recipe
 from unveil.training.losses import Loss, parse_loss
 from unveil.training.optimizer import build_optimizer, set_rate
 from unveil.training.plan import Plan, phase_loss
@@ -30,6 +32,8 @@ from unveil.training.step import Batch, Clock, accumulate_gradients, gradient_no
 
 BAD_BATCH = "nonfinite.json"
 
+_log = logging.getLogger(__name__)
+
 
 class RestorationModule(LightningModule):
     """Train a restoration network by a recipe.
@@ -38,10 +42,14 @@ class RestorationModule(LightningModule):
         network: Restores (b, 3, h, w) images.
         recipe: How to train it.
         out: Folder of the run, where the names of a bad batch are saved.
+        photographs: What stands for the photographs and their order, see `TrainingSet.fingerprint`.
     """
 
-    def __init__(self, network: RestorationModel, recipe: Recipe, out: Path) -> None:
+    def __init__(
+        self, network: RestorationModel, recipe: Recipe, out: Path, photographs: str = ""
+    ) -> None:
         super().__init__()
+        self.photographs = photographs
         self.automatic_optimization = False
         self.network = network
         self.recipe = recipe
@@ -123,6 +131,7 @@ class RestorationModule(LightningModule):
             optimizer=self._optimizer().optimizer.state_dict(),
             precision=self.trainer.precision_plugin.state_dict(),
             best=self.best,
+            photographs=self.photographs,
             seconds=self.seconds + time.perf_counter() - self._since,
         )
 
@@ -142,7 +151,15 @@ class RestorationModule(LightningModule):
                 f"unveil that wrote it ({reason})"
             ) from error
         self.plan = Plan.from_dict(state.plan)
-        self.step, self.seconds, self.best = state.step, state.seconds, dict(state.best)
+        self.step, self.seconds = state.step, state.seconds
+        # PSNR of other photographs does not compare.
+        if same_validation(self.recipe, stored_recipe(state)):
+            self.best = dict(state.best)
+        if state.photographs and state.photographs != self.photographs:
+            _log.warning(
+                "the training photographs have changed since: the run goes on with samples that "
+                "differ from those of an uninterrupted one"
+            )
         self._resumed = state
 
     def on_fit_start(self) -> None:

@@ -31,6 +31,7 @@ LossText = Annotated[str, AfterValidator(_checked_loss)]
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 Memory = Annotated[str, AfterValidator(_checked_bytes)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Patterns = str | Annotated[list[str], Field(min_length=1)]
 
@@ -88,6 +89,8 @@ class Source(Section):
             raise ValueError("a source is either `clean: FOLDER` or `pairs: FOLDER`")
         if self.pairs is not None and self.shrink > 1:
             raise ValueError("`shrink` is for clean folders: pairs cannot be shrunk")
+        if self.clean is not None and self.layout is not None:
+            raise ValueError("`layout` is for pairs")
         return self
 
 
@@ -130,7 +133,7 @@ class OptimSection(Section):
         lr: Peak learning rate.
         matrix_rate: Factor on the learning rate of the matrices that Muon steps.
         betas: AdamW's two decays.
-        weight_decay: Decoupled decay; norms, biases and the recurrence's A, D and Δ are spared.
+        weight_decay: Decoupled decay; norms, biases and the recurrence's A and D are spared.
         ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C.
         loss: Terms with weights, e.g. `charbonnier + 0.1*fft`; a phase may replace it.
         clip: Largest gradient norm; None leaves gradients alone.
@@ -144,7 +147,7 @@ class OptimSection(Section):
     name: Literal["adamw", "muon"] = "adamw"
     lr: Annotated[float, Field(gt=0)]
     matrix_rate: Annotated[float, Field(gt=0)] = 1.0
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0
     loss: LossText
@@ -228,6 +231,8 @@ class Evaluation(Section):
             raise ValueError("give either `every` or `every_steps`")
         if any(one.clean is not None for one in self.sets) and not self.degradations:
             raise ValueError("clean sets need `degradations`")
+        if any(one.shrink > 1 or one.weight != 1 for one in self.sets):
+            raise ValueError("`shrink` and `weight` are for training")
         return self
 
 
@@ -245,7 +250,7 @@ class Recipe(Section):
     optim: OptimSection
     schedule: ScheduleSection
     evaluation: Evaluation
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
     def _tasks_known(self) -> "Recipe":

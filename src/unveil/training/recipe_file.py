@@ -102,14 +102,25 @@ def _override(tree: dict[str, Any], word: str) -> None:
     for part in parents:
         node = _child(node, part, key)
     if isinstance(node, list):
-        node[_position(node, leaf, key)] = yaml.load(value, _Loader)
+        node[_position(node, leaf, key)] = _value(word, value)
     elif isinstance(node, dict):
         # `steps` and `duration`, or the two kinds of interval, exclude each other: the last wins.
         for other in _EXCLUDES.get(key, ()):
             node.pop(other, None)
-        node[leaf] = yaml.load(value, _Loader)
+        node[leaf] = _value(word, value)
     else:
         raise RecipeError(f"cannot set {key!r}: {parents[-1]!r} is a value, not a section")
+
+
+def _value(word: str, text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise RecipeError(
+            f"cannot read {word!r}: the value is not valid YAML ({problem}); "
+            "quote what starts with a special sign, e.g. 'data.train.0.include=\"*.png\"'"
+        ) from error
 
 
 _EXCLUDES = {

@@ -113,6 +113,25 @@ def _outline_of(model: ModelSection) -> ModelConfig | None:
     return start.config
 
 
+def _continued(recipe: Recipe, stored: Recipe) -> Recipe:
+    """Give a recipe the stored run's outline, where it does not ask for another.
+
+    The weights that the run began with are not looked at: they may be gone.
+
+    Raises:
+        RecipeError: A key that decides the weights differs.
+    """
+    model, before = recipe.model, stored.model
+    if model.id == before.id:
+        outline = build_config(before.id, **before.options)
+        now = build_config(model.id, outline, **model.options).model_dump(mode="json")
+        then = outline.model_dump(mode="json")
+        recipe = recipe.model_copy(update={"model": model.model_copy(update={"options": now})})
+        stored = stored.model_copy(update={"model": before.model_copy(update={"options": then})})
+    check_same(recipe, stored)
+    return recipe
+
+
 def train(
     recipe: Recipe,
     out: str | Path,
@@ -142,14 +161,15 @@ def train(
         UnveilError: The recipe, the data or the folder is unusable, or the loss is not finite.
     """
     machine, out = machine or Machine(), Path(out)
-    recipe = resolve_model(recipe)
-    network = build_network(recipe)
+    state = load_state(out / CHECKPOINTS) if resume else None
+    if state is None:
+        recipe = resolve_model(recipe)
+        network = build_network(recipe)
+    else:
+        recipe = _continued(recipe, stored_recipe(state))
+        network = create_model(recipe.model.id, **recipe.model.options)
     check_shapes(recipe, network.size_multiple, machine.processes)
     check_precision(recipe, machine.device())
-    state = None
-    if resume:
-        state = load_state(out / CHECKPOINTS)
-        check_same(recipe, resolve_model(stored_recipe(state)))
     first = is_first_process()
     if first:
         check_folder(out, resume=resume, force=force)
@@ -157,7 +177,7 @@ def train(
     dataset = training_set(recipe)
     trained = [path for source in dataset.sources for path in source.files]
     pairs = validation_pairs(recipe.evaluation, network.size_multiple, trained) if first else []
-    module = RestorationModule(network, recipe, out)
+    module = RestorationModule(network, recipe, out, dataset.fingerprint)
     if state is not None:
         module.resume_from(state)
         if state.step >= module.decided.steps:

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 
+from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
 from unveil.ops import selective_scan, selective_scan_2d
 
@@ -24,6 +25,17 @@ def test_values_and_gradients_at_any_length(length, layout, sequence, agrees_wit
 @pytest.mark.usefixtures("kernels")
 def test_values_and_gradients_at_4096_tokens(layout, sequence, agrees_with_float64):
     agrees_with_float64(sequence(1, 20, 4096, 8, layout=layout), "native")
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_second_derivative_is_refused(sequence):
+    case = {
+        k: v.float() if isinstance(v, torch.Tensor) else v for k, v in sequence(1, 4, 8, 2).items()
+    }
+    u = case["u"].requires_grad_()
+    y = selective_scan(**case, backend="native")
+    with pytest.raises(BackendUnavailableError, match="second derivatives"):
+        torch.autograd.grad(y.square().sum(), u, create_graph=True)
 
 
 @pytest.mark.parametrize("n", [1, 4, 8, 11, 16, 64])

@@ -19,7 +19,7 @@ def _forward(
     negative_slope: float,
     gated: bool,
 ) -> Tensor:
-    y = torch.empty(_shape(x, weight, bias, activation, negative_slope, gated))
+    y = x.new_empty(_shape(x, weight, bias, activation, negative_slope, gated))
     function("depthwise_forward", *(POINTER,) * 4, *_SHAPE_AND_TAIL)(
         address(x), address(weight), address(bias), address(y),
         *x.shape, activation, negative_slope, gated,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
+from unveil.ops._route import refuse_second_derivatives
 from unveil.ops.selective_scan.contract import ScanArguments
 from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 
@@ -203,6 +204,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         """Return the gradients of all inputs."""
+        refuse_second_derivatives()
         return _differentiate(ctx, *gradients)
 
 
