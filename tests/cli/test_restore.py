@@ -127,6 +127,8 @@ def test_threads_are_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         ["--strength", "2"],
         ["--quality", "0"],
         ["--name", "{stem}"],
+        ["--name", "{stem}.jpg", "--format", "tiff"],
+        ["--output", "r.jpg", "--format", "tiff"],
         ["--threads", "0"],
         ["--no-such-option"],
     ],
@@ -211,6 +213,37 @@ def test_missing_inputs_do_not_stop_the_others(
     assert code == 1
     assert out.strip().endswith("a.restored.png")
     assert len(err.strip().splitlines()) == 3
+
+
+def test_an_over_long_name_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = _run(capsys, tmp_path / f"{'x' * 300}.png", "--model", "identity")
+    assert (code, out) == (1, "")
+    assert "File name too long" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_second_run_in_another_format_restores_the_photos_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _photo(tmp_path / "a.jpg")
+    words = [tmp_path, "--model", "identity", "--compare"]
+    assert _run(capsys, *words, "--format", "png")[0] == 0
+    code, out, _ = _run(capsys, *words)
+    assert code == 0
+    made = ["a.restored.jpg", "a.restored.jpg.compare.png"]
+    assert [Path(line).name for line in out.split()] == made
+
+
+def test_force_leaves_the_other_inputs_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _photo(tmp_path / "a.jpg")
+    before = _photo(tmp_path / "a.png").read_bytes()
+    words = ["--format", "png", "--name", "{stem}{ext}", "--force", "--model", "identity"]
+    code, out, err = _run(capsys, tmp_path, *words)
+    assert (code, out) == (1, "")
+    assert len(err.strip().splitlines()) == 2
+    assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_a_read_only_place_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

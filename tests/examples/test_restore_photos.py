@@ -32,7 +32,7 @@ def test_own_photos_are_restored_and_bad_ones_told(
     assert _run(monkeypatch, photo, tmp_path / "none.png", "--output", tmp_path) == 1
     assert "none.png: cannot be read" in capsys.readouterr().out
     assert (tmp_path / "rocket.restored.jpg").exists()
-    assert (tmp_path / "rocket.restored.compare.png").exists()
+    assert (tmp_path / "rocket.restored.jpg.compare.png").exists()
 
 
 def test_a_model_is_only_asked_for_what_it_does() -> None:

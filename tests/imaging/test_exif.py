@@ -1,5 +1,6 @@
 """EXIF blocks survive, shrink when they must, and never harm."""
 
+import io
 import struct
 from dataclasses import replace
 
@@ -10,7 +11,17 @@ from tests.imaging.conftest import XMP, exif_block
 
 from unveil.imaging import Metadata
 from unveil.imaging.exif import build_exif, orientation_of, parse_exif, turned_upright
-from unveil.imaging.ifd import EXIF_IFD, GPS_IFD, MAKER_NOTE, Ifd, Layout, Value, write_ifd
+from unveil.imaging.ifd import (
+    EXIF_IFD,
+    GPS_IFD,
+    INTEROP_IFD,
+    MAKER_NOTE,
+    Ifd,
+    Layout,
+    Value,
+    read_ifd,
+    write_ifd,
+)
 
 _BLOCK = exif_block(6)[6:]
 
@@ -28,10 +39,6 @@ def test_a_rebuilt_block_says_the_same() -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("big", [False, True])
 def test_every_type_survives_both_byte_orders(order: str, big: bool) -> None:
-    import io
-
-    from unveil.imaging.ifd import read_ifd
-
     sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 9: 4, 10: 8, 12: 8, 16: 8}
     values = {1000 + kind: Value(kind, 5, bytes(range(5 * size))) for kind, size in sizes.items()}
     given = Ifd(values, {EXIF_IFD: Ifd({37500: Value(7, 3, b"abc")})})
@@ -72,6 +79,34 @@ def test_damaged_blocks_are_read_as_far_as_they_go(block: bytes) -> None:
     parse_exif(block)
     assert orientation_of(block) in range(1, 9)
     turned_upright(Metadata(orientation=3, exif=block))
+
+
+class _Counted(io.BytesIO):
+    reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads += 1
+        return super().read(size)
+
+
+@pytest.mark.parametrize("tags", [(EXIF_IFD,), (EXIF_IFD, GPS_IFD, INTEROP_IFD)])
+def test_a_directory_is_read_once_however_often_it_is_pointed_at(tags: tuple[int, ...]) -> None:
+    number = 12
+    entries = [struct.pack("<HHII", tags[i % len(tags)], 4, 1, 8) for i in range(number)]
+    file = _Counted(bytes(8) + struct.pack("<H", number) + b"".join(entries) + bytes(4))
+    assert not read_ifd(file, Layout("<", False), 8)
+    assert file.reads == 2  # the number of entries, and the entries
+
+
+def test_the_bytes_of_all_directories_together_are_bounded() -> None:
+    layout, large = Layout("<", False), 40 * 2**20
+    child = struct.pack("<HHHIII", 1, MAKER_NOTE, 7, large, 0, 0)
+    children = {EXIF_IFD: 38, GPS_IFD: 56}
+    pointers = [struct.pack("<HHII", tag, 4, 1, at) for tag, at in children.items()]
+    root = struct.pack("<H", 2) + b"".join(pointers) + bytes(4)
+    ifd = read_ifd(io.BytesIO((bytes(8) + root + 2 * child).ljust(large, b"\0")), layout, 8)
+    kept = [len(child.values) for child in ifd.children.values()]
+    assert kept == [1, 0]
 
 
 def test_random_blocks_never_fail() -> None:

@@ -139,6 +139,20 @@ def test_the_size_limit_can_be_raised_and_lowered(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png", max_megapixels=0.0099)
 
 
+@pytest.mark.parametrize("suffix", [".bmp", ".heic"])
+def test_the_size_limit_is_ours_for_what_pillow_reads(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    path = tmp_path / f"a{suffix}"
+    PIL.Image.fromarray(samples((100, 100, 3))).save(path)
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read_image(path).pixels.shape == (100, 100, 3)
+    with pytest.raises(ImageFileError, match="--max-megapixels"):
+        read_image(path, max_megapixels=0.0099)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp"])
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.99])
 def test_truncated_files_are_refused(suffix: str, kept: float, tmp_path: Path) -> None:

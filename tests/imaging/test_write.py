@@ -191,6 +191,32 @@ def test_a_turned_jpeg_lies_upright_in_another_format(
         np.testing.assert_array_equal(again.pixels, image.pixels)
 
 
+@pytest.mark.parametrize("suffix", [".avif", ".jpg", ".png", ".tif", ".webp"])
+def test_an_avif_that_was_turned_already_is_not_turned_again(
+    suffix: str, jpeg_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    turned = tmp_path / "in.avif"
+    pyvips.Image.new_from_file(str(jpeg_file(6))).heifsave(str(turned), compression="av1")
+    image = read_image(turned)
+    write_image(tmp_path / f"out{suffix}", image)
+    again = read_image(tmp_path / f"out{suffix}")
+    assert again.pixels.shape == image.pixels.shape == (51, 37, 3)
+    assert again.metadata.orientation == 1
+    if suffix in (".png", ".tif"):
+        np.testing.assert_array_equal(again.pixels, image.pixels)
+
+
+@pytest.mark.parametrize("source", ["a.png", "a.tif", "a.bmp"])
+@pytest.mark.parametrize("target", ["b.png", "b.tif", "b.bmp", "b.jpg"])
+def test_an_absurd_density_is_none(source: str, target: str, tmp_path: Path) -> None:
+    dpi = 4e9 if source == "a.tif" else 1e8  # near the largest number each can store
+    PIL.Image.fromarray(samples((8, 8, 3))).save(tmp_path / source, dpi=(dpi, dpi))
+    image = read_image(tmp_path / source)
+    assert image.metadata.density is None
+    write_image(tmp_path / target, image)
+    assert read_image(tmp_path / target).pixels.shape == (8, 8, 3)
+
+
 def test_jpeg_keeps_every_segment(jpeg_file: Callable[..., Path], tmp_path: Path) -> None:
     source = jpeg_file(8)
     before = read_image(source)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -88,6 +89,21 @@ def test_bad_files_are_told_and_the_others_done(tmp_path: Path) -> None:
     assert made == [NAME, "0.restored.png", "3.restored.png"]
 
 
+@pytest.mark.parametrize("error", [OverflowError("too big"), struct.error("out of range")])
+def test_numbers_that_do_not_fit_cost_one_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(target: Path, image: Image, **options: Any) -> None:
+        if target.name.startswith("0."):
+            raise error
+        write_image(target, image, **options)
+
+    monkeypatch.setattr("unveil.inference.batch.write_image", write)
+    outcomes = _run(_folder(tmp_path, 2), Restorer(Identity()))
+    assert _statuses(outcomes) == ["failed", "restored"]
+    assert str(error) in outcomes[0].reason
+
+
 def test_an_unwritable_place_is_told_for_each_file(tmp_path: Path) -> None:
     folder = _folder(tmp_path, 2)
     (tmp_path / "out").touch()
@@ -101,7 +117,7 @@ def test_the_comparison_shows_both(tmp_path: Path) -> None:
     _run(folder, Restorer(Darker()), Saving(compare=True))
     before = read_image(folder / "0.png").pixels
     after = read_image(tmp_path / "out" / "0.restored.png").pixels
-    beside = read_image(tmp_path / "out" / "0.restored.compare.png").pixels
+    beside = read_image(tmp_path / "out" / "0.restored.png.compare.png").pixels
     np.testing.assert_array_equal(beside[:, :30], before)
     np.testing.assert_array_equal(beside[:, -30:], after)
 

@@ -1,12 +1,14 @@
 """What is restored, in which order, and where results go."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from unveil.errors import InputError
 from unveil.imaging.formats import format_named
-from unveil.inference.plan import DEFAULT_NAME, Naming, Plan, plan
+from unveil.inference.journal import Journal
+from unveil.inference.plan import DEFAULT_NAME, Naming, Plan, comparison_name, plan
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -47,9 +49,35 @@ def test_patterns_are_expanded_and_files_named_twice_come_once(tmp_path: Path) -
 
 
 def test_results_of_an_earlier_run_are_not_restored_again(tmp_path: Path) -> None:
-    _touch(tmp_path, "a.jpg", "a.restored.jpg", "a.restored.compare.png", "b.png")
+    _touch(tmp_path, "a.jpg", "a.restored.jpg", "a.restored.jpg.compare.png", "b.png")
     made = plan([tmp_path])
     assert [job.source.name for job in made.jobs] == ["a.jpg", "b.png"]
+
+
+def test_results_under_another_name_are_not_restored_again(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "a-x.png", "a-x.png.compare.png", "out/b-x.png")
+    Journal().begin(tmp_path / "a-x.png", "key")
+    Journal().begin(tmp_path / "out" / "b-x.png", "key")
+    made = plan([tmp_path], recursive=True)
+    assert _pairs(made, tmp_path) == [("a.jpg", "a.restored.jpg")]
+    assert not made.failed
+
+
+def test_a_folder_of_nothing_but_results_is_restored_further(tmp_path: Path) -> None:
+    _touch(tmp_path, "step/a.restored.jpg")
+    Journal().begin(tmp_path / "step" / "a.restored.jpg", "key")
+    made = plan([tmp_path / "step"])
+    assert [job.source.name for job in made.jobs] == ["a.restored.jpg"]
+
+
+def test_the_output_folder_is_not_searched_unless_it_is_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/a.jpg", "in/out/b.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "in" / "out")
+    for output in (tmp_path / "in" / "out", tmp_path / "link"):
+        made = plan([tmp_path / "in"], output=output, recursive=True)
+        assert [job.source.name for job in made.jobs] == ["a.jpg"]
+    both = plan([tmp_path / "in", tmp_path / "in" / "out"], output=tmp_path / "in" / "out")
+    assert [job.source.name for job in both.jobs] == ["a.jpg", "b.jpg"]
 
 
 def test_one_input_may_name_its_output_file(tmp_path: Path) -> None:
@@ -73,6 +101,18 @@ def test_templates_that_make_no_file_name_are_refused(template: str) -> None:
         Naming(template)
 
 
+def test_names_that_contradict_the_format_are_refused(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg")
+    tiff = format_named("tiff")
+    with pytest.raises(InputError, match="makes a png file, but the format is to be tiff"):
+        Naming("{stem}.png", tiff)
+    with pytest.raises(InputError, match=r"r\.png: makes a png file, but the format is to be tiff"):
+        plan([tmp_path / "a.jpg"], output=tmp_path / "r.png", naming=Naming(format=tiff))
+    for name in ("r.tif", "r.TIFF"):
+        made = plan([tmp_path / "a.jpg"], output=tmp_path / name, naming=Naming(format=tiff))
+        assert made.jobs[0].target.name == name
+
+
 def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
     _touch(tmp_path, "a.jpg", "a.png", "b.png")
     made = plan([tmp_path], naming=Naming(DEFAULT_NAME, format_named("png")))
@@ -81,6 +121,65 @@ def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
     own = plan([tmp_path / "b.png"], naming=Naming("{stem}{ext}"))
     assert not own.jobs
     assert "would overwrite" in str(own.failed[0][1])
+
+
+def test_no_result_goes_where_another_input_lies(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "a.png")
+    made = plan([tmp_path], naming=Naming("{stem}{ext}", format_named("png")))
+    assert not made.jobs
+    reasons = [str(error) for _, error in made.failed]
+    assert f"a.jpg: the result would overwrite {tmp_path / 'a.png'};" in reasons[0]
+    assert "a.png: the result would overwrite it;" in reasons[1]
+
+
+def test_inputs_are_known_through_linked_folders(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/a.jpg", "in/b/c.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    own = plan([tmp_path / "in"], output=tmp_path / "link", naming=Naming("{stem}{ext}"))
+    assert not own.jobs
+    assert "would overwrite it" in str(own.failed[0][1])
+    twice = plan([tmp_path / "in", tmp_path / "link"])
+    assert [job.source for job in twice.jobs] == [tmp_path / "in" / "a.jpg"]
+    assert not twice.failed
+
+
+def test_inputs_are_known_on_disks_that_ignore_case(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.JPG")
+    if not (tmp_path / "a.jpg").exists():
+        os.link(tmp_path / "a.JPG", tmp_path / "a.jpg")  # looks the same: one file, two names
+    made = plan([tmp_path / "a.JPG"], naming=Naming("{stem}.jpg"))
+    assert not made.jobs
+    assert "would overwrite it" in str(made.failed[0][1])
+
+
+def test_no_two_files_share_a_comparison(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "a.png", "a.png.compare.png")
+    made = plan([tmp_path / "a.jpg", tmp_path / "a.png"])
+    assert len({comparison_name(job.target) for job in made.jobs}) == 2
+    moved = plan([tmp_path], output=tmp_path / "out", naming=Naming("{stem}{ext}"))
+    assert [job.source.name for job in moved.jobs] == ["a.jpg", "a.png"]
+    assert [path.name for path, _ in moved.failed] == ["a.png.compare.png"]
+
+
+def test_over_long_names_cost_only_themselves(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg")
+    long = tmp_path / ("x" * 300)
+    made = plan([long, tmp_path / "a.jpg"], output=tmp_path / ("y" * 300))
+    assert [job.source.name for job in made.jobs] == ["a.jpg"]
+    assert "cannot be read: File name too long" in str(made.failed[0][1])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any folder")
+def test_folders_one_may_not_enter_cost_only_themselves(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "shut/b.jpg")
+    shut = tmp_path / "shut"
+    shut.chmod(0o400)
+    try:
+        made = plan([shut, shut / "c", tmp_path / "a.jpg"])
+    finally:
+        shut.chmod(0o700)
+    assert [job.source.name for job in made.jobs] == ["b.jpg", "a.jpg"]
+    assert "c: cannot be read: Permission denied" in str(made.failed[0][1])
 
 
 def test_a_folder_that_leads_in_circles_is_told_and_left(tmp_path: Path) -> None:

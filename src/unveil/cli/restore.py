@@ -1,6 +1,7 @@
 """`unveil restore`: better photos from photos."""
 
 import json
+import os
 import signal
 import time
 from contextlib import ExitStack
@@ -102,7 +103,7 @@ def restore(
         device=device,
         max_megapixels=max_megapixels,
     )
-    alone = len(paths) == 1 and len(whole.jobs) <= 1 and not Path(paths[0]).is_dir()
+    alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
     saving = Saving(quality, force, compare, remember=not alone)
     outcomes = _run(restorer, made.jobs, saving)
     _report(outcomes, made.failed, compare, as_json)

@@ -5,8 +5,11 @@ Source: TIFF 6.0 (Adobe, 1992), BigTIFF, Exif 2.32.
 """
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
+
+import numpy as np
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 34665, 34853, 40965
 ORIENTATION, MAKER_NOTE = 274, 37500
@@ -18,7 +21,7 @@ _TYPES = {
     1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2),
     9: (4, 4), 10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8), 18: (8, 8),
 }  # fmt: skip
-_MAX_BYTES = 64 * 2**20  # of one directory: entries may all point at the same large block
+_MAX_BYTES = 64 * 2**20  # of all directories: entries may all point at the same large block
 _MAX_DEPTH = 3
 
 
@@ -84,17 +87,35 @@ def read_header(file: BinaryIO) -> tuple[Layout, int]:
     return Layout(order, False), struct.unpack(order + "I", head[4:8])[0]
 
 
-def read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int = 0) -> Ifd:
+@dataclass
+class _Reading:
+    """What reading a tree of directories may still take, so that no file makes it endless.
+
+    Attributes:
+        budget: Bytes of values.
+        visited: Offsets of directories, which are read once.
+    """
+
+    budget: int = _MAX_BYTES
+    visited: set[int] = field(default_factory=set)
+
+
+def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
     """Read the directory at `offset` and those it points to; unreadable values are left out.
 
     Raises:
         ValueError: If the directory itself lies outside the file.
     """
-    ifd, budget = Ifd(), _MAX_BYTES
+    return _read_ifd(file, layout, offset, 0, _Reading())
+
+
+def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: _Reading) -> Ifd:
+    ifd = Ifd()
+    reading.visited.add(offset)
     for tag, kind, count, cell in _entries(file, layout, offset):
-        if kind not in _TYPES or count * _TYPES[kind][0] > budget:
+        if kind not in _TYPES or count * _TYPES[kind][0] > reading.budget:
             continue
-        budget -= count * _TYPES[kind][0]
+        reading.budget -= count * _TYPES[kind][0]
         size, unit = _TYPES[kind]
         data = cell[: count * size]
         if count * size > len(cell):
@@ -103,13 +124,13 @@ def read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int = 0) -> Ifd
         if len(data) < count * size:
             continue
         value = Value(kind, count, _swapped(data, unit) if layout.order == ">" else data)
-        if tag in _CHILDREN and depth < _MAX_DEPTH:
-            try:
-                ifd.children[tag] = read_ifd(file, layout, value.first(), depth + 1)
-            except ValueError:
-                continue
-        else:
+        if tag not in _CHILDREN:
             ifd.values[tag] = value
+            continue
+        at = value.first()
+        if depth < _MAX_DEPTH and tag not in ifd.children and at not in reading.visited:
+            with suppress(ValueError):
+                ifd.children[tag] = _read_ifd(file, layout, at, depth + 1, reading)
     return ifd
 
 
@@ -127,9 +148,7 @@ def _entries(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int
 
 
 def _swapped(data: bytes, unit: int) -> bytes:
-    if unit == 1:
-        return data
-    return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit))
+    return np.frombuffer(data, f"u{unit}").byteswap().tobytes()
 
 
 def write_ifd(ifd: Ifd, layout: Layout, offset: int) -> bytes:

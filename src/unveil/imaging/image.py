@@ -9,6 +9,18 @@ from unveil.imaging.formats import PNG, Format
 
 Array = np.ndarray[Any, Any]
 
+# Per millimetre: as much as every format can store, and finer than light can tell apart.
+_MAX_DENSITY = 100_000.0
+
+
+def plausible_density(x: float, y: float) -> tuple[float, float] | None:
+    """Return pixels per millimetre as `Metadata` has them; None when they make no sense.
+
+    >>> plausible_density(11.8, 11.8), plausible_density(4e6, 4e6)
+    ((11.8, 11.8), None)
+    """
+    return (x, y) if 0 < x <= _MAX_DENSITY and 0 < y <= _MAX_DENSITY else None
+
 
 @dataclass(frozen=True)
 class Metadata:

@@ -9,7 +9,7 @@ import numpy as np
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging._vips import reason
 from unveil.imaging.formats import HEIC, Format, check_size
-from unveil.imaging.image import Array, Image, Metadata, converted
+from unveil.imaging.image import Array, Image, Metadata, converted, plausible_density
 
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
 
@@ -39,20 +39,30 @@ def read_with_pillow(path: Path, kind: Format, max_megapixels: float) -> Image:
         ImageFileError: If it is damaged, too large or of a colour space we do not read.
         MissingExtraError: If a library is missing.
     """
-    module = pillow(kind)
+    opened = _opener(kind)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata in files that decode all the same
-            with module.open(path) as file:
+            with opened(path) as file:
                 return _convert(path, kind, file, max_megapixels)
-    except module.DecompressionBombError as error:
-        raise ImageFileError(f"{path}: {reason(error)}") from error
     except (OSError, ValueError, SyntaxError, EOFError, RuntimeError) as error:
         if isinstance(error, ImageFileError):
             raise
         raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
             error
         )
+
+
+def _opener(kind: Format) -> Any:
+    """Return Pillow's class for files of `kind`; `PIL.Image.open` has a size limit of its own."""
+    pillow(kind)
+    if kind is HEIC:
+        import pillow_heif  # noqa: PLC0415 - optional
+
+        return pillow_heif.HeifImageFile
+    import PIL.BmpImagePlugin  # noqa: PLC0415 - optional
+
+    return PIL.BmpImagePlugin.BmpImageFile
 
 
 def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Image:
@@ -79,7 +89,7 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
 
 def _density(file: Any) -> tuple[float, float] | None:
     dpi = file.info.get("dpi")
-    return (float(dpi[0]) / 25.4, float(dpi[1]) / 25.4) if dpi else None
+    return plausible_density(float(dpi[0]) / 25.4, float(dpi[1]) / 25.4) if dpi else None
 
 
 def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> None:

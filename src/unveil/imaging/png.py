@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unveil.imaging.exif import orientation_of
-from unveil.imaging.image import Metadata
+from unveil.imaging.image import Metadata, plausible_density
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BEFORE_PALETTE = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
@@ -106,7 +106,8 @@ def _text(body: bytes) -> bytes | None:
 def _density(body: bytes | None) -> tuple[float, float] | None:
     if body is None or len(body) < 9 or body[8] != 1:
         return None
-    return (int.from_bytes(body[:4], "big") / 1000, int.from_bytes(body[4:8], "big") / 1000)
+    x, y = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+    return plausible_density(x / 1000, y / 1000)
 
 
 def _build(metadata: Metadata) -> list[tuple[bytes, bytes]]:

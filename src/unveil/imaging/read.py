@@ -8,6 +8,7 @@ import numpy as np
 from unveil.errors import ImageFileError
 from unveil.imaging import jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, vips
+from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
     BMP,
     HEIC,
@@ -150,8 +151,13 @@ def _metadata(path: Path, kind: Format, header: Any) -> Metadata:
         found: Metadata = _CONTAINERS[kind].extract(path)
         return found
     exif = _field(header, "exif-data")
-    return Metadata(
-        exif=exif.removeprefix(b"Exif\0\0") if exif else None,
-        icc=_field(header, "icc-profile-data"),
-        xmp=_field(header, "xmp-data"),
+    exif = exif.removeprefix(b"Exif\0\0") if exif else None
+    # libheif has turned the pixels as the container says; what EXIF says of it is history.
+    return turned_upright(
+        Metadata(
+            orientation=orientation_of(exif),
+            exif=exif,
+            icc=_field(header, "icc-profile-data"),
+            xmp=_field(header, "xmp-data"),
+        )
     )

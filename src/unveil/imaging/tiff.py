@@ -17,7 +17,7 @@ from unveil.imaging.ifd import (
     read_ifd,
     write_ifd,
 )
-from unveil.imaging.image import Metadata
+from unveil.imaging.image import Metadata, plausible_density
 
 COMPRESSION = 259
 _SAVERS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits"}
@@ -79,4 +79,4 @@ def _density(ifd: Ifd) -> tuple[float, float] | None:
             return None
         above, below = struct.unpack("<II", ifd.values[tag].data)
         found.append(above / max(below, 1) / (25.4 if unit == 2 else 10))
-    return found[0], found[1]
+    return plausible_density(*found)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,15 @@ from unveil.inference.plan import Job, comparison_name
 from unveil.inference.restorer import Restorer, read_source
 
 # What a damaged file or a full machine may end in, beside our own errors.
-_FAILURES = (UnveilError, OSError, MemoryError, RuntimeError, ValueError)
+_FAILURES = (
+    UnveilError,
+    OSError,
+    MemoryError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+    struct.error,
+)
 _GAP = 8
 
 Share = Callable[[Job, float], None]

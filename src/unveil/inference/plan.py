@@ -2,15 +2,19 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import IMAGE_SUFFIXES
 from unveil.imaging.formats import Format, format_of_suffix
+from unveil.inference.journal import Journal
 
 DEFAULT_NAME = "{stem}.restored{ext}"
+_COMPARISON = ".compare.png"
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,9 @@ def comparison_name(target: Path) -> Path:
     """Return where the side-by-side picture of `target` goes.
 
     >>> comparison_name(Path("a.restored.jpg")).name
-    'a.restored.compare.png'
+    'a.restored.jpg.compare.png'
     """
-    return target.with_name(f"{target.stem}.compare.png")
+    return target.with_name(target.name + _COMPARISON)
 
 
 @dataclass
@@ -72,7 +76,8 @@ class Naming:
         format: Format of the results; None keeps that of the input.
 
     Raises:
-        InputError: If the template has other fields, or makes no file name.
+        InputError: If the template has other fields, or makes no file name or one that
+            contradicts the format.
     """
 
     template: str = DEFAULT_NAME
@@ -89,6 +94,7 @@ class Naming:
             raise InputError(
                 f"name {self.template!r} makes {name!r}; expected a file name with an image suffix"
             )
+        _check_format(f"name {self.template!r}", name, self.format)
 
     def __call__(self, source: Path) -> str:
         """Return the name of the result of `source`.
@@ -98,6 +104,15 @@ class Naming:
         """
         ext = self.format.suffixes[0] if self.format else source.suffix
         return self.template.format(stem=source.stem, ext=ext)
+
+
+def _check_format(what: str, name: str | Path, wanted: Format | None) -> None:
+    kind = format_of_suffix(name)
+    if kind and wanted and kind is not wanted:
+        raise InputError(
+            f"{what}: makes a {kind.name} file, but the format is to be {wanted.name}; "
+            "give one of the two"
+        )
 
 
 def plan(
@@ -117,29 +132,32 @@ def plan(
         recursive: Go into folders below the given ones.
 
     Returns:
-        The plan. Results of other files of the plan are not inputs themselves.
+        The plan. Results of other files of the plan are not inputs themselves, nor are those of
+        earlier runs in a folder that also holds other pictures.
 
     Raises:
-        InputError: If `output` names a file and `inputs` are several.
+        InputError: If `output` names a file and `inputs` are several, or contradicts the format.
     """
     naming = naming or Naming()
     made = Plan()
     single = _single_target(inputs, output)
-    for source, relative, named in _sources(inputs, recursive, made):
+    if single is not None:
+        _check_format(f"output {single}", single, naming.format)
+    for source, relative, named in _sources(inputs, output, recursive, made):
         if named and format_of_suffix(source) is None:
             made.failed.append((source, _refusal(source)))
             continue
         folder = source.parent if output is None else output / relative
         made.jobs.append(Job(source, single or folder / naming(source)))
-    _drop_results(made)
+    _settle(made)
     return made
 
 
 def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | None:
     """Return `output` when it names the file for the one input."""
-    if output is None or output.is_dir() or format_of_suffix(output) is None:
+    if output is None or os.path.isdir(output) or format_of_suffix(output) is None:
         return None
-    if len(inputs) != 1 or Path(inputs[0]).is_dir():
+    if len(inputs) != 1 or os.path.isdir(inputs[0]):
         raise InputError(
             f"output {output}: names a file, but there are several inputs; name a folder"
         )
@@ -147,7 +165,7 @@ def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | 
 
 
 def _sources(
-    inputs: Iterable[str | Path], recursive: bool, made: Plan
+    inputs: Iterable[str | Path], output: Path | None, recursive: bool, made: Plan
 ) -> Iterator[tuple[Path, Path, bool]]:
     """Yield each file once, with its folder relative to the input it was found under."""
     seen: set[Path] = set()
@@ -156,8 +174,8 @@ def _sources(
         if not found:
             made.failed.append((Path(given), ImageFileError(f"{given}: no file has such a name")))
         for path in found:
-            folder = path.is_dir()
-            files = _walk(path, recursive, made) if folder else [path]
+            folder = os.path.isdir(path)
+            files = _walk(path, output, recursive, made) if folder else [path]
             for file in files:
                 key = Path(os.path.abspath(file))
                 if key not in seen:
@@ -173,22 +191,35 @@ def _expanded(given: str | Path) -> list[Path]:
     return [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
 
 
-def _walk(folder: Path, recursive: bool, made: Plan) -> list[Path]:
-    """List the image files below `folder`, sorted; links are followed, but not in circles."""
+def _walk(folder: Path, output: Path | None, recursive: bool, made: Plan) -> list[Path]:
+    """List the image files below `folder`, sorted; links are followed, but not in circles.
+
+    Results of earlier runs are left out, unless there is nothing else: then they are what to start
+    from.
+    """
     found: list[Path] = []
-    _enter(folder, recursive, made, found, ())
+    closed = None if output is None else os.path.realpath(output)
+    _enter(folder, closed, recursive, made, found, ())
     if not found:
         hint = "" if recursive else "; give --recursive to look into folders below it"
         made.failed.append((folder, ImageFileError(f"{folder}: holds no image files{hint}")))
-    return found
+    journal = Journal()
+    return [file for file in found if not _is_result(file, journal)] or found
 
 
 def _enter(
-    folder: Path, recursive: bool, made: Plan, found: list[Path], above: tuple[str, ...]
+    folder: Path,
+    closed: str | None,
+    recursive: bool,
+    made: Plan,
+    found: list[Path],
+    above: tuple[str, ...],
 ) -> None:
     real = os.path.realpath(folder)
     if real in above:
         made.failed.append((folder, ImageFileError(f"{folder}: leads back to a folder above it")))
+        return
+    if above and real == closed:
         return
     try:
         entries = sorted(folder.iterdir())
@@ -199,37 +230,74 @@ def _enter(
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if os.path.isdir(entry):
             if recursive:
-                _enter(entry, recursive, made, found, (*above, real))
+                _enter(entry, closed, recursive, made, found, (*above, real))
         elif entry.suffix.lower() in IMAGE_SUFFIXES:
             found.append(entry)
 
 
+def _is_result(file: Path, journal: Journal) -> bool:
+    """Tell whether an earlier run made `file`, or made it beside a result."""
+    compared = file.with_name(file.name.removesuffix(_COMPARISON))
+    return journal.knows(file) or journal.knows(compared)
+
+
 def _refusal(source: Path) -> UnveilError:
     """Return why a file that was named cannot be restored, judged by its name alone."""
-    if not source.exists():
+    try:
+        os.stat(source)
+    except FileNotFoundError:
         return ImageFileError(f"{source}: no such file")
+    except OSError as error:
+        return ImageFileError(f"{source}: cannot be read: {error.strerror or error}")
     known = ", ".join(sorted(IMAGE_SUFFIXES))
     return ImageFileError(f"{source}: expected an image file, one of {known}")
 
 
-def _drop_results(made: Plan) -> None:
+def _settle(made: Plan) -> None:
     """Take out results of other files, and refuse to overwrite an input or another result."""
-    results = [path for job in made.jobs for path in (job.target, comparison_name(job.target))]
-    targets = {os.path.abspath(path) for path in results}
-    jobs = [job for job in made.jobs if os.path.abspath(job.source) not in targets]
-    circular = [j for j in made.jobs if os.path.abspath(j.source) == os.path.abspath(j.target)]
+    placed = _placed(made.jobs)
+    results = {place for _, *written in placed for place in written}
+    # What is its own result was made by none of the others.
+    inputs = {
+        source: job.source
+        for (source, *written), job in placed.items()
+        if source not in results or source in written
+    }
+    taken: dict[Hashable, Job] = {}
     made.jobs = []
-    taken: dict[str, Path] = {}
-    for job in jobs + circular:
-        key = os.path.abspath(job.target)
-        if job in circular:
-            reason = f"{job.source}: the result would overwrite it; give another --name or --output"
-        elif key in taken:
-            reason = f"{job.source}: its result has the same name as that of {taken[key]}"
+    for (source, *written), job in placed.items():
+        if source not in inputs:
+            continue
+        lost = next((inputs[place] for place in written if place in inputs), None)
+        other = next((taken[place] for place in written if place in taken), None)
+        if lost is not None:
+            what = "it" if lost == job.source else str(lost)
+            reason = f"the result would overwrite {what}; give another --name or --output"
+        elif other is not None:
+            reason = f"its result has the same name as that of {other.source}"
         else:
-            taken[key] = job.source
+            taken |= dict.fromkeys(written, job)
             made.jobs.append(job)
             continue
-        made.failed.append((job.source, OutputError(reason)))
+        made.failed.append((job.source, OutputError(f"{job.source}: {reason}")))
+
+
+def _placed(jobs: Iterable[Job]) -> dict[tuple[Hashable, ...], Job]:
+    """Return each job once, under the places of its source, its result and their comparison."""
+    place = cache(_place)  # one look at each: another process may be replacing it
+    placed: dict[tuple[Hashable, ...], Job] = {}
+    for job in jobs:
+        paths = (job.source, job.target, comparison_name(job.target))
+        placed.setdefault(tuple(place(path) for path in paths), job)
+    return placed
+
+
+def _place(path: Path) -> Hashable:
+    """Return what is the same for all names of one place: through linked folders, in other case."""
+    with suppress(OSError):
+        folder, file = os.stat(path.parent), os.lstat(path)
+        # Links to the file itself are places of their own: writing replaces the link.
+        return file.st_dev, folder.st_ino, file.st_ino, path.name.casefold()
+    return os.path.join(os.path.realpath(path.parent), path.name)
