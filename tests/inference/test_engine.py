@@ -94,19 +94,60 @@ def test_a_network_without_statistics_sees_every_tile_once_and_nothing_else() ->
     assert len(seen) == len(grid.spans(130)) * len(grid.spans(200))
 
 
-def test_statistics_are_gathered_from_no_more_pixels_at_once_than_a_tile() -> None:
-    class Counting(MinusMean):
-        def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
-            seen.append(x.shape[0] * x.shape[2] * x.shape[3])
-            return super().forward(x, context)
+class _Counting(MinusMean):
+    """Notes how many pixels pass through it at once; has no memory for more than `most`."""
 
-    seen: list[int] = []
-    pixels = _pixels((130, 250, 3))
+    def __init__(self, most: int = 2**62) -> None:
+        super().__init__()
+        self.most, self.seen = most, list[int]()
+
+    def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        pixels = x.shape[0] * x.shape[2] * x.shape[3]
+        if pixels > self.most:
+            raise torch.OutOfMemoryError("no room")
+        self.seen.append(pixels)
+        return super().forward(x, context)
+
+
+def test_statistics_are_gathered_from_no_more_pixels_at_once_than_a_tile() -> None:
+    model, pixels = _Counting(), _pixels((130, 250, 3))
     tiling = Tiling(whole_megapixels=0.0082, tile=64, overlap=16, window=32)
-    change = _restored(Counting(), pixels, tiling=tiling) - pixels
-    assert max(seen) <= 8200
-    assert sum(seen) > pixels[..., 0].size  # all windows, beside the tiles
+    change = _restored(model, pixels, tiling=tiling) - pixels
+    assert max(model.seen) <= 64**2
+    assert sum(model.seen) > pixels[..., 0].size  # all windows, beside the tiles
     np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.02)
+
+
+def _act(engine: Engine, act: str, pixels: np.ndarray) -> None:
+    engine.describe(pixels) if act == "describe" else engine.restore(pixels, pixels.copy())
+
+
+@pytest.mark.parametrize("act", ["restore", "describe"])
+def test_where_the_whole_is_known_to_be_too_large_no_pass_takes_more_than_a_tile(
+    act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = _Counting()
+    engine = Engine(model, _CPU, Tiling(1.0, 64, 16, window=32), _bytes_per_pixel=1.0)
+    monkeypatch.setattr(engine_module, "available_bytes", lambda _: 64**2)
+    _act(engine, act, _pixels((300, 300, 3)))
+    assert max(model.seen) <= 64**2
+
+
+@pytest.mark.parametrize("act", ["restore", "describe"])
+def test_where_memory_runs_out_statistics_are_gathered_from_less_at_once(act: str) -> None:
+    model = _Counting(most=100**2)
+    _act(Engine(model, _CPU, Tiling(1.0, 512, 16)), act, _pixels((300, 300, 3)))
+    assert 0 < max(model.seen) <= 100**2
+
+
+def test_an_image_is_described_alike_however_many_windows_are_seen_at_once() -> None:
+    pixels = _pixels((1100, 1000, 3))
+    alike = [
+        Engine(MinusSpread(), _CPU, Tiling(whole, tile, 16)).describe(pixels).statistics["mean"]
+        for whole, tile in ((1.0, 256), (1.0, 512), (1.0, 1024))
+    ]
+    torch.testing.assert_close(alike[0], alike[1], rtol=1e-6, atol=0)
+    torch.testing.assert_close(alike[0], alike[2], rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("whole", [9.0, float("inf"), 0.0])

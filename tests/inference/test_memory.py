@@ -1,4 +1,4 @@
-"""Huge files are restored in bounded memory."""
+"""Huge files are restored in bounded memory, of which no more is taken than is there."""
 
 import subprocess
 import sys
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import pyvips
+import torch
 
 from unveil.imaging import read_image
+from unveil.inference import memory
 from unveil.models.checkpoint import bundled_weights
 
 pytest.importorskip("resource")
@@ -41,6 +43,53 @@ def _peak(path: Path, *model: str) -> float:
     command = [sys.executable, "-c", _PROGRAM, str(path), *model]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
+
+
+def _group(folder: Path, version: int, *values: str | int) -> None:
+    """Write what a control group says of its limit, its use and what this consists of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("limit_in_bytes", "usage_in_bytes") if version == 1 else ("max", "current")
+    for name, value in zip((*names, "stat"), values, strict=False):
+        (folder / f"memory.{name}").write_text(f"{value}\n")
+
+
+def _room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str) -> int | None:
+    (tmp_path / "ours").write_text(ours)
+    monkeypatch.setattr(memory, "_MOUNTED", tmp_path / "mounted")
+    monkeypatch.setattr(memory, "_OURS", tmp_path / "ours")
+    monkeypatch.setattr(memory, "_system", lambda: None)
+    monkeypatch.setattr(memory, "_address_space", lambda: None)
+    return memory.available_bytes(torch.device("cpu"))
+
+
+def test_page_cache_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stat = "anon 200\nfile 750\nshmem 50\ninactive_file 500\nactive_file 200"
+    _group(tmp_path / "mounted", 2, 1000, 950, stat)
+    assert _room(tmp_path, monkeypatch, "0::/\n") == 750
+
+
+def test_the_narrowest_group_above_us_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tmp_path / "mounted"
+    _group(top / "a" / "b" / "c", 2, "max", 100, "")
+    _group(top / "a" / "b", 2, 400, 150, "anon 150")
+    _group(top / "a", 2, 900, 800)
+    assert _room(tmp_path, monkeypatch, "0::/a/b/c\n") == 100
+    _group(top / "a", 2, "max")
+    assert _room(tmp_path, monkeypatch, "0::/a/b/c\n") == 250
+    _group(top / "a" / "b", 2, "max")
+    assert _room(tmp_path, monkeypatch, "0::/a/b/c\n") is None
+
+
+@pytest.mark.parametrize("own", ["/docker/abc", "/not/to/be/seen/from/here"])
+def test_version_1_is_known(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "mounted" / "memory"
+    stat = "inactive_file 1\nactive_file 2\ntotal_inactive_file 300\ntotal_active_file 40"
+    _group(top, 1, 1000, 600, stat)
+    _group(top / "docker" / "abc", 1, 2**63 - 4096, 600, "")
+    ours = f"5:cpu,cpuacct:/x\n4:memory:{own}\n1:name=systemd:/x\n0::/x\n"
+    assert _room(tmp_path, monkeypatch, ours) == 740
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The API's answers: the same pixels as the command line, errors in one shape."""
 
+import errno
 import io
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -220,6 +222,29 @@ def test_a_full_line_is_503_and_says_when_to_come_again(serve: Serve) -> None:
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert "try again" in _error(answer)
     assert waiting.result().status_code == 200
+
+
+def test_a_disk_that_fills_at_work_is_503(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    answer = _post(served.client, photo())
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "disk is full" in _error(answer)
+    until(lambda: uploads(served.engine) == [])
+
+
+def test_on_a_full_disk_no_upload_is_taken_in(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.serve.store._RESERVE", 2**62)
+    monkeypatch.setattr(served.engine, "receive", lambda *_: pytest.fail("it was taken in"))
+    answer = _post(served.client, photo((400, 400)))
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "disk is full" in _error(answer)
 
 
 def test_what_takes_too_long_is_504(serve: Serve) -> None:

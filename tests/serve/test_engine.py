@@ -64,6 +64,20 @@ def test_given_weights_are_preferred_for_what_they_do(engine: Engine) -> None:
     assert engine.models()[0]["id"] == MODEL
 
 
+def test_weights_of_one_name_are_told_apart_by_their_folders(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    given = [tmp_path / run / "best.safetensors" for run in ("a", "b")]
+    for path in given:
+        path.parent.mkdir()
+        path.write_bytes(tiny_weights.read_bytes())
+    catalogue = Catalogue([tiny_weights, *given])
+    assert {"tiny", "a/best", "b/best"} <= {offer.id for offer in catalogue.offers}
+    assert [catalogue.choose(f"{run}/best", "auto").source for run in ("a", "b")] == given
+    with pytest.raises(InputError, match="two models called a/best"):
+        Catalogue([given[0], given[0]])
+
+
 def test_missing_weights_are_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises((CheckpointError, InputError)):
         Engine(Settings(models=(tmp_path / "none.safetensors",)), folder=tmp_path)

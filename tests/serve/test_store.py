@@ -1,5 +1,6 @@
 """Files of uploads: limited, named by what they hold, gone when nobody needs them."""
 
+import errno
 import io
 import os
 import subprocess
@@ -90,6 +91,25 @@ def test_a_full_disk_is_said_before_it_is_full(make: Make, monkeypatch: pytest.M
     monkeypatch.setattr(module, "_RESERVE", 2**62)
     with pytest.raises(BusyError, match="disk"):
         _take(make())
+
+
+def test_a_disk_that_fills_while_files_are_used_is_said(make: Make) -> None:
+    store = make()
+    file = _take(store)
+    with pytest.raises(BusyError, match="disk"), store.holding(file):
+        raise OSError(errno.ENOSPC, "no room")
+    with pytest.raises(PermissionError), store.holding(file):
+        raise OSError(errno.EACCES, "not allowed")
+
+
+def test_the_room_kept_free_is_not_for_arrays_either(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make()
+    file = _take(store)
+    monkeypatch.setattr(module, "_RESERVE", 2**62)
+    with pytest.raises(BusyError, match="disk"), store.holding(file):
+        store.create(file.with_suffix(".change"), (4, 4), "uint8")
 
 
 def _age(file: Path, seconds: float) -> None:

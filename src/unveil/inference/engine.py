@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from unveil.models.base import RestorationModel
 
 Progress = Callable[[float], None]
 Write = Callable[[slice, Array], None]
+Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 # What a network without a record gets.
@@ -128,16 +129,19 @@ class Engine:
 
     def _each_strip(self, pixels: Array, write: Write, progress: Progress) -> None:
         """Pass each strip's rows and residual to `write`; from the top again in smaller tiles."""
-        grid = self._grid(pixels.shape[0], pixels.shape[1])
+        self._within_memory(pixels, lambda grid: self._strips_in(grid, pixels, write, progress))
+
+    def _within_memory(self, pixels: Array, act: Callable[[Grid | None], Result]) -> Result:
+        """Return what `act` makes of a grid, of a smaller one whenever memory runs out."""
+        height, width, _ = pixels.shape
+        grid = self._grid(height, width)
         while True:
             try:
-                self._strips_in(grid, pixels, write, progress)
+                return act(grid)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                grid = self._smaller(grid, pixels.shape[0] * pixels.shape[1])
-            else:
-                return
+                grid = self._smaller(grid, height * width)
 
     def _grid(self, height: int, width: int) -> Grid | None:
         """Choose the grid from the size alone, unless memory is known to be too short for it."""
@@ -152,7 +156,7 @@ class Engine:
         return grid
 
     def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
-        count = pixels if grid is None else min(grid.tile**2, pixels)
+        count = _at_once(grid, pixels)
         if count * _AMPLE_BYTES_PER_PIXEL <= room:
             return 0.0
         if self._bytes_per_pixel is None:
@@ -170,7 +174,7 @@ class Engine:
             raise InputError("not enough memory even for the smallest tiles; close other programs")
         multiple = getattr(self.model, "size_multiple", 1)
         smaller = fitted_grid(side, self.tiling.overlap, multiple)
-        _log.warning("memory is short: restoring in tiles of %d pixels", smaller.tile)
+        _log.warning("memory is short: going on in tiles of %d pixels", smaller.tile)
         return smaller
 
     def _strips_in(
@@ -226,14 +230,16 @@ class Engine:
         """Gather the image-wide statistics of ``(h, w, c)`` samples, at most a whole image's worth.
 
         Raises:
-            InputError: If the network has none.
+            InputError: If the network has none, or as `restore`.
         """
         if not getattr(self.model, "has_statistics", False):
             raise InputError(f"{type(self.model).__name__} gathers no image-wide statistics")
-        height, width, _ = pixels.shape
-        whole = height * width <= self.tiling.whole_megapixels * 1e6
-        side = max(height, width) if whole else _SAMPLE
-        return self._gathered(pixels, side, self.tiling.whole_megapixels * 1e6, 1)[0]
+
+        def gathered(grid: Grid | None) -> Context:
+            side = max(pixels.shape[:2]) if grid is None else _SAMPLE
+            return self._gathered(pixels, side, grid, 1)[0]
+
+        return self._within_memory(pixels, gathered)
 
     def _contexts(self, pixels: Array, grid: Grid | None) -> list[Context] | None:
         """Gather the image's statistics once, per turn of an ensemble; None leaves it to the pass.
@@ -246,19 +252,16 @@ class Engine:
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
         if small or not getattr(self.model, "has_statistics", False):
             return None
-        side, at_once = window or _SAMPLE, self.tiling.whole_megapixels * 1e6
-        if grid is not None:
-            side = min(side, grid.tile)
-            short = grid.tile < self.tiling.tile and not self.forced
-            at_once = grid.tile**2 if short else at_once
-        return self._gathered(pixels, side, at_once, 8 if self.ensemble else 1)
+        return self._gathered(pixels, window or _SAMPLE, grid, 8 if self.ensemble else 1)
 
-    def _gathered(self, pixels: Array, side: int, at_once: float, turns: int) -> list[Context]:
-        """Gather from crops of `side`, as many side by side as `at_once` pixels hold."""
+    def _gathered(self, pixels: Array, side: int, grid: Grid | None, turns: int) -> list[Context]:
+        """Gather from crops of `side`, no larger than a tile, as many at once as a pass holds."""
+        side = side if grid is None else min(side, grid.tile)
+        at_once = _at_once(grid, pixels.shape[0] * pixels.shape[1])
         samples = _samples(pixels, side, getattr(self.model, "size_multiple", 1))
         release(pixels)
         together = torch.cat([to_network(sample) for sample in samples])
-        number = max(int(min(at_once / together[0, 0].numel(), len(together))), 1)
+        number = max(at_once // together[0, 0].numel(), 1)
         return [self._average(torch.split(together, number), turn) for turn in range(turns)]
 
     def _average(self, batches: Sequence[Tensor], turn: int) -> Context:
@@ -269,6 +272,11 @@ class Engine:
                 self.model(_turned(batch.to(self.device), turn), context=recorder)
                 gathered.append(recorder.finished())
         return Context.average(gathered, [len(batch) for batch in batches])
+
+
+def _at_once(grid: Grid | None, pixels: int) -> int:
+    """Return how many of an image's pixels go through the network in one pass."""
+    return pixels if grid is None else min(grid.tile**2, pixels)
 
 
 def _samples(pixels: Array, side: int, multiple: int) -> list[Array]:

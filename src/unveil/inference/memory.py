@@ -13,6 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _PROBES = (64, 192)
 # A kernel's scratch space and the allocator's rounding are not seen by the probe.
 _MARGIN = 1.5
+# Where control groups are mounted, and the file that says which of them are ours.
+_MOUNTED, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# Their limit, their use, and what precedes the names in their statistics: version 2, version 1.
+_UNIFIED = ("memory.max", "memory.current", "")
+_MEMORY = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -97,15 +102,39 @@ def _system() -> int | None:
 
 
 def _cgroup() -> int | None:
-    """Return what the control group (a container's limit) leaves."""
-    root = Path("/sys/fs/cgroup")
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        own = Path("/proc/self/cgroup").read_text().strip().splitlines()[-1].split(":", 2)[2]
-        for folder in (root / own.lstrip("/"), root):
-            if (folder / "memory.max").exists():
-                limit = int((folder / "memory.max").read_text())
-                return limit - int((folder / "memory.current").read_text())
+    """Return the least that the control groups (a container's limits) around us leave."""
+    rooms: list[int | None] = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in _OURS.read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            if not controllers:
+                rooms += [_room(group, *_UNIFIED) for group in _upwards(_MOUNTED, own)]
+            elif "memory" in controllers.split(","):
+                rooms += [_room(group, *_MEMORY) for group in _upwards(_MOUNTED / "memory", own)]
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def _upwards(root: Path, own: str) -> list[Path]:
+    """Return a group and those above it; inside a container some are not to be seen."""
+    group = root / own.lstrip("/")
+    return [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
+
+
+def _room(group: Path, limit: str, used: str, prefix: str) -> int | None:
+    """Return what one control group leaves, its page cache included; None without a limit."""
+    with contextlib.suppress(OSError, ValueError):  # not there; "max"
+        left = int((group / limit).read_text()) - int((group / used).read_text())
+        return left + _page_cache(group, prefix)
     return None
+
+
+def _page_cache(group: Path, prefix: str) -> int:
+    """Return what files take that were read or written: the kernel gives it back when asked."""
+    names = {f"{prefix}inactive_file", f"{prefix}active_file"}
+    with contextlib.suppress(OSError, ValueError):
+        lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return sum(int(value) for name, value in lines if name in names)
+    return 0
 
 
 def _address_space() -> int | None:

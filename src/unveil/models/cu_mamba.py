@@ -17,6 +17,9 @@ What the paper leaves open, and what is done here:
    descriptors and embeddings of the channels, so that it fits every size; E = 1.
 5. An SSM that is switched off leaves the convolutions of its sub-block, so that both off is a plain
    convolutional U-Net.
+6. A scan's skip weights D add up to one over its orders; the head starts at a tenth of the usual
+   size, which starts the network near the identity; the LeakyReLU's slope is 0.2; the descriptors
+   of channels are mean and log-power.
 
 `cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; sub-blocks
 are gated depth-wise units with the SSM after the gate; added skips; a scaled residual branch; B and

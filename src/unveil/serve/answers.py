@@ -45,7 +45,7 @@ _REASONS = {
     413: "Too many bytes or too many pixels.",
     415: "Not an image of a kind this server reads.",
     422: "A damaged image, or an option out of range.",
-    503: "The queue is full or the server is stopping; come again after Retry-After seconds.",
+    503: "The queue or the disk is full, or the server is stopping; see Retry-After.",
     504: "Not done in time.",
 }
 

@@ -50,10 +50,11 @@ class Catalogue:
 
     Raises:
         CheckpointError: If a given file is missing or damaged.
+        InputError: If two of them cannot be told apart.
     """
 
     def __init__(self, given: Sequence[Path] = ()) -> None:
-        self._given = [path.stem if path.is_file() else path.name for path in given]
+        self._given = _names(given)
         sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
         sources |= dict(zip(self._given, given, strict=True))
         self._preferred = self._given[0] if self._given else default_model("auto")
@@ -118,6 +119,19 @@ class Catalogue:
         if model is not None:
             self.choose(model, "auto")
         return next((o for o in self.offers if o.inspects and model in (None, o.id)), None)
+
+
+def _names(given: Sequence[Path]) -> list[str]:
+    """Name weights files by their stems, with their folders before those that share one."""
+    names = [path.stem if path.is_file() else path.name for path in given]
+    full = [
+        name if names.count(name) == 1 else f"{path.absolute().parent.name}/{name}"
+        for path, name in zip(given, names, strict=True)
+    ]
+    for name in full:
+        if full.count(name) > 1:
+            raise InputError(f"two models called {name}; rename one, or give it once")
+    return full
 
 
 def _does(loaded: LoadedModel, task: Task) -> bool:

@@ -207,7 +207,7 @@ class Engine:
         change = source.with_name(f"{job.id}.change")
         report = inspect_image(restorer, image) if look and offer.inspects else None
         start = time.perf_counter()
-        out = np.lib.format.open_memmap(change, "w+", np.float32, image.pixels.shape)
+        out = self.store.create(change, image.pixels.shape, np.float32)
         restorer.engine.change(image.pixels, out, tally)
         seconds = time.perf_counter() - start
         self._seconds_per_megapixel[kind] = seconds / megapixels

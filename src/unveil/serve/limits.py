@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unveil.errors import BusyError
 from unveil.serve.engine import Engine
 from unveil.serve.guard import refusal
+from unveil.serve.store import Store
 
 UPLOADS = frozenset({"/v1/restore", "/v1/inspect"})
 
@@ -64,12 +65,11 @@ class Limits:
             self._check()
         except BusyError as error:
             await _drain(receive, self._max_bytes)
-            retry = {"Retry-After": str(error.retry_after_s)}
-            await refusal(503, str(error), retry)(scope, receive, send)
+            await refusal(503, str(error), _retry(error))(scope, receive, send)
             return
         self._at_once += 1
         try:
-            await self._app(scope, _counted(receive, limit), send)
+            await self._app(scope, _counted(receive, limit, self._engine.store), send)
         finally:
             self._at_once -= 1
 
@@ -83,7 +83,8 @@ def _too_large(limit: int) -> str:
     return f"the upload is larger than {limit / 1e6:g} MB, which is the most taken here"
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
+def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receive:
+    """Pass a body on while it is not too large, and there is room where `store` has its files."""
     size, whole = 0, False
 
     async def counting() -> Message:
@@ -96,12 +97,29 @@ def _counted(receive: Receive, limit: int) -> Receive:
             raise HTTPException(408, f"nothing came for {IDLE_S:g} s; send again") from None
         size += len(message.get("body", b""))
         whole = not message.get("more_body", False)
-        if size > limit + _FORM_BYTES:
-            await _drain(receive, limit)
-            raise HTTPException(413, _too_large(limit))
+        refused = _refused(size, limit, store)
+        if refused is not None:
+            if not whole:
+                await _drain(receive, limit)
+            raise refused
         return message
 
     return counting
+
+
+def _refused(size: int, limit: int, store: Store | None) -> HTTPException | None:
+    if size > limit + _FORM_BYTES:
+        return HTTPException(413, _too_large(limit))
+    try:
+        if store is not None:
+            store.check_room()
+    except BusyError as error:
+        return HTTPException(503, str(error), _retry(error))
+    return None
+
+
+def _retry(error: BusyError) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after_s)}
 
 
 async def _drain(receive: Receive, limit: int) -> None:

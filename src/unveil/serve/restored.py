@@ -76,6 +76,7 @@ class Restored:
             InputError: If `strength` or `quality` is out of range.
             ImageFileError: If there is no such format.
             OutputError: If the format cannot hold the picture, or its files are no longer kept.
+            BusyError: If the server's disk is full.
         """
         if not 0 <= strength <= 1:
             raise InputError(f"strength is 0 to 1, got {strength}")
@@ -143,9 +144,7 @@ class Restored:
         if not file.exists():
             image = self._image()
             part = file.with_suffix(".part")
-            stored = np.lib.format.open_memmap(
-                part, "w+", dtype=image.pixels.dtype, shape=image.pixels.shape
-            )
+            stored = self.store.create(part, image.pixels.shape, image.pixels.dtype)
             for rows in _strips(len(stored)):
                 stored[rows] = image.pixels[rows]
                 release(image.pixels)

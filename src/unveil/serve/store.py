@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy.typing as npt
+
 from unveil.errors import BusyError, ImageTooLargeError
+from unveil.imaging import scratch
 from unveil.imaging.formats import format_of_file
+from unveil.imaging.image import Array
 
 try:
     import fcntl
@@ -94,17 +98,37 @@ class Store:
                         f"{name}: more than {self._max_bytes / 1e6:g} MB, which is the most this "
                         "server takes"
                     )
-                if shutil.disk_usage(self.folder).free < _RESERVE:
-                    raise BusyError("the server's disk is full; try again later", _FULL_RETRY_S)
+                self.check_room()
                 out.write(chunk)
+
+    def check_room(self) -> None:
+        """Tell whether there is room for more.
+
+        Raises:
+            BusyError: If not.
+        """
+        if shutil.disk_usage(self.folder).free < _RESERVE:
+            raise _disk_is_full()
+
+    def create(self, file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """Return a zeroed array in the new `file` beside an upload, as `scratch.create`."""
+        return scratch.create(file, shape, dtype, spare=_RESERVE)
 
     @contextlib.contextmanager
     def holding(self, file: Path) -> Iterator[None]:
-        """Keep the folder of `file` while inside, and count its age anew afterwards."""
+        """Keep the folder of `file` while inside, and count its age anew afterwards.
+
+        Raises:
+            BusyError: If the disk fills while inside.
+        """
         with self._guard:
             self._held[file.parent] += 1
         try:
             yield
+        except OSError as error:
+            if scratch.is_disk_full(error):
+                raise _disk_is_full() from error
+            raise
         finally:
             with self._guard:
                 self._held[file.parent] -= 1
@@ -145,6 +169,10 @@ class Store:
     def _sweep_often(self) -> None:
         while not self._closed.wait(min(self._keep_s / 4, 30.0)):
             self.sweep()
+
+
+def _disk_is_full() -> BusyError:
+    return BusyError("the server's disk is full; try again later", _FULL_RETRY_S)
 
 
 def remove_stale(place: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from unveil.errors import RecipeError
+from unveil.models.base import RestorationModel
 from unveil.training.losses import parse_loss
 from unveil.training.memory import largest_micro_batch, memory_in_use, saved_bytes, step_bytes
 from unveil.training.optimizer import build_optimizer
@@ -129,7 +130,7 @@ def memory_needed(recipe: Recipe, network: nn.Module, micro_batch: Sequence[int]
 
 def measure_phases(
     recipe: Recipe,
-    network: nn.Module,
+    network: RestorationModel,
     micro_batch: Sequence[int],
     *,
     processes: int,
@@ -156,7 +157,9 @@ def measure_phases(
     return tuple(result)
 
 
-def _time_steps(recipe: Recipe, trial: nn.Module, phase: Phase, images: int, batch: int) -> float:
+def _time_steps(
+    recipe: Recipe, trial: RestorationModel, phase: Phase, images: int, batch: int
+) -> float:
     device = next(trial.parameters()).device
     optim = recipe.optim
     optimizer = build_optimizer(trial, optim)

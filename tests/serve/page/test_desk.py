@@ -1,9 +1,13 @@
 """Photos of a tab: previews of any depth, downloads with everything they came with."""
 
+import errno
 import io
+import os
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -16,10 +20,11 @@ from fastapi.testclient import TestClient
 from tests.serve.conftest import busy, photo, uploads
 
 from unveil.errors import UnveilError
-from unveil.imaging import Image, read_image, write_image
+from unveil.imaging import Image, read_image, scratch, write_image
 from unveil.imaging.formats import format_named
 from unveil.serve.engine import Engine, Options
-from unveil.serve.page.desk import MOST_PHOTOS, Desk, Desks
+from unveil.serve.page import routes
+from unveil.serve.page.desk import MOST_PHOTOS, Desk, Desks, Photo
 from unveil.serve.page.routes import page_router
 from unveil.serve.page.samples import CLEAN, SAMPLES, offered
 from unveil.serve.settings import Settings
@@ -134,6 +139,40 @@ def test_an_upload_that_lies_about_its_size_is_stopped(tiny_weights: Path, tmp_p
         engine.stop(1.0)
 
 
+def test_too_many_pixels_are_told_as_by_the_api(tiny_weights: Path, tmp_path: Path) -> None:
+    settings = Settings(models=(tiny_weights,), threads=1, max_megapixels=0.01)
+    engine = Engine(settings, folder=tmp_path)
+    desks = Desks(engine)
+    try:
+        answer = _sent(_client(desks), desks.of("tab"), "big.png", photo((200, 100)))
+        assert answer.status_code == 413
+        assert answer.json()["error"].startswith("big.png: 200×100")
+        assert uploads(engine) == []
+    finally:
+        engine.stop(1.0)
+
+
+def test_on_a_full_disk_no_photo_is_taken_in(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unveil.serve.store._RESERVE", 2**62)
+    monkeypatch.setattr(desks, "add", lambda *_, **__: pytest.fail("it was taken in"))
+    answer = _sent(_client(desks), desks.of("tab"), "a.png", photo())
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert "disk is full" in answer.json()["error"]
+
+
+def test_a_disk_that_fills_while_a_photo_is_read_is_503(
+    desks: Desks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(scratch, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    answer = _sent(_client(desks), desks.of("tab"), "a.png", photo())
+    assert answer.status_code == 503
+    assert uploads(desks.engine) == []
+
+
 def test_closing_a_tab_deletes_its_photos_and_only_its(desks: Desks) -> None:
     for session in ("one", "two"):
         desks.add(desks.of(session), f"{session}.png", io.BytesIO(photo()))
@@ -191,6 +230,32 @@ def test_a_zip_holds_each_result_under_a_name_of_its_own(desks: Desks) -> None:
         names = archive.namelist()
         assert names == ["a.restored.png", "a.restored (2).png", "A.restored (3).png"]
         assert len({archive.read(name) for name in names}) == 3
+
+
+@pytest.mark.parametrize("strengths", [(1.0, 1.0), (1.0, 0.5)])
+def test_two_who_take_everything_at_once_both_get_it(
+    desks: Desks, monkeypatch: pytest.MonkeyPatch, strengths: tuple[float, float]
+) -> None:
+    desk, both = desks.of("tab"), Barrier(2)
+    held = desks.add(desk, "a.png", io.BytesIO(photo()))
+    held.finish(desks.engine.submit(held.source, Options()).wait(30), Options())
+    prepared = routes._prepared
+
+    def together(photo: Photo, strength: float) -> Path:
+        written = prepared(photo, strength)
+        both.wait(20)
+        return written
+
+    monkeypatch.setattr(routes, "_prepared", together)
+    asked = [f"/page/zip/{desk.key}?strength={strength}" for strength in strengths]
+    with ThreadPoolExecutor(2) as askers:
+        answers = [*askers.map(lambda address: _client(desks).get(address), asked)]
+    for answer in answers:
+        assert answer.status_code == 200
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            assert archive.namelist() == ["a.restored.png"]
+    assert [*held.source.parent.glob("*.part")] == []
 
 
 def test_large_clean_photos_are_reduced_for_the_degrade_tab(desks: Desks) -> None:

@@ -193,6 +193,7 @@ class Desks:
         Raises:
             ImageFileError: If it is no image we read; the message speaks of `name`.
             InputError: If the desk is full.
+            BusyError: If the server's disk is full.
         """
         if len(desk.photos) >= MOST_PHOTOS:
             raise InputError(
@@ -212,20 +213,24 @@ class Desks:
         """
         source = self.engine.receive(name, stream)
         try:
-            with self._turn, speaking_of(source, name):
-                image = read_image(source, max_megapixels=self.engine.settings.max_megapixels)
-            height, width, _ = image.pixels.shape
-            photo = Photo(name, source, (width, height), image.metadata.icc)
-            pixels = to_preview(image.pixels)
-            write_preview(photo.preview("before"), pixels, icc=photo.icc)
-            write_preview(
-                photo.preview("thumb"),
-                reduced(pixels, -(-max(width, height) // _THUMB)),
-                icc=photo.icc,
-            )
+            with self.engine.store.holding(source):
+                return self._previewed(source, name)
         except BaseException:
             self.engine.discard(source)
             raise
+
+    def _previewed(self, source: Path, name: str) -> Photo:
+        with self._turn, speaking_of(source, name):
+            image = read_image(source, max_megapixels=self.engine.settings.max_megapixels)
+        height, width, _ = image.pixels.shape
+        photo = Photo(name, source, (width, height), image.metadata.icc)
+        pixels = to_preview(image.pixels)
+        write_preview(photo.preview("before"), pixels, icc=photo.icc)
+        write_preview(
+            photo.preview("thumb"),
+            reduced(pixels, -(-max(width, height) // _THUMB)),
+            icc=photo.icc,
+        )
         return photo
 
     def set_clean(self, desk: Desk, name: str, stream: BinaryIO) -> Photo:
@@ -236,7 +241,7 @@ class Desks:
         """
         given = self.receive(name, stream)
         try:
-            with self._turn:
+            with self._turn, self.engine.store.holding(given.source):
                 pixels = to_preview(load_rgb(given.source))
             block = math.ceil(math.sqrt(given.size[0] * given.size[1] / _CLEAN_PIXELS))
             photo = self.receive(f"{Path(name).stem}.png", png(reduced(pixels, block)))
@@ -290,5 +295,5 @@ def speaking_of(source: Path, name: str) -> Iterator[None]:
     try:
         yield
     except UnveilError as error:
-        message = str(error).replace(str(source), name).replace(source.name, name)
-        raise InputError(message) from error
+        error.args = (str(error).replace(str(source), name).replace(source.name, name),)
+        raise

@@ -4,8 +4,10 @@ import asyncio
 import hashlib
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO, cast
@@ -14,16 +16,20 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from unveil.imaging.write import replacing
 from unveil.inference.plan import Naming
 from unveil.serve.limits import IDLE_S
 from unveil.serve.page.desk import Desk, Desks, Photo, Preview
 from unveil.serve.page.samples import CLEAN, SAMPLES, sample_named
+from unveil.serve.store import Store
 
 _HERE = Path(__file__).parent
 _STATIC = {"page.js": "text/javascript", "drop.js": "text/javascript"}
 _GONE = "this photo is no longer on the server; drop it again"
 # Uploads taken in side by side.
 _AT_ONCE = 4
+# What was written at another strength stays so long: another request may be about to send it.
+_SENDING_S = 60.0
 
 Strength = Annotated[float, Query(ge=0, le=1)]
 
@@ -88,12 +94,12 @@ def page_router(desks: Desks) -> APIRouter:
 
     @router.post("/zip/{key}")
     def prepare_zip(key: str, strength: Strength = 1.0) -> Response:
-        _zipped(_desk(desks, key), strength)
+        _zipped(desks.engine.store, _desk(desks, key), strength)
         return Response(status_code=204)
 
     @router.get("/zip/{key}")
     def whole(key: str, strength: Strength = 1.0) -> FileResponse:
-        written = _zipped(_desk(desks, key), strength)
+        written = _zipped(desks.engine.store, _desk(desks, key), strength)
         return _attachment(written, "unveil.zip")
 
     return router
@@ -109,6 +115,7 @@ async def _receive(
             size += len(chunk)
             if size > limit:
                 raise HTTPException(413, f"{name}: more than {limit / 1e6:g} MB, the most taken")
+            desks.engine.store.check_room()
             file.write(chunk)
         file.seek(0)
         return await asyncio.to_thread(act, cast("BinaryIO", file))
@@ -153,13 +160,12 @@ def _prepared(photo: Photo, strength: float) -> Path:
     mark = f"take-{photo.version}-{strength:.3f}"
     target = photo.file(mark + photo.source.suffix)
     if not target.exists():
-        for older in photo.source.parent.glob(".page-take-*"):
-            older.unlink(missing_ok=True)
+        _remove_older(target.parent, ".page-take-*")
         photo.restored.write(target, strength=strength)
     return target
 
 
-def _zipped(desk: Desk, strength: float) -> Path:
+def _zipped(store: Store, desk: Desk, strength: float) -> Path:
     """Write a zip of all results of a desk, one file after the other, never in memory."""
     done = [photo for photo in [*desk.photos.values()] if photo.restored]
     if not done:
@@ -169,18 +175,28 @@ def _zipped(desk: Desk, strength: float) -> Path:
     target = done[0].file(f"all-{mark}.zip")
     if target.exists():
         return target
-    for older in target.parent.glob(".page-all-*"):
-        older.unlink(missing_ok=True)
-    half = target.with_suffix(".part")
+    _remove_older(target.parent, ".page-all-*")
     names: set[str] = set()
-    # Images are compressed already.
-    with zipfile.ZipFile(half, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        store.holding(target),
+        replacing(target) as half,
+        # Images are compressed already.
+        zipfile.ZipFile(half, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for photo in done:
             name = unique_name(Naming()(photo.source), names)
             written = _prepared(photo, strength)
             with written.open("rb") as source, archive.open(name, "w", force_zip64=True) as entry:
                 shutil.copyfileobj(source, entry, 2**20)
-    return half.replace(target)
+    return target
+
+
+def _remove_older(folder: Path, pattern: str) -> None:
+    for older in folder.glob(pattern):
+        # Another request may remove it, too.
+        with suppress(OSError):
+            if time.time() - older.stat().st_mtime > _SENDING_S:
+                older.unlink()
 
 
 def unique_name(name: str, taken: set[str]) -> str:
