@@ -2,10 +2,9 @@
 
     python examples/start_from_denoiser.py CLEAN_FOLDER runs/start
 
-The network has the denoiser's outline and gated units, so that the denoiser's weights fit: three
-levels and fewer scans than the bundled `mtair_small`, which was started from an earlier denoiser.
-It denoises almost as the denoiser does: prompts and refinement add nothing yet, and joined skips
-are summed.
+The network has the denoiser's widths and gated units, so that the denoiser's weights fit. It
+denoises almost as the denoiser does: prompts, refinement and the latent's further units add nothing
+yet, and joined skips are summed.
 """
 
 import argparse
@@ -24,16 +23,6 @@ from unveil.layers.gated_unit import GatedUnit
 from unveil.models.checkpoint import save_pretrained
 
 _PHOTOS, _SIDE = 16, 192
-_PROMPT = {"prompt_dim": 32, "prompt_size": 4}
-_OUTLINE = {
-    "levels": [
-        {"width": 48, "encoder": 2, "decoder": 2, "attention_every": 2, "dual": False} | _PROMPT,
-        {"width": 96, "encoder": 3, "decoder": 3, "attention_every": 3, "dual": False, "heads": 2}
-        | _PROMPT,
-        {"width": 160, "encoder": 6, "attention_every": 3, "scan_every": 2, "heads": 4} | _PROMPT,
-    ],
-    "scan_norm": True,
-}
 
 
 def noisy_photographs(folder: Path) -> Tensor:
@@ -63,19 +52,21 @@ def renamed(name: str) -> str:
 def transplant(denoiser: nn.Module, network: nn.Module) -> None:
     """Copy the denoiser's units into an `mtair_small`, and let all else add nothing."""
     new = network.state_dict()
-    for name, value in denoiser.state_dict().items():
-        if name != "head.bias":  # the published head has none
-            new[renamed(name)].copy_(value)
+    # The published head has no bias.
+    given = {renamed(n): value for n, value in denoiser.state_dict().items() if n != "head.bias"}
+    for name, value in given.items():
+        new[name].copy_(value)
     for name, unit in network.named_modules():
         if not isinstance(unit, GatedUnit):
             continue
         project = new[f"{name}.project.weight"]
+        if f"{name}.layer_scale" not in given:
+            project.zero_()
         if unit.project_scan is not None:
             new[f"{name}.project_scan.weight"].copy_(project)
+            project.zero_()
         elif unit.mixer is not None:
             _pass_through(new[f"{name}.mixer.value.weight"], unit.mixer.heads)
-        if unit.project_scan is not None or name.startswith("refinement"):
-            project.zero_()
     for name, value in new.items():
         if name.startswith("merges"):
             value.copy_(torch.eye(len(value)).repeat(1, 2))
@@ -98,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
-    network = unveil.create_model("mtair_small", **_OUTLINE).eval()
+    network = unveil.create_model("mtair_small").eval()
     photographs = noisy_photographs(options.clean)
     transplant(denoiser, network)
     with torch.no_grad():

@@ -6,7 +6,6 @@ from unveil import create_model
 from unveil.errors import InputError
 from unveil.layers.convolution import Downsample, Upsample
 from unveil.layers.prompt import PromptBlock
-from unveil.layers.scan import ImageScan
 from unveil.models.base import count_parameters
 from unveil.models.mtair import DualBlock, PlainBlock
 
@@ -67,18 +66,18 @@ def test_base_has_the_published_prompts(base):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("mtair_base", 39_657_176), ("mtair_small", 1_931_203), ("mtair_tiny", 26_751)],
+    [("mtair_base", 39_657_176), ("mtair_small", 1_703_106), ("mtair_tiny", 26_751)],
 )
 def test_parameter_counts_are_pinned(name, count):
     with torch.device("meta"):
         assert count_parameters(create_model(name)) == count
 
 
-def test_scan_every_leaves_the_other_units_without():
-    level = {"width": 8, "encoder": 4, "prompt_dim": 8, "prompt_size": 4, "scan_every": 2}
+def test_mix_every_leaves_the_other_units_without():
+    level = {"width": 8, "encoder": 4, "prompt_dim": 8, "prompt_size": 4, "mix_every": 2}
     model = create_model("mtair_tiny", levels=[level])
-    has = [any(isinstance(m, ImageScan) for m in unit.modules()) for unit in model.latent.blocks]
-    assert has == [False, True, False, True]
+    has = [(unit.scan is not None, unit.mixer is not None) for unit in model.latent.blocks]
+    assert has == [(False, False), (True, True)] * 2
 
 
 @pytest.mark.parametrize("bias", [True, False])

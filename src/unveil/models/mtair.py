@@ -16,16 +16,19 @@ What is not known, and what is done here:
 3. Prompt weights: softmax of a linear map of the features' means. Over space the pixels ask and 4×4
    pooled prompt tokens answer; over channels the prompt's channels ask and the features' channels
    answer, on the prompt's grid, to which features of other sizes are pooled. Both answers are added
-   to the features, whose channels the prompt scales; no feed-forward follows.
+   to the features, whose channels the prompt scales, by 1 at first; no feed-forward follows.
 4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
+5. A scan's skip weights D add up to one over its orders; the head starts at a tenth of the usual
+   size, which starts the network near the identity.
 
 `mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias; both
 branches stand inside one gated depth-wise unit and share its convolution, and no feed-forward
 follows, as the unit is gated like one; q·kᵀ comes from one inner-product matrix, and values also
-pass directly; two scan orders per block, alternating; scans at the two coarse levels and channel
-attention in the last block of each stage but the latent; small prompts with narrow attentions; the
-first level's skip returns to the level's width. Widths and units are those of `cu_mamba_small`, so
-that it can start as that denoiser (examples/start_from_denoiser.py).
+pass directly; two scan orders per block, alternating, B and C of a scan normalised; three levels,
+in whose latent every second block has both branches, the last block of every other stage channel
+attention alone; small prompts with narrow attentions; the first level's skip returns to the
+level's width. Widths and units are those of `cu_mamba_small`, with two more in the latent, so that
+it can start as that denoiser (examples/start_from_denoiser.py).
 """
 
 from itertools import cycle, pairwise
@@ -61,9 +64,7 @@ class Level(ModelConfig):
         encoder: Blocks on the way down; for the last level, the latent's blocks.
         decoder: Blocks on the way up; 0 for the last level.
         heads: Heads of the channel attention.
-        attention_every: Gated blocks: the channel attention stands in every so-many-th block of a
-            stage; 0 is none.
-        scan_every: Gated blocks: likewise the scan, in dual-branch blocks.
+        mix_every: Gated blocks: the branches stand in every so-many-th block of a stage.
         dual: Dual-branch blocks, or plain ones.
         prompt_dim: Channels of the level's prompt.
         prompt_size: Height and width of the level's prompt.
@@ -73,8 +74,7 @@ class Level(ModelConfig):
     encoder: int = Field(ge=0)
     decoder: int = Field(default=0, ge=0)
     heads: int = Field(default=1, gt=0)
-    attention_every: int = Field(default=1, ge=0)
-    scan_every: int = Field(default=1, gt=0)
+    mix_every: int = Field(default=1, gt=0)
     dual: bool = True
     prompt_dim: int = Field(gt=0)
     prompt_size: int = Field(gt=0)
@@ -136,8 +136,9 @@ class MTAIRConfig(ModelConfig):
         if not self.orders or not all(self.orders):
             raise ValueError("orders must name at least one scan order for every block")
         for level in self.levels:
-            if level.width % level.heads:
-                raise ValueError(f"width {level.width} does not divide into {level.heads} heads")
+            width = round(level.width * (self.expand if self.block == "gated" else 1))
+            if width % level.heads:
+                raise ValueError(f"width {width} does not divide into {level.heads} heads")
             inner = self.prompt_inner or level.width
             if self.prompts and inner % self.prompt_heads:
                 raise ValueError(f"width {inner} does not divide into {self.prompt_heads} heads")
@@ -343,10 +344,8 @@ class MTAIR(RestorationModel):
         spatial = dual and config.branches != "channel"
         channel = not dual or config.branches != "spatial"
         if config.block == "gated":
-            every = level.attention_every
-            channel = channel and every > 0 and (index + 1) % every == 0
-            spatial = spatial and (index + 1) % level.scan_every == 0
-            return self._gated_block(width, level.heads, spatial, channel)
+            mixes = (index + 1) % level.mix_every == 0
+            return self._gated_block(width, level.heads, spatial and mixes, channel and mixes)
         attention = ChannelAttention(width, level.heads) if channel else None
         if not dual and attention is not None:
             return PlainBlock(width, attention, config.ffn_expand)
@@ -372,39 +371,18 @@ class MTAIR(RestorationModel):
         )
 
 
-def mtair_base(**overrides: Any) -> MTAIR:
-    """Build the network at the paper's scale."""
-    return MTAIR(MTAIRConfig(**overrides))
-
-
-def mtair_small(**overrides: Any) -> MTAIR:
-    """Build the variant for CPUs."""
-    return MTAIR(MTAIRConfig(**(SMALL.model_dump() | overrides)))
-
-
-def mtair_tiny(**overrides: Any) -> MTAIR:
-    """Build the variant for tests, below 100 000 parameters."""
-    return MTAIR(MTAIRConfig(**(TINY.model_dump() | overrides)))
-
-
 _PAIRS: tuple[tuple[ScanOrder, ...], ...] = (
     ("row", "column"),
     ("row_reversed", "column_reversed"),
 )
 
 
-def _level(width: int, blocks: int, *, dual: bool = False, **given: Any) -> Level:
-    """Return a level of the small variant."""
-    given = {"decoder": blocks, "prompt_dim": 32, "prompt_size": 4} | given
-    return Level(width=width, encoder=blocks, dual=dual, **given)
-
-
+_PROMPT: dict[str, Any] = {"prompt_dim": 32, "prompt_size": 4}
 SMALL = MTAIRConfig(
     levels=(
-        _level(48, 2, attention_every=2),
-        _level(96, 3, attention_every=3, heads=2),
-        _level(160, 2, attention_every=2, heads=4, dual=True),
-        _level(224, 2, attention_every=0, dual=True, decoder=0),
+        Level(width=48, encoder=2, decoder=2, mix_every=2, dual=False, **_PROMPT),
+        Level(width=96, encoder=3, decoder=3, mix_every=3, dual=False, heads=2, **_PROMPT),
+        Level(width=160, encoder=8, mix_every=2, heads=4, **_PROMPT),
     ),
     refinement=2,
     stem_factor=2,
@@ -413,6 +391,7 @@ SMALL = MTAIRConfig(
     prompt_inner=48,
     d_state=8,
     expand=1.0,
+    scan_norm=True,
     orders=_PAIRS,
     merge_first=True,
     sampling="patch",
@@ -436,7 +415,7 @@ _PAPER = "MTAIR (arXiv 2412.15845)"
 RECORDS = (
     ModelRecord("mtair_base", MTAIR, MTAIRConfig(), 8, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("mtair_small", MTAIR, SMALL, 16, ("denoise", "derain", "dehaze"), _PAPER,
+    ModelRecord("mtair_small", MTAIR, SMALL, 8, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
     ModelRecord("mtair_tiny", MTAIR, TINY, 4, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
