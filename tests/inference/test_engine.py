@@ -144,10 +144,9 @@ def test_an_image_is_described_alike_however_many_windows_are_seen_at_once() -> 
     pixels = _pixels((1100, 1000, 3))
     alike = [
         Engine(MinusSpread(), _CPU, Tiling(whole, tile, 16)).describe(pixels).statistics["mean"]
-        for whole, tile in ((1.0, 256), (1.0, 512), (1.0, 1024))
+        for whole, tile in ((1.0, 512), (1.0, 1024))
     ]
     torch.testing.assert_close(alike[0], alike[1], rtol=1e-6, atol=0)
-    torch.testing.assert_close(alike[0], alike[2], rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("whole", [9.0, float("inf"), 0.0])

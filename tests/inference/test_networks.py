@@ -63,7 +63,8 @@ def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path
     paths = sorted((unveil_data / "kodak24").glob("*.png"))[:2]
     loaded = load(model_id)
     network, tiling = loaded.network.eval(), loaded.tiling
-    tiles = Tiling(0.25, 256, tiling.overlap)
+    side = tiling.tile
+    tiles = Tiling(0.25, side, tiling.overlap)
     for path in paths:
         clean = load_rgb(path).astype(np.float32) / 255
         degraded = _noisy(clean)
@@ -71,7 +72,7 @@ def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path
         tiled = _restored(network, degraded, tiles)
         scores = [psnr(x, clean, data_range=1) for x in (whole, tiled)]
         assert scores[1] >= scores[0] - 0.05, scores
-        assert _seam(tiled - whole, 256 - tiling.overlap // 2, 256 - tiling.overlap) < 1.5
+        assert _seam(tiled - whole, side - tiling.overlap // 2, side - tiling.overlap) < 1.5
 
 
 def _seam(difference: np.ndarray, first: int, stride: int) -> float:
