@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback
@@ -100,7 +101,12 @@ def resolve_model(recipe: Recipe) -> Recipe:
     """
     model = recipe.model
     options = build_config(model.id, _outline_of(model), **model.options).model_dump(mode="json")
-    return recipe.model_copy(update={"model": model.model_copy(update={"options": options})})
+    return _with_options(recipe, options)
+
+
+def _with_options(recipe: Recipe, options: dict[str, Any]) -> Recipe:
+    model = recipe.model.model_copy(update={"options": options})
+    return recipe.model_copy(update={"model": model})
 
 
 def _outline_of(model: ModelSection) -> ModelConfig | None:
@@ -126,8 +132,7 @@ def _continued(recipe: Recipe, stored: Recipe) -> Recipe:
         outline = build_config(before.id, **before.options)
         now = build_config(model.id, outline, **model.options).model_dump(mode="json")
         then = outline.model_dump(mode="json")
-        recipe = recipe.model_copy(update={"model": model.model_copy(update={"options": now})})
-        stored = stored.model_copy(update={"model": before.model_copy(update={"options": then})})
+        recipe, stored = _with_options(recipe, now), _with_options(stored, then)
     check_same(recipe, stored)
     return recipe
 
