@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -30,11 +31,19 @@ from unveil.serve.page.samples import CLEAN, SAMPLES, offered
 from unveil.serve.settings import Settings
 
 
+@contextmanager
+def _running(weights: Path, folder: Path, **settings: Any) -> Iterator[Desks]:
+    engine = Engine(Settings(models=(weights,), threads=1, **settings), folder=folder)
+    try:
+        yield Desks(engine)
+    finally:
+        engine.stop(1.0)
+
+
 @pytest.fixture
 def desks(tiny_weights: Path, tmp_path: Path) -> Iterator[Desks]:
-    engine = Engine(Settings(models=(tiny_weights,), threads=1), folder=tmp_path / "engine")
-    yield Desks(engine)
-    engine.stop(1.0)
+    with _running(tiny_weights, tmp_path / "engine") as desks:
+        yield desks
 
 
 def _client(desks: Desks) -> TestClient:
@@ -128,28 +137,18 @@ def test_what_is_no_photo_leaves_nothing_behind(desks: Desks) -> None:
 
 
 def test_an_upload_that_lies_about_its_size_is_stopped(tiny_weights: Path, tmp_path: Path) -> None:
-    settings = Settings(models=(tiny_weights,), threads=1, max_bytes=1000)
-    engine = Engine(settings, folder=tmp_path)
-    desks = Desks(engine)
-    try:
+    with _running(tiny_weights, tmp_path, max_bytes=1000) as desks:
         answer = _sent(_client(desks), desks.of("tab"), "big.png", photo((200, 200)))
         assert answer.status_code == 413
-        assert uploads(engine) == []
-    finally:
-        engine.stop(1.0)
+        assert uploads(desks.engine) == []
 
 
 def test_too_many_pixels_are_told_as_by_the_api(tiny_weights: Path, tmp_path: Path) -> None:
-    settings = Settings(models=(tiny_weights,), threads=1, max_megapixels=0.01)
-    engine = Engine(settings, folder=tmp_path)
-    desks = Desks(engine)
-    try:
+    with _running(tiny_weights, tmp_path, max_megapixels=0.01) as desks:
         answer = _sent(_client(desks), desks.of("tab"), "big.png", photo((200, 100)))
         assert answer.status_code == 413
         assert answer.json()["error"].startswith("big.png: 200×100")
-        assert uploads(engine) == []
-    finally:
-        engine.stop(1.0)
+        assert uploads(desks.engine) == []
 
 
 def test_on_a_full_disk_no_photo_is_taken_in(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
