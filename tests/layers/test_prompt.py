@@ -1,6 +1,7 @@
 import torch
 import torch.nn.functional as F
 
+from unveil.layers.context import Context
 from unveil.layers.prompt import PromptBlock, PromptMixer
 
 
@@ -58,3 +59,25 @@ def test_every_part_has_a_gradient_and_the_size_is_kept_at_one_pixel_too():
         assert block(torch.randn(2, *size, 8)).shape == (2, *size, 8)
     block(torch.randn(2, 4, 6, 8)).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in block.parameters())
+
+
+@torch.no_grad()
+def test_parts_of_an_image_that_know_their_place_pool_like_the_whole():
+    block = PromptBlock(8, length=2, dim=4, size=4, heads=2).double()
+    cross, prompt = block.channel, torch.rand(1, 4, 4, 4, dtype=torch.float64)
+    x = torch.rand(1, 16, 12, 8, dtype=torch.float64)
+    x += torch.linspace(0, 3, 16, dtype=torch.float64)[:, None, None]
+    halves = torch.cat([x[:, :8], x[:, 8:]])
+    whole, told, untold = (
+        Context(places=places)
+        for places in (None, torch.tensor([[0, 0.5, 0, 1], [0.5, 1, 0, 1]]), None)
+    )
+    expected = cross(x, prompt, whole)
+    torch.testing.assert_close(cross(x, prompt, None), expected)
+    together = torch.cat(list(cross(halves, prompt, told)))[None]
+    torch.testing.assert_close(together, expected)
+    cross(halves, prompt, untold)
+    assert not torch.allclose(cross(x, prompt, untold.finished()), expected, rtol=1e-3)
+    # What no part has shown is taken for the mean of what was seen.
+    top = Context(places=torch.tensor([[0, 0.5, 0, 1]]))
+    assert cross(halves[:1], prompt, top).isfinite().all()

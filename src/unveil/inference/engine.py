@@ -1,7 +1,7 @@
 """Restore pixels of any size: whole, or tile by tile with shared image-wide statistics."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unveil.errors import InputError
 from unveil.imaging.scratch import release
+from unveil.inference import windows
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple, restore_tensor
 from unveil.inference.samples import Array, add_residual, to_network, to_residual
@@ -25,9 +26,9 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 # What a network without a record gets.
 _WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
-# Where an image is too large to be looked at whole: crops of this side, this much of it in all. A
-# single crop tells too little: with its statistics, light rain on Kodak24 came out 2.5 dB worse.
-_SAMPLE, _SAMPLED_MEGAPIXELS = 512, 1.0
+# Statistics are gathered from so many pixels at once, in pixels of a tile: windows that are seen
+# together share every layer's statistics, as parts of the whole image do.
+_TILES_AT_ONCE = 4
 # More than any network here takes; what a network really takes is measured only beyond this.
 _AMPLE_BYTES_PER_PIXEL = 8192
 
@@ -56,8 +57,8 @@ class Steering(Context):
     Used while an image is restored whole, or while its statistics are gathered.
     """
 
-    def __init__(self, given: dict[str, Tensor]) -> None:
-        super().__init__()
+    def __init__(self, given: dict[str, Tensor], places: Tensor | None = None) -> None:
+        super().__init__(places=places)
         self._given = given
 
     def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -156,7 +157,7 @@ class Engine:
         return grid
 
     def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
-        count = _at_once(grid, pixels)
+        count = self._at_once(grid, pixels)
         if count * _AMPLE_BYTES_PER_PIXEL <= room:
             return 0.0
         if self._bytes_per_pixel is None:
@@ -232,11 +233,11 @@ class Engine:
         Raises:
             InputError: If the network has none, or as `restore`.
         """
-        if not getattr(self.model, "has_statistics", False):
+        if not self._has_statistics:
             raise InputError(f"{type(self.model).__name__} gathers no image-wide statistics")
 
         def gathered(grid: Grid | None) -> Context:
-            side = max(pixels.shape[:2]) if grid is None else _SAMPLE
+            side = max(pixels.shape[:2]) if grid is None else windows.SIDE
             return self._gathered(pixels, side, grid, 1)[0]
 
         return self._within_memory(pixels, gathered)
@@ -250,54 +251,47 @@ class Engine:
         """
         window = self.tiling.window
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
-        if small or not getattr(self.model, "has_statistics", False):
+        if small or not self._has_statistics:
             return None
-        return self._gathered(pixels, window or _SAMPLE, grid, 8 if self.ensemble else 1)
+        return self._gathered(pixels, window or windows.SIDE, grid, 8 if self.ensemble else 1)
 
     def _gathered(self, pixels: Array, side: int, grid: Grid | None, turns: int) -> list[Context]:
-        """Gather from crops of `side`, no larger than a tile, as many at once as a pass holds."""
+        """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds."""
+        height, width, _ = pixels.shape
         side = side if grid is None else min(side, grid.tile)
-        at_once = _at_once(grid, pixels.shape[0] * pixels.shape[1])
-        samples = _samples(pixels, side, getattr(self.model, "size_multiple", 1))
+        multiple = getattr(self.model, "size_multiple", 1)
+        parts = windows.spread(height, width, side, multiple)
+        together = torch.cat([to_network(part.cut(pixels, multiple)) for part in parts])
         release(pixels)
-        together = torch.cat([to_network(sample) for sample in samples])
-        number = max(at_once // together[0, 0].numel(), 1)
-        return [self._average(torch.split(together, number), turn) for turn in range(turns)]
+        number = max(self._at_once(grid, height * width) // together[0, 0].numel(), 1)
+        contexts = []
+        for turn in range(turns):
+            places = torch.tensor([part.place(height, width, turn) for part in parts])
+            contexts.append(self._average(_turned(together, turn), places, number))
+        return contexts
 
-    def _average(self, batches: Sequence[Tensor], turn: int) -> Context:
-        gathered = []
+    def _average(self, samples: Tensor, places: Tensor, number: int) -> Context:
+        """Average the statistics of batches of `number` samples, each spread over the image."""
+        batches = -(-len(samples) // number)
+        gathered, counts = [], []
         with torch.inference_mode():
-            for batch in batches:
-                recorder = Steering(self.steering)
-                self.model(_turned(batch.to(self.device), turn), context=recorder)
+            for i in range(batches):
+                batch = samples[i::batches].to(self.device)
+                recorder = Steering(self.steering, places[i::batches].to(self.device))
+                self.model(batch, context=recorder)
                 gathered.append(recorder.finished())
-        return Context.average(gathered, [len(batch) for batch in batches])
+                counts.append(len(batch))
+        return Context.average(gathered, counts)
 
+    def _at_once(self, grid: Grid | None, pixels: int) -> int:
+        """Return how many of an image's pixels go through the network in one pass."""
+        if grid is None:
+            return pixels
+        return min(grid.tile**2 * (_TILES_AT_ONCE if self._has_statistics else 1), pixels)
 
-def _at_once(grid: Grid | None, pixels: int) -> int:
-    """Return how many of an image's pixels go through the network in one pass."""
-    return pixels if grid is None else min(grid.tile**2, pixels)
-
-
-def _samples(pixels: Array, side: int, multiple: int) -> list[Array]:
-    """Cut equal crops, evenly spread, at full resolution: shrinking would hide noise.
-
-    Args:
-        pixels: The image.
-        side: Wanted side of a crop.
-        multiple: Sides are padded to multiples of this.
-    """
-    height, width, _ = pixels.shape
-    tall, wide = min(side, height), min(side, width)
-    number = max(int(_SAMPLED_MEGAPIXELS * 1e6 / (tall * wide)), 1)
-    down = min(max(round((number * height / width) ** 0.5), 1), number, -(-height // tall))
-    across = min(number // down, -(-width // wide))
-    pad = ((0, -tall % multiple), (0, -wide % multiple), (0, 0))
-    return [
-        np.pad(pixels[top : top + tall, left : left + wide], pad, "edge")
-        for top in np.linspace(0, height - tall, down).astype(int)
-        for left in np.linspace(0, width - wide, across).astype(int)
-    ]
+    @property
+    def _has_statistics(self) -> bool:
+        return bool(getattr(self.model, "has_statistics", False))
 
 
 def _turned(x: Tensor, turn: int) -> Tensor:

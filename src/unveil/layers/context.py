@@ -19,10 +19,18 @@ class Context:
 
     Every value has shape ``(1, ...)`` and applies to all tiles of the image. Made by
     `RestorationModel.describe`; a value can be replaced with `replaced`.
+
+    Args:
+        statistics: To be replayed; None records.
+        places: While recording, where in the image each sample lies, ``(samples, 4)``: top, bottom,
+            left, right, as shares of its height and width. None: each is the whole image.
     """
 
-    def __init__(self, statistics: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self, statistics: Mapping[str, Tensor] | None = None, places: Tensor | None = None
+    ) -> None:
         self.statistics: dict[str, Tensor] = dict(statistics or {})
+        self.places = places
         self.recording = statistics is None
 
     def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:

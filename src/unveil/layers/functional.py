@@ -69,3 +69,42 @@ def pixel_shuffle_last(x: Tensor, factor: int) -> Tensor:
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, factor, factor, c // factor**2).transpose(2, 3)
     return x.reshape(b, h * factor, w * factor, c // factor**2)
+
+
+def cell_sums(x: Tensor, cells: int, places: Tensor | None = None) -> Tensor:
+    """Sum features over the cells of a grid laid over the image, weighted by area.
+
+    Args:
+        x: ``(b, h, w, c)``.
+        cells: Cells along each axis.
+        places: Where in the image each sample lies, ``(b, 4)``: top, bottom, left, right, as shares
+            of its height and width; None: every sample is the whole image.
+
+    Returns:
+        ``(b, cells², c + 1)``: each cell's sum and, last, the area summed over, as a share of the
+        image's. Sums of an image's parts, added up, are those of the image.
+
+    >>> halves = torch.tensor([[0, 0.5, 0, 1], [0.5, 1, 0, 1]])
+    >>> cell_sums(torch.ones(2, 3, 5, 1), 2, halves)[..., 1]
+    tensor([[0.2500, 0.2500, 0.0000, 0.0000],
+            [0.0000, 0.0000, 0.2500, 0.2500]])
+    """
+    b, h, w, c = x.shape
+    if places is None:
+        places = x.new_tensor([[0.0, 1.0, 0.0, 1.0]])
+    top, bottom, left, right = places.to(x).unbind(-1)
+    down, across = _overlaps(top, bottom, h, cells), _overlaps(left, right, w, cells)
+    rows = torch.matmul(down, x.reshape(b, h, w * c)).view(b, cells, w, c)
+    sums = torch.einsum("bgwc,bkw->bgkc", rows, across.expand(b, -1, -1))
+    area = down.sum(-1)[:, :, None, None] * across.sum(-1)[:, None, :, None]
+    return torch.cat([sums, area.expand(b, -1, -1, -1)], -1).flatten(1, 2)
+
+
+def _overlaps(start: Tensor, end: Tensor, length: int, cells: int) -> Tensor:
+    """Return how much of each cell each pixel from start to end covers, ``(b, cells, length)``."""
+    pixels = torch.linspace(0, 1, length + 1, dtype=start.dtype, device=start.device)
+    pixels = (start[:, None] + (end - start)[:, None] * pixels)[:, None]
+    edges = torch.linspace(0, 1, cells + 1, dtype=start.dtype, device=start.device)[:, None]
+    upper = torch.minimum(pixels[..., 1:], edges[1:])
+    lower = torch.maximum(pixels[..., :-1], edges[:-1])
+    return (upper - lower).clamp(min=0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unveil.layers.attention import cosines, project_per_image
 from unveil.layers.context import Context, ImageWide
-from unveil.layers.functional import split_heads
+from unveil.layers.functional import cell_sums, split_heads
 from unveil.layers.norm import LayerNorm
 
 
@@ -82,8 +82,7 @@ class _SpatialCross(nn.Module):
 class _ChannelCross(ImageWide):
     """The prompt's channels attend to the features' channels.
 
-    Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels. The
-    grid is laid over what is seen: the mean over crops of an image only comes near the image's own.
+    Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels.
     """
 
     def __init__(self, channels: int, dim: int, inner: int, heads: int) -> None:
@@ -96,21 +95,27 @@ class _ChannelCross(ImageWide):
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
     def forward(self, x: Tensor, prompt: Tensor, context: Context | None) -> Tensor:
-        statistic = self.image_statistic(lambda: self._inner_products(x, prompt), context)
-        gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
-        attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
+        places = None if context is None else context.places
+        cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), context)
+        attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
         return project_per_image(x, torch.einsum("ohq,bhqk,hkc->boc", out, attention, values))
 
-    def _inner_products(self, x: Tensor, prompt: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), (prompt.shape[1], prompt.shape[2]))
-        key = split_heads(self.key(pooled.flatten(2).transpose(1, 2)), self.heads)
-        query = split_heads(self.query(prompt.flatten(1, 2)), self.heads)
-        query = query.expand(len(key), -1, -1, -1)  # one prompt for all samples of an image
+    def _attention(self, pooled: Tensor, prompt: Tensor) -> Tensor:
+        """Return ``(b, heads, inner/heads, inner/heads)`` from ``(b, cells, channels | dim)``."""
+        query = split_heads(self.query(prompt), self.heads)
+        key = split_heads(self.key(pooled), self.heads)
         gram = torch.einsum("bphq,bphk->bhqk", query, key)
-        powers = torch.stack([query.square().sum(1), key.square().sum(1)], -1)
-        return torch.cat([gram, powers], -1) / key.shape[1]
+        cosine = cosines(gram, query.square().sum(1), key.square().sum(1))
+        return (cosine * self.temperature).softmax(-1)
+
+
+def _cell_means(cells: Tensor) -> Tensor:
+    """Return the means of `cell_sums`; cells that no sample has seen get the mean of all."""
+    sums, area = cells[..., :-1], cells[..., -1:]
+    mean = sums.sum(1, keepdim=True) / area.sum(1, keepdim=True)
+    return torch.where(area > 0, sums / area.clamp(min=torch.finfo(area.dtype).tiny), mean)
 
 
 class PromptBlock(nn.Module):
