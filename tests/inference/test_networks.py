@@ -75,6 +75,28 @@ def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path
         assert _seam(tiled - whole, side - tiling.overlap // 2, side - tiling.overlap) < 1.5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "degradation", ["rain:light", "rain:heavy", "haze:light", "haze:heavy", "identity"]
+)
+def test_the_all_in_one_network_loses_nothing_in_tiles(degradation: str, unveil_data: Path) -> None:
+    if "mtair_small" not in bundled_weights():
+        pytest.skip("no weights are bundled for mtair_small")
+    loaded, lost = load("mtair_small"), []
+    network, tiling = loaded.network.eval(), loaded.tiling
+    tiles = Tiling(0.25, tiling.tile, tiling.overlap)
+    for seed, path in enumerate(sorted((unveil_data / "kodak24").glob("*.png"))[::6]):
+        clean = load_rgb(path).astype(np.float32) / 255
+        rng = np.random.default_rng(seed)
+        degraded = parse(degradation)(clean, rng).astype(np.float32)
+        whole = _restored(network, degraded, Tiling(whole_megapixels=100))
+        tiled = _restored(network, degraded, tiles)
+        lost.append(psnr(whole, clean, data_range=1) - psnr(tiled, clean, data_range=1))
+    # Statistics are told from windows: a single photograph may gain or lose a few tenths.
+    assert np.mean(lost) <= 0.05, lost
+    assert max(lost) <= 0.5, lost
+
+
 def _seam(difference: np.ndarray, first: int, stride: int) -> float:
     """Return the steepest step between columns where tiles meet, over the image's usual step."""
     steps = np.abs(np.diff(difference, axis=1)).mean((0, 2))
