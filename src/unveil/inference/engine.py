@@ -146,9 +146,9 @@ class Engine:
 
     def _grid(self, height: int, width: int) -> Grid | None:
         """Choose the grid from the size alone, unless memory is known to be too short for it."""
-        tiling, multiple = self.tiling, getattr(self.model, "size_multiple", 1)
+        tiling = self.tiling
         whole = height * width <= tiling.whole_megapixels * 1e6
-        grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, multiple)
+        grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, self._multiple)
         room = None if self.forced else available_bytes(self.device)
         while room is not None and self._needs(grid, height * width, room) > room:
             if grid is not None and grid.tile // 2 < SMALLEST_TILE:
@@ -173,8 +173,7 @@ class Engine:
             side //= 2
         if side < SMALLEST_TILE:
             raise InputError("not enough memory even for the smallest tiles; close other programs")
-        multiple = getattr(self.model, "size_multiple", 1)
-        smaller = fitted_grid(side, self.tiling.overlap, multiple)
+        smaller = fitted_grid(side, self.tiling.overlap, self._multiple)
         _log.warning("memory is short: going on in tiles of %d pixels", smaller.tile)
         return smaller
 
@@ -221,7 +220,7 @@ class Engine:
     def _run(self, x: Tensor, context: Context | None) -> Tensor:
         if hasattr(self.model, "describe"):
             return restore_tensor(cast("RestorationModel", self.model), x, context)
-        padded = pad_to_multiple(x, getattr(self.model, "size_multiple", 1))
+        padded = pad_to_multiple(x, self._multiple)
         return torch.as_tensor(self.model(padded))[..., : x.shape[-2], : x.shape[-1]]
 
     def _own_context(self) -> Context | None:
@@ -259,9 +258,8 @@ class Engine:
         """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds."""
         height, width, _ = pixels.shape
         side = side if grid is None else min(side, grid.tile)
-        multiple = getattr(self.model, "size_multiple", 1)
-        parts = windows.spread(height, width, side, multiple)
-        together = torch.cat([to_network(part.cut(pixels, multiple)) for part in parts])
+        parts = windows.spread(height, width, side, self._multiple)
+        together = torch.cat([to_network(part.cut(pixels, self._multiple)) for part in parts])
         release(pixels)
         number = max(self._at_once(grid, height * width) // together[0, 0].numel(), 1)
         contexts = []
@@ -292,6 +290,10 @@ class Engine:
     @property
     def _has_statistics(self) -> bool:
         return bool(getattr(self.model, "has_statistics", False))
+
+    @property
+    def _multiple(self) -> int:
+        return int(getattr(self.model, "size_multiple", 1))
 
 
 def _turned(x: Tensor, turn: int) -> Tensor:
