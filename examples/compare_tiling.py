@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.data import list_images
+from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.evaluation.table import pipe_table
@@ -46,7 +47,7 @@ def compare(
     engine, degrade = restorer.engine, parse(degradation)
     scores: dict[str, list[float]] = {name: [] for name in tilings}
     for seed, path in enumerate(photos):
-        clean = np.ascontiguousarray(load_rgb(path), np.float32) / np.float32(255)
+        clean = np.ascontiguousarray(to_unit(load_rgb(path)))
         given = degrade(clean, np.random.default_rng(seed)).astype(np.float32)
         for name, tiling in tilings.items():
             restored = np.empty_like(given)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import unveil
 from unveil.data import list_images
+from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
 from unveil.layers.gated_unit import GatedUnit
@@ -31,7 +32,7 @@ def noisy_photographs(folder: Path) -> Tensor:
     noise = parse("noise:sigma_255=0..55")
     crops = []
     for i, file in enumerate(files[:: max(1, len(files) // _PHOTOS)][:_PHOTOS]):
-        photo = load_rgb(file)[:_SIDE, :_SIDE].astype(np.float32) / 255
+        photo = to_unit(load_rgb(file)[:_SIDE, :_SIDE])
         if min(photo.shape[:2]) == _SIDE:
             crops.append(noise(photo, np.random.default_rng(i)).transpose(2, 0, 1))
     if not crops:

@@ -1,6 +1,7 @@
 """Arrays in files have their room on the disk from the start: a full disk is an error in words."""
 
 import errno
+import mmap
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from unveil.errors import OutputError
 from unveil.imaging import scratch
-from unveil.imaging.scratch import allocate, create, is_disk_full
+from unveil.imaging.scratch import allocate, create, is_disk_full, release
 
 _reserving = pytest.mark.skipif(
     not hasattr(os, "posix_fallocate"), reason="this system cannot reserve room"
@@ -70,3 +71,16 @@ def test_a_full_disk_is_known_by_number_or_words() -> None:
     assert is_disk_full(OutputError(f"a.png: cannot be written: {os.strerror(errno.EDQUOT)}"))
     assert not is_disk_full(OSError(errno.EACCES, "x"))
     assert not is_disk_full(RuntimeError(os.strerror(errno.ENOSPC)))
+
+
+@pytest.mark.parametrize("mode", ["r+", "c"])
+def test_what_is_let_go_of_keeps_its_values(mode: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((64, 64, 3), np.uint8))
+    array = np.load(tmp_path / "a.npy", mmap_mode=mode)
+    array[...] = 77
+    release(array[8:])
+    assert (array == 77).all()
+    private = np.frombuffer(mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE), np.uint8)
+    private[...] = 7
+    release(private)
+    assert (private == 7).all()

@@ -86,6 +86,14 @@ def test_one_input_may_name_its_output_file(tmp_path: Path) -> None:
     assert plan([tmp_path / "a.jpg"], output=tmp_path / "z").jobs[0].target.parent.name == "z"
     with pytest.raises(InputError, match="several inputs"):
         plan([tmp_path / "a.jpg", tmp_path / "b.jpg"], output=tmp_path / "z.png")
+    with pytest.raises(InputError, match="several inputs"):
+        plan([str(tmp_path / "*.jpg")], output=tmp_path / "z.png")
+    assert len(plan([str(tmp_path / "a.*")], output=tmp_path / "z.png").jobs) == 1
+
+
+def test_an_unset_variable_does_not_stand_for_the_whole_folder() -> None:
+    with pytest.raises(InputError, match="an input is empty"):
+        plan(["", "a.jpg"])
 
 
 def test_formats_and_templates_make_the_names() -> None:

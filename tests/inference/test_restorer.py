@@ -47,7 +47,8 @@ def test_pillow_images(mode: str) -> None:
     bands = {"LA": 2, "RGB": 3, "RGBA": 4}.get(mode)
     shape = (9, 7, bands) if bands else (9, 7)
     kinds = {"F": "float32", "I;16": "uint16"}
-    array = (100 * rng.random(shape) + 60).astype(kinds.get(mode, "uint8"))
+    array = 100 * rng.random(shape) + 60
+    array = (array / 255 if mode == "F" else array).astype(kinds.get(mode, "uint8"))
     picture = PIL.Image.fromarray(array)
     picture.info["icc_profile"] = b"profile"
     same = unveil.Restorer(Identity())(picture)
@@ -95,6 +96,8 @@ def test_alpha_is_kept_and_not_restored(tmp_path: Path) -> None:
         torch.zeros(4, 5),
         torch.zeros(3, 4, 5, dtype=torch.uint8),
         torch.zeros(2, 4, 5),
+        np.full((4, 5, 3), 200.0),
+        torch.full((3, 4, 5), 200.0),
         PIL.Image.new("CMYK", (4, 5)),
         [[1, 2], [3, 4]],
         None,
@@ -111,7 +114,9 @@ def test_other_things_are_refused_in_one_line(given: object) -> None:
     [
         ({"strength": 1.5}, "strength is 0 to 1"),
         ({"task": "sharpen"}, "no task 'sharpen'; there are auto, denoise"),
+        ({"strength": "a"}, "strength is 0 to 1"),
         ({"tile": 10}, "tile of 10 pixels is too small"),
+        ({"tile": "x"}, "tile is 'x'"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"model": "mtair_smal"}, "no model 'mtair_smal'"),
     ],

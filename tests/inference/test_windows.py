@@ -86,19 +86,36 @@ class _Cells(torch.nn.Module):
     """Keeps the places it is told, and what lies there."""
 
     has_statistics = True
+    size_multiple = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = list[int]()
 
     def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        self.seen.append(len(x))
         if context is not None:
             features = x.permute(0, 2, 3, 1)
             context.share("cells", lambda: cell_sums(features, 4, context.places))
         return x
 
 
-@pytest.mark.parametrize("at_once", [64, 200])
-def test_windows_gathered_one_by_one_or_together_know_their_place(at_once: int) -> None:
+@pytest.mark.parametrize("tile", [64, 200])
+def test_windows_gathered_in_turn_or_together_know_their_place(tile: int) -> None:
     pixels = np.random.default_rng(0).random((128, 192, 3), dtype=np.float32)
-    engine = Engine(_Cells(), torch.device("cpu"), Tiling(0.0, at_once, 16, window=64))
+    network = _Cells()
+    engine = Engine(network, torch.device("cpu"), Tiling(0.0, tile, 16, window=64))
     (context,) = engine._contexts(pixels, engine._grid(128, 192)) or []
+    assert network.seen == ([3, 3] if tile == 64 else [6])
     sums = context.statistics["cells"]
     whole = cell_sums(torch.from_numpy(pixels)[None], 4)
     torch.testing.assert_close(sums[..., :3] / sums[..., 3:], whole[..., :3] / whole[..., 3:])
+
+
+@pytest.mark.parametrize("size", [(600, 500), (300, 250), (1000, 1030), (1001, 1021), (100, 9000)])
+def test_windows_filled_up_to_multiples_still_go_together(size: tuple[int, int]) -> None:
+    network = _Cells()
+    network.size_multiple = 8
+    engine = Engine(network, torch.device("cpu"), Tiling(0.0, 512, 32))
+    engine._contexts(np.zeros((*size, 3), np.uint8), engine._grid(*size))
+    assert len(network.seen) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unveil.data import list_images, match_pairs, write_toy_set
+from unveil.data import list_images, match_pairs, toy, write_toy_set
 from unveil.training.machine import Machine
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import load_recipe
@@ -120,3 +120,6 @@ def test_a_recipe_as_written_is_valid(name, monkeypatch):
     tree = yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
     assert recipe.model.id == tree["model"]["id"]
     assert {source.task for source in recipe.data.train if source.clean} <= set(recipe.degradation)
+    if name not in BASE:
+        # The README trains one of these on the pictures that `unveil data toy` draws.
+        assert max(phase.patch for phase in recipe.schedule.phases) <= toy.SIZE

@@ -96,6 +96,9 @@ def test_a_foreign_or_later_file_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "last.pt")
     with pytest.raises(CheckpointError, match="not a training checkpoint"):
         load_state(tmp_path)
+    torch.save({"format": FORMAT, "network": {}}, tmp_path / "last.pt")
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        load_state(tmp_path)
     torch.save({"format": FORMAT + 1, "network": {}}, tmp_path / "last.pt")
     with pytest.raises(CheckpointError, match="update unveil"):
         load_state(tmp_path)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
 
-app = typer.Typer(no_args_is_help=True, help="Measure speed and memory here.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure speed and memory here.")
 
 
 @app.callback()

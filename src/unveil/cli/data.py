@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from unveil.data import Report
 
-app = typer.Typer(no_args_is_help=True, help="Check sets of photos, or draw a small one.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Check sets of photos, or draw a small one."
+)
 
 
 @app.command()
@@ -49,7 +51,7 @@ def toy(
     out: Annotated[Path, typer.Argument(help="Gets the folders train and test.")],
     count: Annotated[int, typer.Option(help="Pictures to train on.", min=1)] = 24,
     test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0)] = 6,
-    size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 160,
+    size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 320,
     seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
     force: Annotated[bool, typer.Option(help="Write over existing pictures.")] = False,
 ) -> None:

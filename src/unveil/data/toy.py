@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from unveil.errors import InputError, OutputError
 from unveil.imaging import save_png
 
-_SMALLEST = 16
+# As large as the largest patch of the recipes.
+SIZE, _SMALLEST = 320, 16
 
 
 def write_toy_set(
@@ -16,7 +17,7 @@ def write_toy_set(
     *,
     count: int = 24,
     test_count: int = 6,
-    size: int = 160,
+    size: int = SIZE,
     seed: int = 0,
     force: bool = False,
 ) -> list[Path]:
@@ -46,7 +47,9 @@ def write_toy_set(
     files += [Path(out) / "test" / f"toy_{i:03d}.png" for i in range(test_count)]
     taken = [path for path in files if path.exists()]
     if taken and not force:
-        raise OutputError(f"{taken[0]} is already there; choose another folder or force writing")
+        raise OutputError(
+            f"{taken[0]} is already there; choose another folder or force writing (--force)"
+        )
     for index, path in enumerate(files):
         picture = draw_picture(size, np.random.default_rng((seed, index)))
         try:

@@ -130,10 +130,15 @@ def allocate_like(image: Image) -> Array:
 def release(array: Array) -> None:
     """Let go of the memory that holds pages of a file-backed `array`; its values stay.
 
-    Without this the pages of every strip that was ever touched count as ours.
+    Without this the pages of every strip that was ever touched count as ours. Arrays whose values
+    are in no file are left alone, among them those that copy on write.
     """
     base: Any = array
-    while base is not None and not isinstance(base, mmap.mmap):
+    while base is not None and not isinstance(base, np.memmap):
         base = getattr(base, "base", None)
-    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+    while base is not None and not isinstance(base, mmap.mmap):
+        if getattr(base, "mode", None) == "c":
+            return
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
         base.madvise(mmap.MADV_DONTNEED)

@@ -151,13 +151,14 @@ class Engine:
         grid = None if whole else fitted_grid(tiling.tile, tiling.overlap, self._multiple)
         room = None if self.forced else available_bytes(self.device)
         while room is not None and self._needs(grid, height * width, room) > room:
-            if grid is not None and grid.tile // 2 < SMALLEST_TILE:
+            if height * width <= SMALLEST_TILE**2 or (grid and grid.tile // 2 < SMALLEST_TILE):
                 break
             grid = self._smaller(grid, height * width)
         return grid
 
     def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
-        count = self._at_once(grid, pixels)
+        at_once = 1 if grid is None or not self._has_statistics else _TILES_AT_ONCE
+        count = pixels if grid is None else min(at_once * grid.tile**2, pixels)
         if count * _AMPLE_BYTES_PER_PIXEL <= room:
             return 0.0
         if self._bytes_per_pixel is None:
@@ -237,7 +238,7 @@ class Engine:
 
         def gathered(grid: Grid | None) -> Context:
             side = max(pixels.shape[:2]) if grid is None else windows.SIDE
-            return self._gathered(pixels, side, grid, 1)[0]
+            return self._gathered(pixels, side, grid)[0]
 
         return self._within_memory(pixels, gathered)
 
@@ -252,40 +253,54 @@ class Engine:
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
         if small or not self._has_statistics:
             return None
-        return self._gathered(pixels, window or windows.SIDE, grid, 8 if self.ensemble else 1)
+        turns = 8 if self.ensemble else 1
+        return self._gathered(pixels, window or windows.SIDE, grid, turns, self.steering)
 
-    def _gathered(self, pixels: Array, side: int, grid: Grid | None, turns: int) -> list[Context]:
-        """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds."""
+    def _gathered(
+        self,
+        pixels: Array,
+        side: int,
+        grid: Grid | None,
+        turns: int = 1,
+        given: dict[str, Tensor] | None = None,
+    ) -> list[Context]:
+        """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds.
+
+        Args:
+            pixels: The image.
+            side: Of the windows.
+            grid: Of the tiles; None where it is restored whole.
+            turns: Flips and rotations to gather for.
+            given: Statistics that replace the image's own.
+        """
         height, width, _ = pixels.shape
         side = side if grid is None else min(side, grid.tile)
         parts = windows.spread(height, width, side, self._multiple)
         together = torch.cat([to_network(part.cut(pixels, self._multiple)) for part in parts])
         release(pixels)
-        number = max(self._at_once(grid, height * width) // together[0, 0].numel(), 1)
+        number = len(parts)
+        if grid is not None:
+            number = max(_TILES_AT_ONCE * grid.tile**2 // together[0, 0].numel(), 1)
         contexts = []
         for turn in range(turns):
             places = torch.tensor([part.place(height, width, turn) for part in parts])
-            contexts.append(self._average(_turned(together, turn), places, number))
+            contexts.append(self._average(_turned(together, turn), places, number, given or {}))
         return contexts
 
-    def _average(self, samples: Tensor, places: Tensor, number: int) -> Context:
+    def _average(
+        self, samples: Tensor, places: Tensor, number: int, given: dict[str, Tensor]
+    ) -> Context:
         """Average the statistics of batches of `number` samples, each spread over the image."""
         batches = -(-len(samples) // number)
         gathered, counts = [], []
         with torch.inference_mode():
             for i in range(batches):
                 batch = samples[i::batches].to(self.device)
-                recorder = Steering(self.steering, places[i::batches].to(self.device))
+                recorder = Steering(given, places[i::batches].to(self.device))
                 self.model(batch, context=recorder)
                 gathered.append(recorder.finished())
                 counts.append(len(batch))
         return Context.average(gathered, counts)
-
-    def _at_once(self, grid: Grid | None, pixels: int) -> int:
-        """Return how many of an image's pixels go through the network in one pass."""
-        if grid is None:
-            return pixels
-        return min(grid.tile**2 * (_TILES_AT_ONCE if self._has_statistics else 1), pixels)
 
     @property
     def _has_statistics(self) -> bool:

@@ -74,7 +74,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
-                if isinstance(entry, dict) and {"target", "key", "stamp"} <= entry.keys():
+                if not isinstance(entry, dict) or not {"target", "key", "stamp"} <= entry.keys():
+                    continue
+                if isinstance(entry["target"], str):
                     found[entry["target"]] = entry
     return found
 

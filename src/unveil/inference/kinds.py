@@ -13,6 +13,9 @@ from unveil.inference.samples import Array
 # Restores ``(h, w, c)`` colour samples, c 1 or 3, into a new array.
 RestorePixels = Callable[[Array], Array]
 
+# Floats nominally end at 1. Where most are above this, they have another scale.
+_BRIGHT = 4.0
+
 _INT_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": ">u2"}
 
 
@@ -37,6 +40,8 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
         raise InputError(f"array is {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
     colours = 1 if image.shape[2] <= 2 else 3
+    if array.dtype.kind == "f":
+        _require_unit_range(image[..., :colours], "array")
     out = np.concatenate([restore(image[..., :colours]), image[..., colours:]], axis=2)
     return out.reshape(array.shape)
 
@@ -59,8 +64,18 @@ def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
         raise InputError(f"tensor is {x.dtype}; expected floats, nominally in [0, 1]")
     exact = x.dtype if x.dtype == torch.float64 else torch.float32
     arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).numpy()
+    _require_unit_range(arrays, "tensor")
     restored = torch.from_numpy(np.stack([restore(array) for array in arrays]))
     return restored.permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
+
+
+def _require_unit_range(samples: Array, name: str) -> None:
+    """Refuse floats that run from 0 to 255 or so; highlights may be as bright as they like."""
+    if np.count_nonzero(samples > _BRIGHT) > samples.size / 2:
+        raise InputError(
+            f"most of the {name}'s values are above {_BRIGHT:g}; expected floats, nominally in "
+            "[0, 1]: divide by 255 (or 65535) first"
+        )
 
 
 def is_pillow(x: object) -> bool:

@@ -140,6 +140,8 @@ def plan(
     """
     naming = naming or Naming()
     made = Plan()
+    if not all(str(given) for given in inputs):
+        raise InputError("an input is empty, as an unset variable is; name a file or folder, or .")
     single = _single_target(inputs, output)
     if single is not None:
         _check_format(f"output {single}", single, naming.format)
@@ -157,7 +159,8 @@ def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | 
     """Return `output` when it names the file for the one input."""
     if output is None or os.path.isdir(output) or format_of_suffix(output) is None:
         return None
-    if len(inputs) != 1 or os.path.isdir(inputs[0]):
+    found = sum(len(list(_expanded(given))) for given in inputs)
+    if len(inputs) != 1 or found > 1 or os.path.isdir(inputs[0]):
         raise InputError(
             f"output {output}: names a file, but there are several inputs; name a folder"
         )

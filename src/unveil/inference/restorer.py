@@ -60,8 +60,8 @@ class Restorer:
         device: str = "auto",
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        if not 0 <= strength <= 1:
-            raise InputError(f"strength is 0 to 1, got {strength}")
+        if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+            raise InputError(f"strength is 0 to 1, got {strength!r}")
         self.loaded: LoadedModel = load(model, task)
         self.max_megapixels = max_megapixels
         self.engine = Engine(
@@ -96,7 +96,7 @@ class Restorer:
         if isinstance(picture, str | os.PathLike):
             target = restored_name(Path(picture))
             if target.exists():
-                raise OutputError(f"{target}: exists; remove it or name another output")
+                raise OutputError(f"{target}: exists; remove it, or name another with restore_file")
             self.restore_file(Path(picture), target, progress=progress)
             result = str(target) if isinstance(picture, str) else target
         elif isinstance(picture, Tensor):
@@ -217,6 +217,8 @@ def _tiling(recorded: Tiling, tile: Tile) -> Tiling:
         return recorded
     if tile == "off":
         return replace(recorded, whole_megapixels=float("inf"))
+    if not isinstance(tile, int):
+        raise InputError(f"tile is {tile!r}; expected 'auto', 'off' or a whole number of pixels")
     if tile < SMALLEST_TILE:
         raise InputError(f"a tile of {tile} pixels is too small; expected {SMALLEST_TILE} or more")
     return replace(recorded, whole_megapixels=tile * tile / 1e6, tile=tile)

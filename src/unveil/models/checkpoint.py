@@ -148,7 +148,7 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     description = metadata.get("unveil")
     beside = path.with_name(CONFIG_NAME)
     if description is None and beside.exists():
-        description = beside.read_text(encoding="utf-8")
+        description = beside.read_text(encoding="utf-8", errors="replace")
     if description is None:
         raise CheckpointError(
             f"{path}: holds {len(state)} tensors but no unveil configuration, neither in its "

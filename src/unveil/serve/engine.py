@@ -208,7 +208,11 @@ class Engine:
         report = inspect_image(restorer, image) if look and offer.inspects else None
         start = time.perf_counter()
         out = self.store.create(change, image.pixels.shape, np.float32)
-        restorer.engine.change(image.pixels, out, tally)
+        try:
+            restorer.engine.change(image.pixels, out, tally)
+        except BaseException:
+            change.unlink(missing_ok=True)
+            raise
         seconds = time.perf_counter() - start
         self._seconds_per_megapixel[kind] = seconds / megapixels
         restored = Restored(

@@ -123,15 +123,18 @@ def read_state(path: Path) -> State:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
-    if not isinstance(content, dict) or "format" not in content or "network" not in content:
+    version = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(version, int) or "network" not in content:
         raise CheckpointError(f"{path} is not a training checkpoint of unveil")
-    if content["format"] > FORMAT:
+    if version > FORMAT:
         raise CheckpointError(
-            f"{path} has format {content['format']}, this version reads up to {FORMAT}: "
-            "update unveil"
+            f"{path} has format {version}, this version reads up to {FORMAT}: update unveil"
         )
     known = {part.name for part in fields(State)}
-    return State(**{key: value for key, value in content.items() if key in known})
+    try:
+        return State(**{key: value for key, value in content.items() if key in known})
+    except TypeError as error:
+        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
 
 
 def _sync_folder(folder: Path) -> None:
