@@ -157,8 +157,10 @@ class Engine:
         return grid
 
     def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
-        at_once = 1 if grid is None or not self._has_statistics else _TILES_AT_ONCE
-        count = pixels if grid is None else min(at_once * grid.tile**2, pixels)
+        count = pixels
+        if grid is not None:
+            tiles = _TILES_AT_ONCE if self._has_statistics else 1
+            count = min(tiles * grid.tile**2, pixels)
         if count * _AMPLE_BYTES_PER_PIXEL <= room:
             return 0.0
         if self._bytes_per_pixel is None:

@@ -1,11 +1,10 @@
 """Where in an image its statistics are gathered: windows at full resolution, evenly spread."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from unveil.inference.samples import Array
 
 # Side of a window, and how many pixels are looked at in all: four such windows. A single one tells
 # too little: with its statistics, light rain on Kodak24 came out 2.5 dB worse.
