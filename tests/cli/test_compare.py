@@ -20,6 +20,14 @@ def test_a_result_is_read_again(folder, tmp_path, run):
     assert all(row["mean"] == 0 for row in json.loads(out)["differences"])
 
 
+def test_options_that_two_results_cannot_follow_are_refused(folder, tmp_path, run):
+    words = ("--data", folder, *PROTOCOL)
+    assert run("evaluate", "identity", *words, "--output", tmp_path / "a")[0] == 0
+    code, out, err = run("compare", tmp_path / "a", tmp_path / "a", "--sigma", "50")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "--sigma would have no effect" in err
+
+
 def test_a_model_without_data_is_refused_in_one_line(run):
     code, out, err = run("compare", "identity", "nlm")
     assert (code, out) == (1, "")

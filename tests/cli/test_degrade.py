@@ -133,3 +133,38 @@ def test_a_photo_is_never_written_over_itself(photo, capsys):
     code, _, error = _run(capsys, *words)
     assert code == 1
     assert "the photo itself" in error
+
+
+def test_the_list_can_be_read_by_programs(capsys):
+    code, text, _ = _run(capsys, "--json", "--list")
+    assert code == 0
+    told = json.loads(text)
+    assert {"identity", "rain", "haze", "noise"} <= set(told)
+    sigma = told["noise"]["parameters"]["sigma_255"]
+    assert (sigma["low"], sigma["high"]) == (0, 255)
+    assert told["rain"]["parameters"]["p"]["default"] == 1
+
+
+def test_a_bad_photo_stops_no_other(photo, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"not a picture")
+    code, out, err = _run(capsys, bad, photo, "--with", "jpeg", "-o", tmp_path / "out")
+    assert code == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
+    assert str(photo) in out
+    assert "bad.png" in err
+    assert err.count("\n") == 1
+
+
+def test_a_depth_map_is_for_haze(photo, tmp_path, capsys):
+    words = ["--with", "noise", "--depth", photo, "-o", tmp_path / "out"]
+    code, _, err = _run(capsys, photo, *words)
+    assert code == 1
+    assert "--depth is of use to haze only" in err
+
+
+def test_photos_and_a_folder_must_be_named(photo, capsys):
+    for words in ([photo, "--with", "jpeg"], ["--with", "jpeg", "-o", "out"]):
+        code, _, err = _run(capsys, *words)
+        assert code == 2
+        assert "name photos and" in err

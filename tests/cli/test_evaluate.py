@@ -92,7 +92,7 @@ def test_compare_takes_results_and_models(folder, run, tmp_path):
     )
     assert code == 0
     assert "90% interval" in text
-    assert "undecided" in text
+    assert "too few images" in text
 
 
 def test_compare_needs_images_for_a_model(run):

@@ -100,7 +100,14 @@ def test_a_mistake_is_one_line_and_exit_code_1(recipe, tmp_path, capsys, words, 
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("unveil: ")
     assert message in error
-    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_resumed_is_named(tmp_path, capsys):
+    assert run(tmp_path / "none", "--resume") == 1
+    assert f"{tmp_path / 'none'}: no such file or folder" in capsys.readouterr().err
+    assert run(tmp_path, "--resume") == 1
+    assert "holds no recipe.yaml" in capsys.readouterr().err
 
 
 def test_no_recipe_is_wrong_usage():

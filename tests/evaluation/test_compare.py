@@ -64,9 +64,21 @@ def test_a_model_is_not_better_than_itself(clean_folder):
         assert (difference.mean, difference.low, difference.high) == (0, 0, 0)
         assert difference.a_better == 0.5
         assert not difference.significant
-    assert "undecided" in comparison_to_markdown(
+    assert "is better" not in comparison_to_markdown(
         report, report, compare(report, report), confidence=0.95
     )
+
+
+def test_a_few_images_decide_nothing(clean_folder):
+    a, b = _reports(clean_folder, Shrink()), _reports(clean_folder, Identity())
+    few = compare(a, b)[0]
+    assert few.images == 3
+    assert few.low > 0
+    assert not few.significant
+    six = dataclasses.replace(few, images=6)
+    assert six.significant
+    for difference, verdict in ((few, "too few images"), (six, "A is better")):
+        assert verdict in comparison_to_markdown(a, b, [difference], confidence=0.95)
 
 
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():

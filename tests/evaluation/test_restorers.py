@@ -100,7 +100,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path):
 
 
 def test_an_unknown_device_is_an_error():
-    with pytest.raises(InputError, match="cpu or cuda"):
+    with pytest.raises(InputError, match="expected auto, cpu, cuda"):
         load_restorer("cu_mamba_tiny", device="tpu")
 
 

@@ -209,3 +209,14 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         whole = read_image(tmp_path / "out" / f"{i}.restored.png").pixels
         np.testing.assert_array_equal(whole, read_image(folder / f"{i}.png").pixels)
     assert not [path for path in (tmp_path / "out").iterdir() if path.suffix == ".part"]
+
+
+def test_lost_depth_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (9, 8, 3), dtype=np.uint16)
+    write_image(tmp_path / "a.png", Image(deep, bits=16))
+    for name, told in (("b.png", 0), ("b.jpg", 1)):
+        made = plan([tmp_path / "a.png"], output=tmp_path / name)
+        (outcome,) = restore_files(Restorer(Identity()), made.jobs)
+        assert outcome.status == "restored"
+        assert len(caplog.records) == told
+    assert "uint16 samples stored as uint8, as jpeg holds no more" in caplog.text

@@ -8,7 +8,14 @@ import pytest
 from unveil.errors import InputError
 from unveil.imaging.formats import format_named
 from unveil.inference.journal import Journal
-from unveil.inference.plan import DEFAULT_NAME, Naming, Plan, comparison_name, plan
+from unveil.inference.plan import (
+    DEFAULT_NAME,
+    Naming,
+    Plan,
+    comparison_name,
+    find_images,
+    plan,
+)
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -225,3 +232,22 @@ def test_shards_are_disjoint_even_and_together_the_plan(tmp_path: Path, count: i
 def test_a_shard_outside_its_count_is_refused(number: int) -> None:
     with pytest.raises(InputError, match="expected i/n with i from 1 to n"):
         Plan().shard(number, 3)
+
+
+def test_a_picture_that_cannot_be_written_is_no_folder(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.png")
+    with pytest.raises(InputError, match="can be written, not gif"):
+        plan([tmp_path / "a.png"], output=tmp_path / "b.gif")
+    (made,) = plan([tmp_path / "a.png"], output=tmp_path / "v1.2").jobs
+    assert made.target == tmp_path / "v1.2" / "a.restored.png"
+
+
+def test_pictures_are_found_where_a_plan_finds_them(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.png", "b.restored.png", "notes.txt", "in/c.jpg")
+    files, refused = find_images([tmp_path, tmp_path / "*.png"])
+    assert [file.name for file in files] == ["a.png", "b.restored.png"]
+    assert refused == []
+    files, _ = find_images([tmp_path], recursive=True)
+    assert [file.name for file in files] == ["a.png", "b.restored.png", "c.jpg"]
+    files, refused = find_images([tmp_path / "none*.png"])
+    assert (files, len(refused)) == ([], 1)

@@ -172,6 +172,9 @@ def test_inspect_prints_what_is_seen(
     with pytest.raises(SystemExit):
         app.main(words)
     assert "a.png: " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        app.main(["inspect", str(tmp_path), "--model", str(path)])
+    assert f"{tmp_path / 'a.png'}: " in capsys.readouterr().out
 
 
 def test_fitting_needs_statistics_and_every_cause() -> None:

@@ -117,7 +117,7 @@ def test_other_things_are_refused_in_one_line(given: object) -> None:
         ({"strength": "a"}, "strength is 0 to 1"),
         ({"tile": 10}, "tile of 10 pixels is too small"),
         ({"tile": "x"}, "tile is 'x'"),
-        ({"device": "abacus"}, "device 'abacus'"),
+        ({"device": "abacus"}, "device 'abacus': expected auto, cpu, cuda"),
         ({"model": "mtair_smal"}, "no model 'mtair_smal'"),
     ],
 )

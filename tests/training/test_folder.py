@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from unveil.errors import OutputError
-from unveil.training.folder import RECIPE, check_folder, clear_folder
+from unveil.training.folder import RECIPE, check_folder, prepare_folder
 
 
 def _run_in(out: Path) -> None:
     check_folder(out, resume=False, force=False)
+    prepare_folder(out)
     (out / RECIPE).write_text("seed: 0\n")
     (out / "checkpoints" / "last.pt").write_bytes(b"x")
     (out / "model.safetensors").write_bytes(b"x")
@@ -30,8 +31,9 @@ def test_a_run_is_deleted_only_by_force(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds a training already"):
         check_folder(tmp_path, resume=False, force=False)
     check_folder(tmp_path, resume=False, force=True)
+    prepare_folder(tmp_path, keep=True)
     assert (tmp_path / "checkpoints" / "last.pt").exists()
-    clear_folder(tmp_path)
+    prepare_folder(tmp_path)
     assert not (tmp_path / "checkpoints" / "last.pt").exists()
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -41,5 +43,13 @@ def test_other_files_survive_a_new_run(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("keep me")
     check_folder(tmp_path, resume=False, force=True)
-    clear_folder(tmp_path)
+    prepare_folder(tmp_path)
     assert notes.read_text() == "keep me"
+
+
+def test_a_look_at_a_folder_makes_nothing(tmp_path: Path) -> None:
+    check_folder(tmp_path / "runs" / "new", resume=False, force=False)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write into"):
+        check_folder(tmp_path / "file" / "new", resume=False, force=False)

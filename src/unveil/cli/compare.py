@@ -61,6 +61,12 @@ def compare(
         "exclude": exclude or None,
         "seed": seed,
     }
+    if all(map(_is_result, (a, b))):
+        given: dict[str, Any] = {
+            "--data": data, "--protocol": protocol, "--sigma": sigma, "--with": degradations,
+            "--pairs": layout, "--limit": limit, "--include": include, "--exclude": exclude,
+        }  # fmt: skip
+        _refuse([name for name, value in given.items() if value])
     first, second = (_report(name, data, protocol, device, options) for name in (a, b))
     differences = run(first, second, confidence=confidence, seed=seed)
     if as_json:
@@ -71,6 +77,19 @@ def compare(
         typer.echo(text.rstrip())
 
 
+def _is_result(name: str) -> bool:
+    return Path(name).suffix == ".json" or (Path(name) / "results.json").is_file()
+
+
+def _refuse(unused: list[str]) -> None:
+    from unveil.errors import InputError
+
+    if unused:
+        raise InputError(
+            f"both are results already: {', '.join(unused)} would have no effect; leave it out"
+        )
+
+
 def _report(
     name: str, data: Path | None, protocol: str | None, device: str, options: dict[str, Any]
 ) -> "Report":
@@ -79,9 +98,8 @@ def _report(
     from unveil.errors import InputError
     from unveil.evaluation import Report, evaluate, load_restorer, protocol_named
 
-    path = Path(name)
-    if path.suffix == ".json" or (path / "results.json").is_file():
-        return Report.read(path)
+    if _is_result(name):
+        return Report.read(Path(name))
     if data is None or protocol is None:
         raise InputError(f"{name} is no result: give --data and --protocol to evaluate it now")
     restorer, chosen = load_restorer(name, device=device), protocol_named(protocol)

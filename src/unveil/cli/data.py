@@ -53,7 +53,7 @@ def toy(
     test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0)] = 6,
     size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 320,
     seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
-    force: Annotated[bool, typer.Option(help="Write over existing pictures.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over existing pictures.")] = False,
 ) -> None:
     """Draw a small clean set, so that training and evaluation run without a download."""
     from unveil.data import write_toy_set
@@ -83,9 +83,13 @@ def _summary(report: "Report") -> str:
     counts = f"{report.samples} samples in {report.photos} files, {memory:.0f} MB decoded"
     fatal = sum(problem.fatal for problem in report.problems)
     if fatal:
-        return f"{counts}; cannot be used as it is: {fatal} problems"
+        return f"{counts}; cannot be used as it is: {_counted(fatal, 'problem')}"
     notes = len(report.problems)
-    return f"{counts}; fit for use" + (f", {notes} duplicates" if notes else "")
+    return f"{counts}; fit for use" + (f", {_counted(notes, 'duplicate')}" if notes else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 @contextmanager

@@ -7,27 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from unveil.degradations import Pipeline
-
-
-def _print_catalogue(wanted: bool) -> None:
-    if not wanted:
-        return
-    from unveil.degradations import CATALOGUE
-
-    for entry in CATALOGUE.values():
-        typer.echo(f"{entry.name}: {entry.about}")
-        for parameter in entry.parameters:
-            bounds = f"{parameter.low:g}..{parameter.high:g}, default {parameter.default:g}"
-            typer.echo(f"  {parameter.name:<12} {parameter.about} ({bounds})")
-        if entry.presets:
-            typer.echo(f"  presets      {', '.join(entry.presets)}")
-    raise typer.Exit
+    from unveil.degradations import Parameter, Pipeline
 
 
 def degrade(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(help="Photos, or folders of photos.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for the results.")
+    ] = None,
     description: Annotated[
         str,
         typer.Option("--with", help='What to do, e.g. "rain:density=0.6+jpeg:quality=40".'),
@@ -38,43 +27,91 @@ def degrade(
         typer.Option(help="Depth map for haze, brighter is farther; for one photo only."),
     ] = None,
     preview: Annotated[
-        bool, typer.Option(help="Write a contact sheet: every degradation at three strengths.")
-    ] = False,
-    force: Annotated[bool, typer.Option(help="Write over existing files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-    listing: Annotated[  # noqa: ARG001
         bool,
         typer.Option(
-            "--list", callback=_print_catalogue, is_eager=True, help="List the degradations."
+            "--preview", help="Write a contact sheet: every degradation at three strengths."
         ),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over existing files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="List the degradations and stop.")
+    ] = False,
 ) -> None:
-    """Write a degraded PNG of each photo, at its bit depth, and print the values drawn.
+    """Write a degraded PNG of each photo, RGB at its bit depth, and print the values drawn.
 
     A photo's randomness depends on the seed and its file name only, so that it is degraded the
     same way alone and among others.
     """
     from unveil.degradations import parse
-    from unveil.errors import InputError
+    from unveil.errors import ImageFileError, InputError
 
+    if listing:
+        typer.echo(json.dumps(_catalogue(), indent=2) if as_json else _catalogue_text())
+        return
+    if not photos or output is None:
+        raise typer.BadParameter("name photos and, with --output, a folder for the results")
     if not description and not preview:
         raise InputError('nothing to do: give --with "rain:light", or --preview')
     pipeline = parse(description)
     found = _photos(photos)
     if depth is not None and len(found) != 1:
         raise InputError(f"--depth belongs to one photo, but {len(found)} were given")
-    jobs = _targets(found, output, bool(description), preview, force)
-    for photo, target, sheet in jobs:
+    if depth is not None and not any(step.degradation.name == "haze" for step in pipeline.steps):
+        raise InputError(f"--depth is of use to haze only, which {description!r} does not add")
+    failures: list[str] = []
+    for photo, target, sheet in _targets(found, output, bool(description), preview, force):
         record: dict[str, Any] = {"photo": str(photo)}
-        if target is not None:
-            record |= {
-                "degraded": str(target),
-                "with": _degrade(photo, target, pipeline, seed, depth),
-            }
-        if sheet is not None:
-            _preview(photo, sheet, seed)
-            record["preview"] = str(sheet)
+        try:
+            if target is not None:
+                drawn = _degrade(photo, target, pipeline, seed, depth)
+                record |= {"degraded": str(target), "with": drawn}
+            if sheet is not None:
+                _preview(photo, sheet, seed)
+                record["preview"] = str(sheet)
+        except ImageFileError as error:
+            failures.append(str(error))
+            continue
         typer.echo(json.dumps(record) if as_json else "  ".join(record.values()))
+    for failure in failures:
+        typer.echo(f"unveil: {failure}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _catalogue() -> dict[str, Any]:
+    """Return the degradations as plain data; `p` is every step's."""
+    from unveil.degradations import CATALOGUE
+    from unveil.degradations.pipeline import PROBABILITY
+
+    return {
+        "identity": {"about": "changes nothing", "parameters": {}, "presets": []},
+        **{
+            entry.name: {
+                "about": entry.about,
+                "parameters": {p.name: _facts(p) for p in (*entry.parameters, PROBABILITY)},
+                "presets": list(entry.presets),
+            }
+            for entry in CATALOGUE.values()
+        },
+    }
+
+
+def _facts(parameter: "Parameter") -> dict[str, Any]:
+    names = ("about", "low", "high", "default")
+    return {name: getattr(parameter, name) for name in names}
+
+
+def _catalogue_text() -> str:
+    lines = []
+    for name, entry in _catalogue().items():
+        lines.append(f"{name}: {entry['about']}")
+        for parameter, facts in entry["parameters"].items():
+            bounds = "{low:g}..{high:g}, default {default:g}".format(**facts)
+            lines.append(f"  {parameter:<12} {facts['about']} ({bounds})")
+        if entry["presets"]:
+            lines.append(f"  presets      {', '.join(entry['presets'])}")
+    return "\n".join(lines)
 
 
 def _photos(given: list[Path]) -> list[tuple[Path, Path]]:

@@ -1,7 +1,6 @@
 """`unveil inspect`: what the all-in-one network sees in a photo."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    paths: Annotated[list[Path], typer.Argument(help="Image files.")],
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders or patterns.")],
     model: Annotated[
         str | None,
         typer.Option(help="A model's id or a weights file; default: the bundled all-in-one model."),
@@ -19,6 +18,9 @@ def inspect(
     max_megapixels: Annotated[
         float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
     ] = 250.0,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into folders below the given ones.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
@@ -26,12 +28,14 @@ def inspect(
     from unveil.errors import ImageFileError
     from unveil.imaging import read_image
     from unveil.inference.inspect import inspect_image
+    from unveil.inference.plan import find_images
     from unveil.inference.restorer import Restorer
 
+    files, refused = find_images(paths, recursive=recursive)
     restorer = Restorer(model, device=device)
     results: list[dict[str, Any]] = []
-    failures: list[str] = []
-    for path in paths:
+    failures = [str(error) for _, error in refused]
+    for path in files:
         try:
             image = read_image(path, max_megapixels=max_megapixels)
         except ImageFileError as error:

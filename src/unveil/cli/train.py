@@ -55,8 +55,7 @@ def train(
     if recipe is None:
         raise typer.BadParameter("name a recipe, or a run's folder to resume")
     out, overrides = _split(settings or [], recipe)
-    path = recipe / "recipe.yaml" if recipe.is_dir() else recipe
-    resolved = recipe_file.load_recipe(path, overrides)
+    resolved = recipe_file.load_recipe(_recipe_file(recipe), overrides)
     _require_extra()
     from rich.console import Console
 
@@ -93,6 +92,19 @@ def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
         else:
             overrides.append(f"{_SHORT[key]}={value}" if key in _SHORT else word)
     return out, overrides
+
+
+def _recipe_file(given: Path) -> Path:
+    """Return the recipe that was named, itself or by the folder of its run."""
+    from unveil.errors import RecipeError
+
+    if not given.exists():
+        raise RecipeError(f"{given}: no such file or folder; name a recipe or the folder of a run")
+    if not given.is_dir():
+        return given
+    if not (given / "recipe.yaml").is_file():
+        raise RecipeError(f"{given}: holds no recipe.yaml, so no training began here")
+    return given / "recipe.yaml"
 
 
 def _require_extra() -> None:

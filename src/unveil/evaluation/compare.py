@@ -13,6 +13,8 @@ from unveil.evaluation.samples import Case
 
 Metric = Literal["psnr", "ssim"]
 _RESAMPLES = 10_000
+# Five images that all go one way do so by chance in 1 of 16 comparisons (two-sided sign test).
+FEWEST_IMAGES = 6
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0, and the images are six or more."""
+        return self.images >= FEWEST_IMAGES and (self.low > 0 or self.high < 0)
 
 
 def compare(a: Report, b: Report, *, confidence: float = 0.95, seed: int = 0) -> list[Difference]:

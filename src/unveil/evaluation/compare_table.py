@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from unveil.evaluation.compare import Difference
+from unveil.evaluation.compare import FEWEST_IMAGES, Difference
 from unveil.evaluation.report import Report, finite_or_none
 from unveil.evaluation.table import pipe_table
 
@@ -68,7 +68,6 @@ def _plain(difference: Difference) -> dict[str, Any]:
 
 def _line(difference: Difference) -> list[str]:
     digits = _DIGITS[difference.metric]
-    better = "A" if difference.mean > 0 else "B"
     return [
         difference.case.label,
         _UNITS[difference.metric],
@@ -77,8 +76,14 @@ def _line(difference: Difference) -> list[str]:
         f"{difference.mean:+.{digits}f}",
         f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}",
         f"{difference.a_better:.0%} of images",
-        f"{better} is better" if difference.significant else "undecided",
+        _verdict(difference),
     ]
+
+
+def _verdict(difference: Difference) -> str:
+    if difference.significant:
+        return "A is better" if difference.mean > 0 else "B is better"
+    return "too few images" if difference.images < FEWEST_IMAGES else "undecided"
 
 
 def _extremes(difference: Difference) -> str:

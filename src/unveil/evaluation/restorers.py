@@ -150,9 +150,10 @@ def load_restorer(name: str, *, device: str = "auto") -> Restorer:
     simple: dict[str, Restorer] = {"identity": Identity(), "nlm": NonLocalMeans()}
     if name in simple:
         return simple[name]
-    chosen = _device(device)
+    from unveil.inference.device import usable_device  # noqa: PLC0415
     from unveil.inference.loading import load  # noqa: PLC0415
 
+    chosen = str(usable_device(device))
     loaded = load(name)
     window = loaded.tiling.window
     return Network(
@@ -171,15 +172,3 @@ def _short(name: str) -> str:
         return name
     generic = path.stem in ("model", "best", "last", "final")
     return f"{path.resolve().parent.name}/{path.name}" if generic else path.resolve().name
-
-
-def _device(device: str) -> str:
-    import torch  # noqa: PLC0415
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device is {device!r}: expected auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda: this torch sees no GPU; use --device cpu")
-    return device

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Image, write_image
-from unveil.imaging.formats import BMP, PNG
+from unveil.imaging.formats import BMP, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
@@ -31,6 +32,8 @@ _FAILURES = (
     struct.error,
 )
 _GAP = 8
+
+_log = logging.getLogger(__name__)
 
 Share = Callable[[Job, float], None]
 
@@ -187,6 +190,7 @@ class _Run:
                     remove_leftovers(job.target)
                 self.journal.begin(job.target, made.key)
             write_image(job.target, made.after, quality=self.saving.quality)
+            _tell_lost_depth(job.target, made.after)
             if self.saving.compare:
                 beside = _side_by_side(made.before, made.after)
                 write_image(comparison_name(job.target), beside)
@@ -196,6 +200,13 @@ class _Run:
             return _failed(job, error)
         height, width, _ = made.after.pixels.shape
         return Outcome(job.source, job.target, "restored", "", height * width / 1e6, made.seconds)
+
+
+def _tell_lost_depth(target: Path, image: Image) -> None:
+    kind, depth = format_of_suffix(target), image.pixels.dtype.name
+    if kind is not None and depth not in kind.depths:
+        _log.warning("%s: %s samples stored as %s, as %s holds no more",
+                     target, depth, kind.depths[-1], kind.name)  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:

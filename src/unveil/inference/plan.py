@@ -1,6 +1,7 @@
 """Which files are restored, and where each result goes."""
 
 import glob
+import mimetypes
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from unveil.inference.journal import Journal
 
 DEFAULT_NAME = "{stem}.restored{ext}"
 _COMPARISON = ".compare.png"
+_KNOWN_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,12 @@ def plan(
         earlier runs in a folder that also holds other pictures.
 
     Raises:
-        InputError: If `output` names a file and `inputs` are several, or contradicts the format.
+        InputError: If an input is empty, or `output` names a file and `inputs` are several, or
+            contradicts the format, or is a kind of picture that cannot be written.
     """
     naming = naming or Naming()
     made = Plan()
-    if not all(str(given) for given in inputs):
-        raise InputError("an input is empty, as an unset variable is; name a file or folder, or .")
+    _require_names(inputs)
     single = _single_target(inputs, output)
     if single is not None:
         _check_format(f"output {single}", single, naming.format)
@@ -155,9 +157,40 @@ def plan(
     return made
 
 
+def find_images(
+    inputs: Sequence[str | Path], *, recursive: bool = False
+) -> tuple[list[Path], list[tuple[Path, UnveilError]]]:
+    """List the image files that `inputs` name, as `plan` does.
+
+    Args:
+        inputs: Files, folders and patterns.
+        recursive: Go into folders below the given ones.
+
+    Returns:
+        The files, each once, and the inputs that name none, each with the reason.
+
+    Raises:
+        InputError: If an input is empty.
+    """
+    _require_names(inputs)
+    made = Plan()
+    files = [source for source, _, _ in _sources(inputs, None, recursive, made)]
+    return files, made.failed
+
+
+def _require_names(inputs: Sequence[str | Path]) -> None:
+    if not all(str(given) for given in inputs):
+        raise InputError("an input is empty, as an unset variable is; name a file or folder, or .")
+
+
 def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | None:
     """Return `output` when it names the file for the one input."""
-    if output is None or os.path.isdir(output) or format_of_suffix(output) is None:
+    if output is None or os.path.isdir(output):
+        return None
+    if format_of_suffix(output) is None:
+        kind, _ = mimetypes.guess_type(output.name)
+        if kind and kind.startswith(("image/", "video/")):
+            raise InputError(f"output {output}: {_KNOWN_SUFFIXES} can be written, not {kind[6:]}")
         return None
     found = sum(len(list(_expanded(given))) for given in inputs)
     if len(inputs) != 1 or found > 1 or os.path.isdir(inputs[0]):
@@ -254,8 +287,7 @@ def _refusal(source: Path) -> UnveilError:
         return ImageFileError(f"{source}: no such file")
     except OSError as error:
         return ImageFileError(f"{source}: cannot be read: {error.strerror or error}")
-    known = ", ".join(sorted(IMAGE_SUFFIXES))
-    return ImageFileError(f"{source}: expected an image file, one of {known}")
+    return ImageFileError(f"{source}: expected an image file, one of {_KNOWN_SUFFIXES}")
 
 
 def _settle(made: Plan) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import MAX_MEGAPIXELS, format_of_suffix
 from unveil.imaging.scratch import allocate_like
+from unveil.inference.device import usable_device
 from unveil.inference.engine import Engine, Progress, Tiling
 from unveil.inference.kinds import is_pillow, restore_array, restore_batch, restore_pillow
 from unveil.inference.loading import LoadedModel, Task, load
@@ -44,7 +44,7 @@ class Restorer:
         InputError: If an option is out of range or the model does not do the task.
         CheckpointError: If weights are missing or damaged.
 
-    >>> restorer = Restorer(torch.nn.Identity())
+    >>> restorer = Restorer(nn.Identity())
     >>> restorer(np.zeros((3, 5), np.uint8)).shape
     (3, 5)
     """
@@ -64,14 +64,15 @@ class Restorer:
             raise InputError(f"strength is 0 to 1, got {strength!r}")
         self.loaded: LoadedModel = load(model, task)
         self.max_megapixels = max_megapixels
+        place = usable_device(device)
         self.engine = Engine(
-            model=self.loaded.network.to(_device(device)).eval(),
-            device=_device(device),
+            model=self.loaded.network.to(place).eval(),
+            device=place,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
             strength=strength,
             ensemble=ensemble,
-            steering={k: v.to(_device(device)) for k, v in self.loaded.steering.items()},
+            steering={k: v.to(place) for k, v in self.loaded.steering.items()},
         )
 
     def __call__(self, picture: Picture, *, progress: Progress | None = None) -> Picture:
@@ -84,7 +85,9 @@ class Restorer:
             progress: Called with the share that is done.
 
         Returns:
-            The same kind, size and type; for a path, the path of the result.
+            The same kind, size and type; for a path, the path of the result. Float samples that are
+            NaN or infinite come back as they are and spoil no others: the network is shown 0 in
+            place of NaN, and −1 or 2 in place of what is beyond.
 
         Raises:
             InputError: If it is none of these.
@@ -168,8 +171,8 @@ def restore(
     Raises:
         UnveilError: As `Restorer` and `Restorer.__call__`.
 
-    >>> restore(torch.zeros(3, 5, 7), torch.nn.Identity()).shape
-    torch.Size([3, 5, 7])
+    >>> restore(np.zeros((5, 7), np.uint8), nn.Identity()).shape
+    (5, 7)
     """
     return Restorer(model, **options)(picture)
 
@@ -198,18 +201,6 @@ def restored_name(source: Path) -> Path:
     'photo.small.restored.JPG'
     """
     return source.with_name(Naming()(source))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} cannot be used here: {reason}") from error
-    return device
 
 
 def _tiling(recorded: Tiling, tile: Tile) -> Tiling:

@@ -1,6 +1,7 @@
 """A run's folder: checked before training, claimed by one run."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from unveil.errors import OutputError, RecipeError
@@ -32,10 +33,10 @@ _FREE = {"evaluation", "data.workers", "data.cache", "schedule.save_every"}
 
 
 def check_folder(out: Path, *, resume: bool, force: bool) -> None:
-    """See that a run may write into a folder; nothing is deleted.
+    """See that a run may write into a folder; nothing is made or deleted.
 
     Args:
-        out: The folder; made if it is not there.
+        out: The folder, which need not be there yet.
         resume: Whether an earlier run's results are continued.
         force: Whether an earlier run's results may be deleted.
 
@@ -49,25 +50,37 @@ def check_folder(out: Path, *, resume: bool, force: bool) -> None:
     if foreign and not checkpointed and not (out / RECIPE).is_file():
         raise OutputError(f"{out / foreign[0]} is not of a training: choose another out=")
     try:
-        for name in (CHECKPOINTS, PICTURES, BEST):
-            (out / name).mkdir(parents=True, exist_ok=True)
-        probe = out / CHECKPOINTS / ".probe"
-        probe.write_bytes(b"x" * 4096)
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=_nearest(out)) as probe:
+            probe.write(b"x" * 4096)
     except OSError as error:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
 
 
-def clear_folder(out: Path) -> None:
-    """Delete an earlier run's results from a folder that passed `check_folder`."""
-    for name in _RESULTS:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    for name in (CHECKPOINTS, PICTURES, BEST):
-        (out / name).mkdir(parents=True, exist_ok=True)
+def prepare_folder(out: Path, *, keep: bool = False) -> None:
+    """Make the folders of a run; an earlier run's results are deleted unless they are to `keep`.
+
+    Args:
+        out: A folder that passed `check_folder`.
+        keep: Whether an earlier run goes on.
+
+    Raises:
+        OutputError: A folder cannot be made or emptied.
+    """
+    try:
+        for path in () if keep else (out / name for name in _RESULTS):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for name in (CHECKPOINTS, PICTURES, BEST):
+            (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+
+
+def _nearest(out: Path) -> Path:
+    """Return `out`, or where it will be made: the nearest folder above it that is there."""
+    return next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
 
 
 def _holds_something(path: Path) -> bool:
@@ -78,14 +91,14 @@ def check_space(out: Path, weights_bytes: int) -> None:
     """See that checkpoints and exports will fit.
 
     Args:
-        out: The run's folder.
+        out: The run's folder, which need not be there yet.
         weights_bytes: Size of the network's weights.
 
     Raises:
         OutputError: They will not.
     """
     needed = _COPIES * weights_bytes + _LOGS_BYTES
-    free = shutil.disk_usage(out).free
+    free = shutil.disk_usage(_nearest(out)).free
     if free < needed:
         raise OutputError(
             f"{out} has {free / 1e6:.0f} MB free, the run needs about {needed / 1e6:.0f} MB: "

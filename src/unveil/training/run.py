@@ -23,7 +23,7 @@ from unveil.training.folder import (
     check_folder,
     check_same,
     check_space,
-    clear_folder,
+    prepare_folder,
     stored_recipe,
     write_recipe,
 )
@@ -189,8 +189,7 @@ def train(
             return Outcome(state.step, state.step, None, state.best, None)
     if first:
         # Only now is nothing left that could be wrong with recipe or data.
-        if not resume:
-            clear_folder(out)
+        prepare_folder(out, keep=resume)
         write_recipe(recipe, out)
     return _fit(module, dataset, pairs, out, machine, console)
 
