@@ -112,6 +112,19 @@ def test_switches_change_what_they_name(name):
     assert not any("project_scan" in n or ".A_log" in n for n in without_spatial)
 
 
+@pytest.mark.parametrize(("name", "first"), [("mtair_small", 1), ("mtair_base", 0)])
+def test_branches_take_turns(name, first):
+    with torch.device("meta"):
+        model = create_model(name, branches="turns")
+    stage = model.latent if name == "mtair_small" else model.encoder[0]
+    names = [{n.split(".")[0] for n, _ in block.named_parameters()} for block in stage.blocks]
+    attention = "mixer" if name == "mtair_small" else "attention"
+    step = 2 * (first + 1)
+    assert [i for i, n in enumerate(names) if "scan" in n] == [*range(first, len(names), step)]
+    second = 2 * first + 1
+    assert [i for i, n in enumerate(names) if attention in n] == [*range(second, len(names), step)]
+
+
 def test_prompt_weights_are_per_image_and_sum_to_one():
     model = create_model("mtair_tiny").eval()
     x = torch.rand(3, 3, 8, 8)

@@ -44,7 +44,7 @@ def _row(model_id: str, bundled: bool) -> dict[str, Any]:
         "parameters": count_parameters(network),
         "multiply_adds_per_pixel": round(cost.multiply_adds_per_pixel),
         "scan_updates_per_pixel": round(cost.scan_updates_per_pixel),
-        "size_multiple": record.size_multiple,
+        "size_multiple": network.size_multiple,
         "tasks": list(record.tasks),
         "bundled_weights": bundled,
         "paper": record.paper,

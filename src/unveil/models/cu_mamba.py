@@ -341,10 +341,10 @@ TINY = CUMambaConfig(
 )
 _PAPER = "CU-Mamba (arXiv 2404.11778)"
 RECORDS = (
-    ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), 8, ("denoise", "deblur"), _PAPER,
+    ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), ("denoise", "deblur"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("cu_mamba_small", CUMamba, SMALL, 8, ("denoise",), _PAPER,
+    ModelRecord("cu_mamba_small", CUMamba, SMALL, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
-    ModelRecord("cu_mamba_tiny", CUMamba, TINY, 4, ("denoise",), _PAPER,
+    ModelRecord("cu_mamba_tiny", CUMamba, TINY, ("denoise",), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
 )  # fmt: skip

@@ -94,7 +94,8 @@ class MTAIRConfig(ModelConfig):
         prompt_length: Prompts per prompt block.
         prompt_heads: Heads of the prompts' attentions.
         prompt_inner: Width of the prompts' attentions; None is the level's.
-        branches: Which branches dual blocks have.
+        branches: Which branches dual blocks have; with ``"turns"`` those of a stage that would have
+            both have one of them in turn, the scan first.
         d_state: States per channel of the scan.
         expand: E of the scan in paper blocks; inner width of gated units.
         ffn_expand: Inner width of feed-forwards, in paper blocks.
@@ -119,7 +120,7 @@ class MTAIRConfig(ModelConfig):
     prompt_length: int = Field(default=5, gt=0)
     prompt_heads: int = Field(default=4, gt=0)
     prompt_inner: int | None = Field(default=None, gt=0)
-    branches: Literal["both", "spatial", "channel"] = "both"
+    branches: Literal["both", "turns", "spatial", "channel"] = "both"
     d_state: int = Field(default=16, gt=0)
     expand: float = Field(default=2.0, gt=0)
     ffn_expand: float = Field(default=2.66, gt=0)
@@ -341,10 +342,10 @@ class MTAIR(RestorationModel):
 
     def _block(self, level: Level, width: int, index: int, *, dual: bool) -> nn.Module:
         config = self.config
-        spatial = dual and config.branches != "channel"
-        channel = not dual or config.branches != "spatial"
+        every = level.mix_every if config.block == "gated" else 1
+        spatial, channel = self._branches(index // every) if dual else (False, True)
         if config.block == "gated":
-            mixes = (index + 1) % level.mix_every == 0
+            mixes = (index + 1) % every == 0
             return self._gated_block(width, level.heads, spatial and mixes, channel and mixes)
         attention = ChannelAttention(width, level.heads) if channel else None
         if not dual and attention is not None:
@@ -354,6 +355,12 @@ class MTAIR(RestorationModel):
             orders = next(self._orders)
             scan = VisionSSM(width, d_state=config.d_state, expand=config.expand, orders=orders)
         return DualBlock(width, attention, scan, config.ffn_expand)
+
+    def _branches(self, turn: int) -> tuple[bool, bool]:
+        """Say whether a dual block has the spatial and the channel branch."""
+        if self.config.branches == "turns":
+            return turn % 2 == 0, turn % 2 == 1
+        return self.config.branches != "channel", self.config.branches != "spatial"
 
     def _gated_block(self, width: int, heads: int, spatial: bool, channel: bool) -> GatedUnit:
         config, inner = self.config, round(width * self.config.expand)
@@ -413,10 +420,10 @@ TINY = MTAIRConfig(
 )
 _PAPER = "MTAIR (arXiv 2412.15845)"
 RECORDS = (
-    ModelRecord("mtair_base", MTAIR, MTAIRConfig(), 8, ("denoise", "derain", "dehaze"), _PAPER,
+    ModelRecord("mtair_base", MTAIR, MTAIRConfig(), ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
-    ModelRecord("mtair_small", MTAIR, SMALL, 8, ("denoise", "derain", "dehaze"), _PAPER,
+    ModelRecord("mtair_small", MTAIR, SMALL, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
-    ModelRecord("mtair_tiny", MTAIR, TINY, 4, ("denoise", "derain", "dehaze"), _PAPER,
+    ModelRecord("mtair_tiny", MTAIR, TINY, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
 )  # fmt: skip

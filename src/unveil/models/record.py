@@ -17,7 +17,6 @@ class ModelRecord:
         id: Name for `create_model`.
         build: Makes the network from a configuration.
         config: The variant's configuration.
-        size_multiple: Heights and widths are padded to multiples of this.
         tasks: What the network is meant for.
         paper: Title and arXiv id.
         whole_megapixels: Images up to this size are restored whole, larger ones in tiles.
@@ -31,7 +30,6 @@ class ModelRecord:
     id: str
     build: Callable[[Any], RestorationModel]
     config: ModelConfig
-    size_multiple: int
     tasks: tuple[Task, ...]
     paper: str
     whole_megapixels: float
