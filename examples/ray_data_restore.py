@@ -18,7 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
+try:
+    import ray
+except ModuleNotFoundError:
+    raise SystemExit('this example needs Ray: pip install ".[ray]"') from None
 
 from unveil.inference.batch import Saving, restore_files
 from unveil.inference.plan import Job, Plan, plan

@@ -10,16 +10,29 @@ from unveil._version import __version__
 
 if TYPE_CHECKING:
     from unveil.inference.restorer import Restorer, restore
+    from unveil.models.checkpoint import from_pretrained, push_to_hub, save_pretrained
     from unveil.models.registry import create_model, list_models
 
 _EXPORTS = {
     "Restorer": "unveil.inference.restorer",
     "create_model": "unveil.models.registry",
+    "from_pretrained": "unveil.models.checkpoint",
     "list_models": "unveil.models.registry",
+    "push_to_hub": "unveil.models.checkpoint",
     "restore": "unveil.inference.restorer",
+    "save_pretrained": "unveil.models.checkpoint",
 }
 
-__all__ = ["Restorer", "__version__", "create_model", "list_models", "restore"]
+__all__ = [
+    "Restorer",
+    "__version__",
+    "create_model",
+    "from_pretrained",
+    "list_models",
+    "push_to_hub",
+    "restore",
+    "save_pretrained",
+]
 
 
 def __getattr__(name: str) -> Any:

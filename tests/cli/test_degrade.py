@@ -168,3 +168,10 @@ def test_photos_and_a_folder_must_be_named(photo, capsys):
         code, _, err = _run(capsys, *words)
         assert code == 2
         assert "name photos and" in err
+
+
+def test_results_are_not_degraded_again(photo, tmp_path, capsys):
+    words = [photo.parent, "--with", "jpeg", "-o", tmp_path / "out", "--force"]
+    for _ in range(2):
+        assert _run(capsys, *words)[0] == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["photo.png"]

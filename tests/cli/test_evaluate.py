@@ -106,3 +106,57 @@ def test_compare_refuses_a_file_that_is_no_result(run, tmp_path):
     code, _, err = run("compare", tmp_path / "x.json", tmp_path / "x.json")
     assert code == 1
     assert "not the result" in err
+
+
+def test_results_inside_the_data_are_refused(folder, run):
+    words = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
+    code, _, err = run("evaluate", "identity", *words, "-o", folder / "results")
+    assert code == 1
+    assert "would count as test images" in err
+    assert not (folder / "results").exists()
+
+
+def test_changed_images_are_scored_anew_only_by_force(folder, tmp_path, run):
+    from unveil.imaging import save_png
+
+    words = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
+    out = ("-o", tmp_path / "out")
+    assert run("evaluate", "identity", *words, *out)[0] == 0
+    first = folder / "0.png"
+    size = first.stat().st_size
+    pixels = np.random.default_rng(9).integers(60, 200, (24, 32, 3), dtype=np.uint8)
+    save_png(first, pixels)
+    # As an uncompressed file of the same size would look.
+    content = first.read_bytes()
+    first.write_bytes(content + bytes(max(size - len(content), 0)))
+    code, _, err = run("evaluate", "identity", *words, *out)
+    assert code == 1
+    assert "holds another evaluation" in err
+
+
+def test_a_bad_image_is_told_before_any_is_scored(folder, tmp_path, run):
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:200])
+    words = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
+    code, _, err = run("evaluate", "identity", *words, "-o", tmp_path / "out")
+    assert code == 1
+    assert "2.png" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_without_its_crops_is_made_whole(folder, tmp_path, run):
+    import shutil
+
+    words = ("--data", folder, "--protocol", "gaussian-color", "--sigma", "25")
+    words += ("-o", tmp_path / "out")
+    assert run("evaluate", "identity", *words)[0] == 0
+    shutil.rmtree(tmp_path / "out" / "crops")
+    assert run("evaluate", "identity", *words)[0] == 0
+    assert len(list((tmp_path / "out" / "crops").iterdir())) == 3
+
+
+@pytest.mark.parametrize("sigma", ["nan", "inf", "-1"])
+def test_noise_levels_are_numbers_from_0_on(folder, run, sigma):
+    words = ("--data", folder, "--protocol", "gaussian-color", "--sigma", sigma)
+    code, _, err = run("evaluate", "identity", *words)
+    assert code == 1
+    assert "expected 0 or more" in err

@@ -1,6 +1,8 @@
 """`unveil restore` on good, bad and hostile files."""
 
 import json
+import os
+import signal
 import struct
 import zlib
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 
 from unveil.cli import app
 from unveil.imaging import read_image
-from unveil.inference import Restorer
+from unveil.inference import Restorer, batch
 from unveil.inference.batch import Outcome, Saving
 from unveil.inference.plan import Job
 
@@ -179,7 +181,7 @@ def _hostile(folder: Path) -> dict[str, str]:
         "empty.png": "empty",
         "text.jpg": "no image we can read",
         "renamed.jpg": "holds png",
-        "bomb.png": "above the limit of 250; raise it with --max-megapixels",
+        "bomb.png": "above the limit of 250; raise it (--max-megapixels)",
         "dangling.png": "No such file",
         "loop": "leads back",
     }
@@ -287,3 +289,39 @@ def test_a_malformed_shard_is_a_usage_error(
 ) -> None:
     photo = _photo(tmp_path / "a.png")
     assert _run(capsys, photo, "--model", "identity", f"--shard={shard}")[0] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_tells_what_is_done(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    photos = tmp_path / "in"
+    photos.mkdir()
+    for i in range(4):
+        _photo(photos / f"{i}.png")
+    original, seen = batch._Run.restore, []
+
+    def restore(*words: Any) -> Any:
+        seen.append(words)
+        if len(seen) == 3:
+            os.kill(os.getpid(), number)
+        return original(*words)
+
+    monkeypatch.setattr(batch._Run, "restore", restore)
+    out = tmp_path / "out"
+    code, text, err = _run(capsys, photos, "-o", out, "--model", "identity", "--json")
+    told = json.loads(text)
+    assert (code, told["stopped"]) == (128 + number, True)
+    assert [entry["status"] for entry in told["results"]] == ["restored"] * 2
+    assert sorted(path.name for path in out.glob("*.png")) == ["0.restored.png", "1.restored.png"]
+    assert err == "unveil: stopped after 2 of 4 files; start again to go on\n"
+    assert not list(out.glob("*.part"))
+    monkeypatch.setattr(batch._Run, "restore", original)
+    code, text, _ = _run(capsys, photos, "-o", out, "--model", "identity", "--json")
+    told = json.loads(text)
+    assert (code, told["stopped"]) == (0, False)
+    statuses = [entry["status"] for entry in told["results"]]
+    assert statuses == ["skipped"] * 2 + ["restored"] * 2

@@ -92,6 +92,8 @@ def test_the_schema_is_printed(capsys):
         (["degradation.noise.0.steps=nois"], "did you mean 'noise'"),
         (["--accelerator", "abacus"], "expected auto, cpu or gpu"),
         (["optim"], "key=value"),
+        (["stepss=3"], "did you mean 'steps'"),
+        (["evaluation.every=5"], "lacks its unit, as in 90m; a number of steps is every_steps"),
         (["--resume"], "no checkpoint"),
     ],
 )

@@ -116,12 +116,28 @@ def test_half_precision_stays_half():
         ({"weight": torch.zeros(4, 4)}, r"weight \(4, 4\)"),
         ({"initial_states": torch.zeros(1, 3, 2)}, "initial_states has shape"),
         ({"seq_idx": torch.zeros(1, 5), "return_final_states": True}, "seq_idx cannot"),
+        ({"seq_idx": torch.zeros(1, 4)}, r"seq_idx has shape \(1, 4\), expected \(1, 5\)"),
+        ({"bias": torch.zeros(4)}, r"bias has shape \(4,\), expected \(3,\)"),
+        ({"bias": "silu"}, "bias is str, expected a tensor"),
+        ({"x": torch.zeros(1, 3, 5, dtype=torch.int32)}, "x is torch.int32"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
     given = {"x": torch.zeros(1, 3, 5), "weight": torch.zeros(3, 4)} | arguments
     with pytest.raises(InputError, match=message):
         causal_conv1d_fn(**given)
+
+
+def test_no_tokens_make_no_tokens():
+    out, state = causal_conv1d_fn(
+        torch.zeros(2, 3, 0), torch.zeros(3, 4), torch.zeros(3), return_final_states=True
+    )
+    assert (out.shape, state.shape) == ((2, 3, 0), (2, 3, 3))
+
+
+def test_a_state_of_other_sequences_is_refused():
+    with pytest.raises(InputError, match="conv_state has shape"):
+        causal_conv1d_update(torch.zeros(2, 3), torch.zeros(1, 3, 3), torch.zeros(3, 4))
 
 
 def test_a_state_that_is_too_short_is_refused():

@@ -103,3 +103,21 @@ def test_installing_imports_no_torch():
     code = "import sys, unveil.compat; unveil.compat.install(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "line", ["from mamba_ssm import Mamba2", "import mamba_ssm.models.mixer_seq_simple"]
+)
+def test_whose_absence_it_is_is_told(line, caplog):
+    compat.install(force=True)
+    with pytest.raises(ImportError):
+        exec(line)
+    assert "unveil stands in for mamba_ssm here" in caplog.text
+    assert "Mamba-2" in caplog.text
+
+
+def test_looking_at_a_module_is_silent(caplog):
+    compat.install(force=True)
+    module = importlib.import_module("mamba_ssm")
+    assert not hasattr(module, "__wrapped__")
+    assert not caplog.records

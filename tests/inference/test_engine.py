@@ -292,3 +292,23 @@ def test_progress_ends_at_one() -> None:
     Engine(Blur(), _CPU, _SMALL_TILES).restore(pixels, np.empty_like(pixels), seen.append)
     assert seen == sorted(seen)
     assert (len(seen), seen[-1]) == (9, 1.0)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_one_can_give_up_between_any_two_passes(ensemble: bool) -> None:
+    passes: list[int] = []
+    told: list[int] = []
+    network = MinusMean()
+    network.register_forward_hook(lambda *_: passes.append(1))
+    engine = Engine(network, _CPU, _SMALL_TILES, ensemble=ensemble)
+    pixels = _pixels((200, 190, 3))
+    shares: list[float] = []
+
+    def progress(share: float) -> None:
+        told.append(len(passes))
+        shares.append(share)
+
+    engine.restore(pixels, np.empty_like(pixels), progress)
+    assert np.diff([0, *told]).max() == 1
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

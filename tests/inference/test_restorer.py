@@ -9,7 +9,7 @@ import torch
 from tests.inference.conftest import Darker, Identity
 
 import unveil
-from unveil.errors import ImageFileError, InputError, OutputError
+from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import read_image
 
 _DARKER = unveil.Restorer(Darker())
@@ -119,11 +119,22 @@ def test_other_things_are_refused_in_one_line(given: object) -> None:
         ({"tile": "x"}, "tile is 'x'"),
         ({"device": "abacus"}, "device 'abacus': expected auto, cpu, cuda"),
         ({"model": "mtair_smal"}, "no model 'mtair_smal'"),
+        ({"model": ""}, "model is ''"),
+        ({"model": torch.nn.ReLU}, "expected an id, a weights file, or a network"),
+        ({"model": torch.nn.Conv2d(3, 3, 1).bfloat16()}, "bfloat16; call .float"),
+        ({"max_megapixels": float("nan")}, "max_megapixels is nan"),
+        ({"max_megapixels": "a"}, "max_megapixels is 'a'"),
+        ({"ensemble": "no"}, "ensemble is 'no'"),
+        ({"model": unveil.create_model("mtair_tiny"), "task": "derain"}, "id or its weights file"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(UnveilError, match=message):
         unveil.Restorer(**{"model": Identity(), **options})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    unveil.Restorer(Identity(), strength=np.float32(0.5), tile=np.int64(64), ensemble=np.True_)
 
 
 def test_a_file_that_lies_about_its_format_is_refused(tmp_path: Path) -> None:
@@ -135,3 +146,58 @@ def test_a_file_that_lies_about_its_format_is_refused(tmp_path: Path) -> None:
 def test_strength_zero_changes_nothing() -> None:
     x = torch.rand(3, 9, 9)
     assert unveil.restore(x, Darker(), strength=0.0).equal(x)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">u2", "<f8"])
+def test_bytes_may_come_in_any_order(dtype: str) -> None:
+    x = (np.random.default_rng(0).random((9, 7, 3)) * (1 if "f" in dtype else 60_000)).astype(dtype)
+    out = _DARKER(x)
+    assert out.dtype == x.dtype
+    native = x.astype(x.dtype.newbyteorder("="))
+    np.testing.assert_array_equal(out.astype(native.dtype), _DARKER(native))
+
+
+@pytest.mark.parametrize(("mode", "key"), [("RGB", (9, 9, 9)), ("L", 9)])
+def test_a_colour_that_stands_for_transparency_becomes_alpha(
+    mode: str, key: int | tuple[int, ...]
+) -> None:
+    picture = PIL.Image.new(mode, (6, 5), 200 if mode == "L" else (200, 200, 200))
+    picture.putpixel((2, 3), key)
+    picture.info["transparency"] = key
+    out = _DARKER(picture)
+    assert (out.mode, "transparency" in out.info) == (f"{mode}A", False)
+    alpha = np.asarray(out)[..., -1]
+    assert np.argwhere(alpha == 0).tolist() == [[3, 2]]
+
+
+def test_a_network_in_training_goes_on_training() -> None:
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    network[0].running_mean += 0.5
+    x = torch.rand(1, 3, 9, 7)
+    out = unveil.restore(x, network)
+    assert network.training
+    assert network[0].num_batches_tracked == 0
+    torch.testing.assert_close(out, network.eval()(x))
+
+
+class _Broken(Identity):
+    def forward(self, x: torch.Tensor, context: object = None) -> torch.Tensor:  # noqa: ARG002
+        return x * float("nan")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (_Broken(), "values that are no numbers"),
+        (torch.nn.Conv2d(3, 3, 3), "one that keeps the size"),
+    ],
+)
+def test_what_a_broken_network_makes_is_no_result(network: torch.nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        unveil.restore(np.zeros((9, 7, 3), np.uint8), network)
+
+
+def test_a_masked_array_is_refused() -> None:
+    masked = np.ma.masked_array(np.zeros((4, 5)), mask=np.eye(4, 5))
+    with pytest.raises(InputError, match="masked"):
+        _DARKER(masked)

@@ -1,11 +1,13 @@
 """Who gets in: Host, Origin, token, session."""
 
+import socket
 import time
 
 import httpx
 import pytest
 from tests.serve.conftest import Serve, Served
 
+from unveil.serve import guard
 from unveil.serve.guard import COOKIE
 
 TOKEN = "correct horse".replace(" ", "-")
@@ -91,9 +93,18 @@ def test_without_the_token_no_upload_is_read(locked: Served) -> None:
         assert client.post("/v1/restore", files={"image": b"x"}).status_code == 401
 
 
+def test_a_login_that_stalls_is_given_up(locked: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_LOGIN_S", 0.2)
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=10) as stalled:
+        head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{locked.port}\r\nContent-Length: 50\r\n"
+        stalled.sendall(f"{head}\r\ntok".encode())
+        assert stalled.recv(100).startswith(b"HTTP/1.1 408")
+
+
 def test_health_needs_no_token(locked: Served) -> None:
     with _stranger(locked) as client:
         assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.head("/healthz").status_code == 200
 
 
 def test_a_bearer_is_let_in(locked: Served) -> None:

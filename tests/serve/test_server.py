@@ -47,6 +47,10 @@ def test_a_host_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
         (["--timeout", "0"], "--timeout"),
         (["--max-megapixels", "0"], "--max-megapixels"),
         (["--max-megabytes", "0"], "--max-megabytes"),
+        (["--max-megabytes", "nan"], "--max-megabytes"),
+        (["--max-megabytes", "inf"], "--max-megabytes"),
+        (["--allow-host", "http://photos.example"], "leave out http:// and the port"),
+        (["--allow-host", "photos.example:8443"], "leave out http:// and the port"),
     ],
 )
 def test_wrong_usage_names_the_option(

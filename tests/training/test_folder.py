@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unveil.errors import OutputError
-from unveil.training.folder import RECIPE, check_folder, prepare_folder
+from unveil.training.folder import RECIPE, check_folder, check_outside, prepare_folder
 
 
 def _run_in(out: Path) -> None:
@@ -21,7 +21,7 @@ def test_a_folder_with_somebodys_pictures_is_refused_and_kept(tmp_path: Path, fo
     photo = tmp_path / "pictures" / "holiday.png"
     photo.parent.mkdir()
     photo.write_bytes(b"x")
-    with pytest.raises(OutputError, match="pictures is not of a training"):
+    with pytest.raises(OutputError, match=r"holiday\.png is not of a training"):
         check_folder(tmp_path, resume=False, force=force)
     assert photo.exists()
 
@@ -53,3 +53,39 @@ def test_a_look_at_a_folder_makes_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot write into"):
         check_folder(tmp_path / "file" / "new", resume=False, force=False)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "name", ["recipe.yaml", "model.safetensors", "pictures/a.png", "best/notes.txt", "train.csv"]
+)
+def test_a_folder_that_no_run_made_is_left_alone(tmp_path: Path, name: str, force: bool) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(OutputError, match="is not of a training"):
+        check_folder(tmp_path, resume=False, force=force)
+
+
+def test_what_somebody_put_beside_results_is_never_deleted(tmp_path: Path) -> None:
+    _run_in(tmp_path)
+    (tmp_path / "best" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt is not of a training"):
+        check_folder(tmp_path, resume=False, force=True)
+
+
+def test_a_run_that_failed_before_its_first_step_is_begun_anew(tmp_path: Path) -> None:
+    check_folder(tmp_path, resume=False, force=False)
+    prepare_folder(tmp_path)
+    (tmp_path / RECIPE).write_text("seed: 0\n")
+    (tmp_path / "nonfinite.json").write_text("[]")
+    check_folder(tmp_path, resume=False, force=False)
+    prepare_folder(tmp_path)
+    assert not (tmp_path / "nonfinite.json").exists()
+
+
+def test_a_run_inside_its_photographs_is_refused(tmp_path: Path) -> None:
+    check_outside(tmp_path / "run", [tmp_path / "photos"])
+    with pytest.raises(OutputError, match="whose images it takes"):
+        check_outside(tmp_path / "photos" / "run", [tmp_path / "photos"])

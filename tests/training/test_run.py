@@ -12,6 +12,7 @@ from unveil import create_model
 from unveil.data import TrainingSet
 from unveil.errors import CheckpointError, OutputError, RecipeError, TrainingError
 from unveil.models.checkpoint import from_pretrained, save_pretrained
+from unveil.training import fitting
 from unveil.training.checkpoints import State, load_state, save_state
 from unveil.training.folder import stored_recipe
 from unveil.training.machine import Machine
@@ -316,7 +317,8 @@ def test_a_gpu_trains_and_resumes(toy_recipe, tmp_path, monkeypatch, precision):
 def test_a_run_killed_before_its_first_checkpoint_just_starts_again(toy_recipe, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".last.pt.part").write_bytes(b"torn")
-    # A run writes its recipe before the first step; without one the files could be anybody's.
+    # A run marks its folder before the first step; without the mark the files could be anybody's.
+    (tmp_path / "checkpoints" / ".run").touch()
     (tmp_path / "recipe.yaml").write_text("seed: 0\n")
     assert train(toy_recipe(schedule={"steps": 1}), tmp_path, machine=CPU).finished
 
@@ -335,3 +337,33 @@ def test_a_folder_that_cannot_be_made_is_an_error(toy_recipe, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         train(toy_recipe(), tmp_path / "file" / "run", machine=CPU)
+
+
+def test_a_signal_while_the_speed_is_measured_leaves_a_checkpoint(
+    toy_recipe, tmp_path, monkeypatch
+):
+    def measure(*words, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*words, **options)
+
+    original = fitting.measure_phases
+    recipe = toy_recipe(schedule={"steps": None, "duration": "3s"})
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting, "measure_phases", measure)
+        outcome = train(recipe, tmp_path, machine=CPU)
+    assert (outcome.step, outcome.signal) == (1, "SIGTERM")
+    assert load_state(tmp_path / "checkpoints").step == 1
+
+
+def test_weights_that_training_ruins_are_not_the_best(toy_recipe, tmp_path):
+    train(toy_recipe(), tmp_path / "first", machine=CPU)
+    recipe = toy_recipe(
+        model={"weights": str(tmp_path / "first")},
+        optim={"lr": 0.05, "ema": 0.0, "loss": "l1"},
+        schedule={"warmup": 0.0},
+    )
+    outcome = train(recipe, tmp_path / "second", machine=CPU)
+    assert outcome.best["step"] == 0
+    assert "the weights it began with" in outcome.describe(tmp_path)
+    first = from_pretrained(tmp_path / "first").state_dict()
+    assert_same(dict(from_pretrained(tmp_path / "second" / "best").state_dict()), dict(first))

@@ -54,7 +54,7 @@ def degrade(
     if not description and not preview:
         raise InputError('nothing to do: give --with "rain:light", or --preview')
     pipeline = parse(description)
-    found = _photos(photos)
+    found = _photos(photos, output)
     if depth is not None and len(found) != 1:
         raise InputError(f"--depth belongs to one photo, but {len(found)} were given")
     if depth is not None and not any(step.degradation.name == "haze" for step in pipeline.steps):
@@ -114,14 +114,19 @@ def _catalogue_text() -> str:
     return "\n".join(lines)
 
 
-def _photos(given: list[Path]) -> list[tuple[Path, Path]]:
-    """List (photo, its place below the output folder)."""
+def _photos(given: list[Path], output: Path) -> list[tuple[Path, Path]]:
+    """List (photo, its place below the output folder); results of earlier runs are no photos."""
     from unveil.data import list_images
 
     found: list[tuple[Path, Path]] = []
     for path in given:
         if path.is_dir():
-            found += [(image, image.relative_to(path)) for image in list_images(path)]
+            results = output.resolve()
+            found += [
+                (image, image.relative_to(path))
+                for image in list_images(path)
+                if results == path.resolve() or not image.resolve().is_relative_to(results)
+            ]
         else:
             found.append((path, Path(path.name)))
     return found

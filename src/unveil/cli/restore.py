@@ -4,20 +4,21 @@ import json
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from unveil.errors import UnveilError
     from unveil.inference.batch import Outcome
     from unveil.inference.plan import Job
 
 _LOG_SECONDS = 30
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def restore(
@@ -105,8 +106,12 @@ def restore(
     )
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
     saving = Saving(quality, force, compare, remember=not alone)
-    outcomes = _run(restorer, made.jobs, saving)
-    _report(outcomes, made.failed, compare, as_json)
+    outcomes, stopped = _run(restorer, made.jobs, saving)
+    _report(outcomes, made.failed, compare, as_json, stopped is not None)
+    if stopped is not None:
+        count = f"{len(outcomes)} of {len(made.jobs)} files"
+        typer.echo(f"unveil: stopped after {count}; start again to go on", err=True)
+        raise typer.Exit(128 + stopped)
     if made.failed or any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -129,8 +134,14 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
-    """Restore with progress, ETA and speed on stderr; SIGTERM ends it as Ctrl-C does."""
+def _run(
+    restorer: Any, jobs: "Sequence[Job]", saving: Any
+) -> "tuple[list[Outcome], signal.Signals | None]":
+    """Restore with progress, ETA and speed on stderr.
+
+    Returns:
+        What became of the files, and the signal that ended it before the last one, if one did.
+    """
     from rich.console import Console
     from rich.logging import RichHandler
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -147,7 +158,7 @@ def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
     )
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
-        stack.enter_context(_terminated_like_interrupted())
+        received = stack.enter_context(_stopping())
         stack.enter_context(_logging_to(RichHandler(console=console, show_path=False)))
         bar = stack.enter_context(
             Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -159,49 +170,46 @@ def _run(restorer: Any, jobs: "Sequence[Job]", saving: Any) -> "list[Outcome]":
             bar.update(line, completed=position[id(job)] + done, description=job.source.name)
 
         start = told = time.monotonic()
-        for outcome in restore_files(restorer, jobs, saving, share):
-            outcomes.append(outcome)
-            rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
-            bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")
-            if not console.is_terminal and time.monotonic() - told > _LOG_SECONDS:
-                told = time.monotonic()
-                left = (len(jobs) - len(outcomes)) / rate
-                count = f"{len(outcomes)}/{len(jobs)} files"
-                typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
-    return outcomes
+        with suppress(KeyboardInterrupt):
+            for outcome in restore_files(restorer, jobs, saving, share):
+                outcomes.append(outcome)
+                rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
+                bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")
+                if not console.is_terminal and time.monotonic() - told > _LOG_SECONDS:
+                    told = time.monotonic()
+                    left = (len(jobs) - len(outcomes)) / rate
+                    count = f"{len(outcomes)}/{len(jobs)} files"
+                    typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
+    return outcomes, received[0] if received else None
 
 
-def _terminated_like_interrupted() -> Any:
-    from contextlib import contextmanager
+@contextmanager
+def _stopping() -> "Iterator[list[signal.Signals]]":
+    """Turn SIGINT and SIGTERM into KeyboardInterrupt, and list which came."""
+    received: list[signal.Signals] = []
 
-    @contextmanager
-    def handling() -> Any:
-        def interrupt(*_: Any) -> None:
-            raise KeyboardInterrupt
+    def interrupt(number: int, _frame: Any) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
 
-        previous = signal.signal(signal.SIGTERM, interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, previous)
-
-    return handling()
+    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
-def _logging_to(handler: Any) -> Any:
+@contextmanager
+def _logging_to(handler: Any) -> "Iterator[None]":
     import logging
-    from contextlib import contextmanager
 
-    @contextmanager
-    def handling() -> Any:
-        logger = logging.getLogger("unveil")
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-
-    return handling()
+    logger = logging.getLogger("unveil")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _report(
@@ -209,6 +217,7 @@ def _report(
     refused: "Sequence[tuple[Path, UnveilError]]",
     compare: bool,
     as_json: bool,
+    stopped: bool,
 ) -> None:
     from unveil.inference.plan import comparison_name
 
@@ -227,7 +236,7 @@ def _report(
     for path, error in refused:
         results.append({"source": str(path), "status": "failed", "error": str(error)})
     if as_json:
-        typer.echo(json.dumps({"results": results}, indent=2))
+        typer.echo(json.dumps({"results": results, "stopped": stopped}, indent=2))
     else:
         _print_lines(results)
     for entry in results:

@@ -28,7 +28,9 @@ def serve(
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads the network uses.")] = None,
     max_megapixels: Annotated[float, typer.Option(help="Refuse larger images.")] = 100.0,
-    max_megabytes: Annotated[float, typer.Option(help="Refuse larger uploads.")] = 200.0,
+    max_megabytes: Annotated[
+        float, typer.Option(help="Refuse larger uploads.", min=0, max=1e9)
+    ] = 200.0,
     queue: Annotated[
         int, typer.Option(min=1, help="Images that may wait while one is restored.")
     ] = 16,
@@ -44,6 +46,7 @@ def serve(
 ) -> None:
     """Serve a page for people and an API for programs; stops at Ctrl-C or SIGTERM."""
     import gc
+    import math
 
     from pydantic import ValidationError
 
@@ -64,7 +67,8 @@ def serve(
             device=device,
             threads=threads,
             max_megapixels=max_megapixels,
-            max_bytes=round(max_megabytes * 1e6),
+            # NaN passes the option's bounds.
+            max_bytes=0 if math.isnan(max_megabytes) else round(max_megabytes * 1e6),
             queue=queue,
             timeout_s=timeout,
         )

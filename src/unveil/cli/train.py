@@ -88,10 +88,24 @@ def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
     for word in settings:
         key, _, value = word.partition("=")
         if key == "out":
+            if not value:
+                raise typer.BadParameter("out= is empty, as an unset variable is; name a folder")
             out = Path(value)
         else:
+            _refuse_misspelt(key)
             overrides.append(f"{_SHORT[key]}={value}" if key in _SHORT else word)
     return out, overrides
+
+
+def _refuse_misspelt(key: str) -> None:
+    """Refuse what looks like a short key; the recipe does not know those."""
+    from difflib import get_close_matches
+
+    from unveil.errors import RecipeError
+
+    near = get_close_matches(key, [*_SHORT, "out"], n=1, cutoff=0.75)
+    if near and key not in _SHORT:
+        raise RecipeError(f"unknown key {key!r}: did you mean {near[0]!r}?")
 
 
 def _recipe_file(given: Path) -> Path:

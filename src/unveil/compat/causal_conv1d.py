@@ -36,14 +36,19 @@ def causal_conv1d_fn(
         `(b, d, l)` in the dtype of `x`; with the final states, a pair.
 
     Raises:
-        InputError: A shape or an activation does not fit.
+        InputError: A shape, a type or an activation does not fit.
 
     Example:
         >>> x = torch.ones(1, 1, 4)
         >>> causal_conv1d_fn(x, torch.tensor([[10.0, 1.0]])).tolist()
         [[[1.0, 11.0, 11.0, 11.0]]]
     """
-    _check(x, weight, activation)
+    _check(x, weight, bias, activation)
+    if seq_idx is not None and seq_idx.shape != (x.shape[0], x.shape[2]):
+        raise InputError(
+            f"causal_conv1d_fn: seq_idx has shape {tuple(seq_idx.shape)}, "
+            f"expected {(x.shape[0], x.shape[2])}"
+        )
     if seq_idx is not None and (initial_states is not None or return_final_states):
         raise InputError("causal_conv1d_fn: seq_idx cannot be combined with states, pass one")
     past = weight.shape[1] - 1
@@ -94,7 +99,7 @@ def causal_conv1d_update(
         Like `x`.
 
     Raises:
-        InputError: A shape or an activation does not fit.
+        InputError: A shape, a type or an activation does not fit.
 
     Example:
         >>> state = torch.zeros(1, 1, 2)
@@ -104,7 +109,13 @@ def causal_conv1d_update(
         [[[0.0, 1.0]]]
     """
     new = x.unsqueeze(-1) if x.dim() == 2 else x
-    _check(new, weight, activation)
+    _check(new, weight, bias, activation)
+    rows_given = conv_state.shape[0] if conv_state_indices is None else len(conv_state_indices)
+    if conv_state.dim() != 3 or (rows_given, conv_state.shape[1]) != new.shape[:2]:
+        raise InputError(
+            f"causal_conv1d_update: conv_state has shape {tuple(conv_state.shape)}, which does not "
+            f"fit x, {tuple(x.shape)}; expected (b, d, s)"
+        )
     length, past = conv_state.shape[-1], weight.shape[1] - 1
     if length < past:
         raise InputError(
@@ -126,7 +137,11 @@ def causal_conv1d_update(
     return out.squeeze(-1) if x.dim() == 2 else out
 
 
-def _check(x: Tensor, weight: Tensor, activation: str | None) -> None:
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:
+    for name, given in (("x", x), ("weight", weight), ("bias", bias)):
+        if given is not None and not (isinstance(given, Tensor) and given.is_floating_point()):
+            kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+            raise InputError(f"{name} is {kind}, expected a tensor of floats")
     if activation not in (None, "silu", "swish"):
         raise InputError(f"activation is {activation!r}, expected None, 'silu' or 'swish'")
     if x.dim() != 3 or weight.dim() != 2 or x.shape[1] != weight.shape[0]:
@@ -134,9 +149,13 @@ def _check(x: Tensor, weight: Tensor, activation: str | None) -> None:
             f"x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}, "
             "expected (b, d, l) and (d, width)"
         )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise InputError(f"bias has shape {tuple(bias.shape)}, expected {tuple(weight.shape[:1])}")
 
 
 def _convolve(history: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if history.shape[-1] < weight.shape[1]:
+        return history[..., :0]
     weight = weight.to(history.dtype).unsqueeze(1)
     bias = None if bias is None else bias.to(history.dtype)
     return F.conv1d(history, weight, bias, groups=weight.shape[0])

@@ -4,9 +4,11 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,7 +88,11 @@ class _StandIn(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        if fullname not in MODULES or fullname.partition(".")[0] not in self.packages:
+        package = fullname.partition(".")[0]
+        if package not in self.packages:
+            return None
+        if fullname not in MODULES:
+            _tell_absent(package, fullname)
             return None
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return ModuleSpec(fullname, self, origin="unveil.compat", is_package=is_package)
@@ -96,6 +102,23 @@ class _StandIn(MetaPathFinder, Loader):
             home, _, attribute = source.partition(":")
             setattr(module, name, getattr(importlib.import_module(home), attribute or name))
         module.__version__ = "1.2.0+unveil"  # type: ignore[attr-defined]
+        module.__getattr__ = partial(_absent, module.__name__)  # type: ignore[method-assign]
+
+
+def _absent(module: str, name: str) -> Any:
+    if not name.startswith("__"):
+        _tell_absent(module.partition(".")[0], f"{module}.{name}")
+    raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+
+
+def _tell_absent(package: str, name: str) -> None:
+    """Say whose absence it is: `import` itself would name the package that is stood in for."""
+    _LOG.warning(
+        "%s is asked for, but unveil stands in for %s here and has no such thing: it provides "
+        "Mamba, the selective scan and what belongs to them, not Mamba-2",
+        name,
+        package,
+    )
 
 
 _FINDER = _StandIn()

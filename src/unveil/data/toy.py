@@ -29,7 +29,7 @@ def write_toy_set(
         test_count: Pictures in ``test``.
         size: Side of the square pictures, in pixels.
         seed: The same seed gives the same pictures.
-        force: Whether to write over pictures that are already there.
+        force: Whether to replace a set that is already there, all of it.
 
     Returns:
         The files written.
@@ -50,6 +50,9 @@ def write_toy_set(
         raise OutputError(
             f"{taken[0]} is already there; choose another folder or force writing (--force)"
         )
+    for old in Path(out).glob("*/toy_???.png"):
+        if old.parent.name in ("train", "test") and old not in files:
+            old.unlink()
     for index, path in enumerate(files):
         picture = draw_picture(size, np.random.default_rng((seed, index)))
         try:

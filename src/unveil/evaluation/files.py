@@ -44,11 +44,20 @@ class TestSet:
 
     @property
     def digest(self) -> str:
-        """Hash the names and sizes of the files."""
+        """Hash the names and contents of the files.
+
+        Raises:
+            DataError: A file cannot be read.
+        """
         result = hashlib.sha256()
         for entry in self.entries:
             for path in filter(None, (entry.clean, entry.degraded)):
-                result.update(f"{entry.name}\0{path.name}\0{path.stat().st_size}\n".encode())
+                try:
+                    with path.open("rb") as file:
+                        content = hashlib.file_digest(file, "sha256").hexdigest()
+                except OSError as error:
+                    raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+                result.update(f"{entry.name}\0{path.name}\0{content}\n".encode())
         return result.hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """Run an evaluation: protocol × images × restorer → report."""
 
+import math
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -9,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from unveil._version import __version__
-from unveil.data.pairing import Patterns
-from unveil.errors import DataError, InputError
-from unveil.evaluation.crops import save_crop
+from unveil.data.pairing import Patterns, existing_folder
+from unveil.errors import DataError, InputError, OutputError
+from unveil.evaluation.crops import crop_path, save_crop
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.journal import Journal
 from unveil.evaluation.protocols import Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.restorers import Restorer
-from unveil.evaluation.samples import Case, Sample, samples
+from unveil.evaluation.samples import Case, Sample, check_images, samples
 
 OnImage = Callable[[int, int, Case, ImageScore], None]
 
@@ -62,8 +63,14 @@ def evaluate(
         DataError: The folder cannot be used.
         ImageFileError: An image cannot be read.
         InputError: The cases do not fit the protocol.
-        OutputError: `output` cannot be used.
+        OutputError: `output` cannot be used, or lies in `data`.
     """
+    _check_cases(protocol, cases)
+    if output is not None and output.resolve().is_relative_to(existing_folder(data).resolve()):
+        raise OutputError(
+            f"{output} lies in {data}: what is written there would count as test images; choose a "
+            "folder outside"
+        )
     synthetic = any(case.degradation for case in cases)
     test_set = find_test_set(
         data,
@@ -74,7 +81,8 @@ def evaluate(
         include=include,
         exclude=exclude,
     )
-    _check(protocol, cases, test_set)
+    _check_set(test_set, cases)
+    check_images(test_set, protocol)
     report = Report(
         model=restorer.name,
         parameters=restorer.parameters,
@@ -102,11 +110,11 @@ def evaluate(
     return Report(**{**vars(report), "cases": tuple(results)})
 
 
-def _check(protocol: Protocol, cases: Sequence[Case], test_set: TestSet) -> None:
+def _check_cases(protocol: Protocol, cases: Sequence[Case]) -> None:
     if not cases:
         raise InputError("no cases to evaluate")
     for case in cases:
-        if case.sigma_255 is not None and case.sigma_255 < 0:
+        if case.sigma_255 is not None and not 0 <= case.sigma_255 < math.inf:
             raise InputError(f"sigma is {case.sigma_255:g}: expected 0 or more, on the 0–255 scale")
         if case.degradation and (protocol.noise == "float" or case.sigma_255 is not None):
             raise InputError(
@@ -114,6 +122,10 @@ def _check(protocol: Protocol, cases: Sequence[Case], test_set: TestSet) -> None
             )
         if protocol.noise is None and case.sigma_255 is not None:
             raise InputError(f"{protocol.name} adds no noise: leave --sigma out")
+
+
+def _check_set(test_set: TestSet, cases: Sequence[Case]) -> None:
+    for case in cases:
         if test_set.paired and case.sigma_255 is not None:
             raise InputError(f"{test_set.name} holds pairs: leave --sigma out")
         if not test_set.paired and case == Case():
@@ -130,8 +142,10 @@ def _score(
     journal: Journal | None,
     output: Path | None,
 ) -> ImageScore:
-    if journal and (case.key, sample.name) in journal.scores:
-        return journal.scores[case.key, sample.name]
+    known = journal.scores.get((case.key, sample.name)) if journal else None
+    # A copied result may lack its crops: then the image is scored anew.
+    if known and output and crop_path(output, case.key, sample.name).is_file():
+        return known
     start = time.perf_counter()
     restored = restorer(sample.degraded, case.sigma_255)
     seconds = time.perf_counter() - start

@@ -10,7 +10,7 @@ import numpy as np
 from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import DataError, InputError
-from unveil.evaluation.files import TestSet
+from unveil.evaluation.files import Entry, TestSet
 from unveil.evaluation.protocols import Image, Protocol
 from unveil.imaging import load_rgb
 
@@ -51,7 +51,7 @@ def make_cases(sigmas: Sequence[str], degradations: Sequence[str]) -> list[Case]
         One case for each; the pairs as they are when both are empty.
 
     Raises:
-        InputError: A level is not a number, or a case stands there twice.
+        InputError: A level is not a number of 0 or more, or a case stands there twice.
 
     >>> [case.label for case in make_cases(["15,25"], [])]
     ['σ = 15', 'σ = 25']
@@ -101,17 +101,21 @@ def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> 
     """
     degrade = _Degrader(protocol, case, seed)
     for entry in test_set.entries:
-        clean = _read(protocol, entry.clean)
-        if entry.degraded is None:
-            yield Sample(entry.name, degrade(clean, entry.name), clean)
-            continue
-        degraded = _read(protocol, entry.degraded)
-        if degraded.shape != clean.shape:
-            raise DataError(
-                f"{entry.degraded} is {_size(degraded)} and {entry.clean} {_size(clean)}:"
-                " the images of a pair must have one size"
-            )
+        clean, degraded = _pair(entry, protocol)
+        if degraded is None:
+            degraded = degrade(clean, entry.name)
         yield Sample(entry.name, degraded, clean)
+
+
+def check_images(test_set: TestSet, protocol: Protocol) -> None:
+    """Read every file once, so that a bad one is told before hours of work, not after.
+
+    Raises:
+        DataError: A pair differs in size or an image is smaller than the crop.
+        ImageFileError: A file cannot be read.
+    """
+    for entry in test_set.entries:
+        _pair(entry, protocol)
 
 
 class _Degrader:
@@ -140,6 +144,20 @@ class _Degrader:
         noise = self._stream.standard_normal(clean.shape) * self._sigma
         noisy = np.clip(np.rint(clean * 255.0) + noise, 0, 255).astype(np.uint8)
         return to_unit(noisy)
+
+
+def _pair(entry: Entry, protocol: Protocol) -> tuple[Image, Image | None]:
+    """Read an entry's clean image, and its degraded one where there is a file."""
+    clean = _read(protocol, entry.clean)
+    if entry.degraded is None:
+        return clean, None
+    degraded = _read(protocol, entry.degraded)
+    if degraded.shape != clean.shape:
+        raise DataError(
+            f"{entry.degraded} is {_size(degraded)} and {entry.clean} {_size(clean)}:"
+            " the images of a pair must have one size"
+        )
+    return clean, degraded
 
 
 def _read(protocol: Protocol, path: Path) -> Image:

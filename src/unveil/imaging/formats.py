@@ -137,7 +137,8 @@ def check_size(path: Path, width: int, height: int, max_megapixels: float) -> No
     """
     megapixels = width * height / 1e6
     if megapixels > max_megapixels:
+        size = f"{megapixels:.0f}" if megapixels >= 10 else f"{megapixels:.3f}"
         raise ImageTooLargeError(
-            f"{path}: {width}×{height} is {megapixels:.0f} megapixels, above the limit of "
-            f"{max_megapixels:g}; raise it with --max-megapixels if you trust the file"
+            f"{path}: {width}×{height} is {size} megapixels, above the limit of "
+            f"{max_megapixels:g}; raise it (--max-megapixels) if you trust the file"
         )

@@ -91,13 +91,14 @@ def restore_files(
         share: Called with the share of a file that is done.
 
     Yields:
-        What became of each file, in order.
+        What became of each file, in order. A KeyboardInterrupt is passed on once the file that is
+        being written is whole, and told.
     """
     run = _Run(restorer, saving or Saving(), share or (lambda _job, _share: None))
+    writing: Future[Outcome] | None = None
     with ThreadPoolExecutor(1, "read") as readers, ThreadPoolExecutor(1, "write") as writers:
         try:
             reading = readers.submit(run.read, jobs[0]) if jobs else None
-            writing: Future[Outcome] | None = None
             for i, job in enumerate(jobs):
                 assert reading is not None
                 given = reading.result()
@@ -105,11 +106,18 @@ def restore_files(
                 made = run.restore(job, given)
                 del given
                 if writing is not None:
-                    yield writing.result()
+                    outcome, writing = writing.result(), None
+                    yield outcome
                 writing = writers.submit(run.write, job, made)
                 del made
             if writing is not None:
+                outcome, writing = writing.result(), None
+                yield outcome
+        except KeyboardInterrupt:
+            readers.shutdown(wait=False, cancel_futures=True)
+            if writing is not None:
                 yield writing.result()
+            raise
         finally:
             readers.shutdown(cancel_futures=True)
             writers.shutdown()

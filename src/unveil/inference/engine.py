@@ -1,6 +1,7 @@
 """Restore pixels of any size: whole, or tile by tile with shared image-wide statistics."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -21,6 +22,8 @@ from unveil.models.base import RestorationModel
 
 Progress = Callable[[float], None]
 Write = Callable[[slice, Array], None]
+# Called after every pass of the network, for whoever waits or may want to give up.
+Tick = Callable[[], None]
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
@@ -31,6 +34,10 @@ _WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
 _TILES_AT_ONCE = 4
 # More than any network here takes; what a network really takes is measured only beyond this.
 _AMPLE_BYTES_PER_PIXEL = 8192
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -95,11 +102,12 @@ class Engine:
         Args:
             pixels: uint8, uint16 or floating point.
             out: Same shape and type; may be file-backed.
-            progress: Called with the share that is done.
+            progress: Called after every pass of the network with the share that is done; what it
+                raises ends the work.
 
         Raises:
             InputError: If memory does not suffice even for the smallest tile, or for the tiling
-                that was asked for.
+                that was asked for; if the network gives another size, or no numbers.
         """
 
         def blend(window: slice, residual: Array) -> None:
@@ -185,10 +193,15 @@ class Engine:
     ) -> None:
         height, width, channels = pixels.shape
         whole = grid is None or (height <= grid.tile and width <= grid.tile)
-        contexts = self._contexts(pixels, None if whole else grid)
+        done = 0.0
+
+        def tick() -> None:
+            progress(done)
+
+        contexts = self._contexts(pixels, None if whole else grid, tick)
         if grid is None or whole:
             given = to_network(pixels)
-            write(slice(0, height), to_residual(self._change(given, contexts), channels))
+            write(slice(0, height), to_residual(self._change(given, contexts, tick), channels))
             progress(1.0)
             return
         rows, columns = grid.spans(height), grid.spans(width)
@@ -199,17 +212,18 @@ class Engine:
             down = grid.weights((top, bottom), height)[:, None, None]
             for j, (left, right) in enumerate(columns):
                 given = to_network(pixels[top:bottom, left:right])
-                residual = to_residual(self._change(given, contexts), channels)
+                residual = to_residual(self._change(given, contexts, tick), channels)
                 across = grid.weights((left, right), width)[:, None]
                 strip[:, left:right] += down * across * residual
                 release(pixels)
-                progress((i * len(columns) + j + 1) / (len(rows) * len(columns)))
-            done = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
-            write(slice(top, top + done), strip[:done])
-            carried = strip[done:]
+                done = (i * len(columns) + j + 1) / (len(rows) * len(columns))
+                tick()
+            ready = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
+            write(slice(top, top + ready), strip[:ready])
+            carried = strip[ready:]
 
-    def _change(self, given: Tensor, contexts: list[Context] | None) -> Tensor:
-        """Return what the network would change about ``(1, 3, h, w)``."""
+    def _change(self, given: Tensor, contexts: list[Context] | None, tick: Tick) -> Tensor:
+        """Return what the network would change about ``(1, 3, h, w)``; tick between passes."""
         given = given.to(self.device)
         with torch.inference_mode():
             turns = range(8) if self.ensemble else range(1)
@@ -217,14 +231,27 @@ class Engine:
             for turn in turns:
                 context = contexts[turn] if contexts else self._own_context()
                 seen = _turned(given, turn)
+                if turn:
+                    tick()
                 total += _turned_back(self._run(seen, context) - seen, turn)
+            if not math.isfinite(total.sum().item()):
+                raise InputError(
+                    "the network's result holds values that are no numbers: its weights are "
+                    "damaged, or were trained until they broke; take others"
+                )
             return total / len(turns)
 
     def _run(self, x: Tensor, context: Context | None) -> Tensor:
         if hasattr(self.model, "describe"):
             return restore_tensor(cast("RestorationModel", self.model), x, context)
         padded = pad_to_multiple(x, self._multiple)
-        return torch.as_tensor(self.model(padded))[..., : x.shape[-2], : x.shape[-1]]
+        restored = torch.as_tensor(self.model(padded))
+        if restored.shape != padded.shape:
+            raise InputError(
+                f"the network makes {tuple(restored.shape)} of {tuple(padded.shape)}; expected one "
+                "that keeps the size"
+            )
+        return restored[..., : x.shape[-2], : x.shape[-1]]
 
     def _own_context(self) -> Context | None:
         return Steering(self.steering) if self.steering else None
@@ -244,19 +271,23 @@ class Engine:
 
         return self._within_memory(pixels, gathered)
 
-    def _contexts(self, pixels: Array, grid: Grid | None) -> list[Context] | None:
+    def _contexts(
+        self, pixels: Array, grid: Grid | None, tick: Tick = _nothing
+    ) -> list[Context] | None:
         """Gather the image's statistics once, per turn of an ensemble; None leaves it to the pass.
 
         Args:
             pixels: The image.
             grid: Of the tiles; None where it is restored whole.
+            tick: Called after every pass.
         """
         window = self.tiling.window
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
         if small or not self._has_statistics:
             return None
         turns = 8 if self.ensemble else 1
-        return self._gathered(pixels, window or windows.SIDE, grid, turns, self.steering)
+        side = window or windows.SIDE
+        return self._gathered(pixels, side, grid, turns, self.steering, tick)
 
     def _gathered(
         self,
@@ -265,6 +296,7 @@ class Engine:
         grid: Grid | None,
         turns: int = 1,
         given: dict[str, Tensor] | None = None,
+        tick: Tick = _nothing,
     ) -> list[Context]:
         """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds.
 
@@ -274,6 +306,7 @@ class Engine:
             grid: Of the tiles; None where it is restored whole.
             turns: Flips and rotations to gather for.
             given: Statistics that replace the image's own.
+            tick: Called after every pass.
         """
         height, width, _ = pixels.shape
         side = side if grid is None else min(side, grid.tile)
@@ -286,11 +319,12 @@ class Engine:
         contexts = []
         for turn in range(turns):
             places = torch.tensor([part.place(height, width, turn) for part in parts])
-            contexts.append(self._average(_turned(together, turn), places, number, given or {}))
+            turned = _turned(together, turn)
+            contexts.append(self._average(turned, places, number, given or {}, tick))
         return contexts
 
     def _average(
-        self, samples: Tensor, places: Tensor, number: int, given: dict[str, Tensor]
+        self, samples: Tensor, places: Tensor, number: int, given: dict[str, Tensor], tick: Tick
     ) -> Context:
         """Average the statistics of batches of `number` samples, each spread over the image."""
         batches = -(-len(samples) // number)
@@ -302,6 +336,7 @@ class Engine:
                 self.model(batch, context=recorder)
                 gathered.append(recorder.finished())
                 counts.append(len(batch))
+                tick()
         return Context.average(gathered, counts)
 
     @property

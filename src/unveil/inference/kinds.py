@@ -37,13 +37,15 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
         raise InputError(
             f"array has shape {array.shape}; expected (h, w), or (h, w, c) with c from 1 to 4"
         )
-    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+    # Bytes in another order than the machine's are no other type.
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
+    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
         raise InputError(f"array is {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
     colours = 1 if image.shape[2] <= 2 else 3
-    if array.dtype.kind == "f":
+    if image.dtype.kind == "f":
         _require_unit_range(image[..., :colours], "array")
     out = np.concatenate([restore(image[..., :colours]), image[..., colours:]], axis=2)
-    return out.reshape(array.shape)
+    return out.reshape(array.shape).astype(array.dtype, copy=False)
 
 
 def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
@@ -86,13 +88,15 @@ def is_pillow(x: object) -> bool:
 def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     """Restore a PIL image of mode L, LA, RGB, RGBA, I;16 or F; P and 1 become RGB(A) and L.
 
+    A colour that stands for transparency becomes alpha: restored, others might get that colour.
+
     Returns:
         A PIL image with the same `info` (profile, EXIF, …).
 
     Raises:
         InputError: If the mode is another.
     """
-    plain = _without_palette(picture)
+    plain = _without_keys(picture)
     if plain.mode in _INT_MODES:
         samples = np.asarray(plain).astype(_INT_MODES[plain.mode]).astype(np.uint16)
     elif plain.mode in ("L", "LA", "RGB", "RGBA", "F"):
@@ -102,7 +106,7 @@ def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     # A subclass (say, a file that is still open) gives a plain image back.
     out = plain.copy()
     out.frombytes(np.ascontiguousarray(_in_order(restore_array(samples, restore), plain.mode)))
-    out.info = dict(picture.info)
+    out.info = {k: v for k, v in picture.info.items() if k != "transparency"}
     return out
 
 
@@ -110,10 +114,11 @@ def _in_order(samples: Array, mode: str) -> Array:
     return samples.astype(_INT_MODES.get(mode, samples.dtype))
 
 
-def _without_palette(picture: Any) -> Any:
-    if picture.mode == "1":
-        return picture.convert("L")
-    if picture.mode in ("P", "PA"):
-        transparent = picture.mode == "PA" or "transparency" in picture.info
-        return picture.convert("RGBA" if transparent else "RGB")
+def _without_keys(picture: Any) -> Any:
+    """Return a picture whose samples are colours and alpha, not numbers or names of colours."""
+    keyed = "transparency" in picture.info
+    if picture.mode in ("1", "L"):
+        return picture.convert("LA" if keyed else "L")
+    if picture.mode in ("P", "PA", "RGB"):
+        return picture.convert("RGBA" if keyed or picture.mode == "PA" else "RGB")
     return picture

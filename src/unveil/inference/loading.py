@@ -1,6 +1,7 @@
 """Find the network that was asked for, with its tiling and what steers it to a task."""
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
@@ -89,6 +90,8 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
     if isinstance(model, nn.Module):
         name = getattr(model, "model_id", "") or type(model).__name__
         return LoadedModel(name, model, _recorded(name))
+    if not isinstance(model, str | os.PathLike) or not str(model):
+        raise InputError(f"model is {model!r}; expected an id, a weights file, or a network")
     name = str(model)
     if name == "identity":
         return LoadedModel(name, nn.Identity())
@@ -119,7 +122,12 @@ def read_out(loaded: LoadedModel) -> Readout:
     Raises:
         CheckpointError: If there is none.
     """
-    readout = read_readout(loaded.weights) if loaded.weights else None
+    if loaded.weights is None:
+        raise CheckpointError(
+            f"{loaded.name}: a network alone brings no read-out of what it sees; give the model's "
+            "id or its weights file instead"
+        )
+    readout = read_readout(loaded.weights)
     if readout is None:
         raise CheckpointError(
             f"{loaded.name}: its weights hold no read-out of what the network sees; "

@@ -1,12 +1,15 @@
 """The public way in: restore a path, a PIL image, an array or a tensor, and get the same kind."""
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from unveil.errors import ImageFileError, InputError, OutputError
@@ -29,8 +32,9 @@ class Restorer:
     """A loaded model that restores pictures.
 
     Args:
-        model: Id as in `unveil.list_models`, a weights file or folder, or a network. None takes the
-            bundled all-in-one model, or the denoiser for the task ``"denoise"``.
+        model: Id as in `unveil.list_models`, a weights file or folder, or a network (one that is in
+            training is copied as it is now, and goes on training). None takes the bundled
+            all-in-one model, or the denoiser for the task ``"denoise"``.
         task: ``"auto"`` lets the network see for itself; ``"denoise"``, ``"derain"`` and
             ``"dehaze"`` name what to do.
         strength: 0–1, share of the network's change that is applied.
@@ -60,18 +64,22 @@ class Restorer:
         device: str = "auto",
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        if not _is_number(strength) or not 0 <= strength <= 1:
             raise InputError(f"strength is 0 to 1, got {strength!r}")
+        if not _is_number(max_megapixels) or not max_megapixels > 0:
+            raise InputError(f"max_megapixels is {max_megapixels!r}; expected a number above 0")
+        if not isinstance(ensemble, bool | np.bool_):
+            raise InputError(f"ensemble is {ensemble!r}; expected True or False")
         self.loaded: LoadedModel = load(model, task)
-        self.max_megapixels = max_megapixels
+        self.max_megapixels = float(max_megapixels)
         place = usable_device(device)
         self.engine = Engine(
-            model=self.loaded.network.to(place).eval(),
+            model=_ready(self.loaded.network, place),
             device=place,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
-            strength=strength,
-            ensemble=ensemble,
+            strength=float(strength),
+            ensemble=bool(ensemble),
             steering={k: v.to(place) for k, v in self.loaded.steering.items()},
         )
 
@@ -104,6 +112,10 @@ class Restorer:
             result = str(target) if isinstance(picture, str) else target
         elif isinstance(picture, Tensor):
             result = restore_batch(picture, restore)
+        elif isinstance(picture, np.ma.MaskedArray):
+            raise InputError(
+                "cannot restore a masked array; give array.filled(…) and keep the mask"
+            )
         elif isinstance(picture, np.ndarray):
             result = restore_array(picture, restore)
         elif is_pillow(picture):
@@ -203,13 +215,32 @@ def restored_name(source: Path) -> Path:
     return source.with_name(Naming()(source))
 
 
+def _is_number(value: object, kind: type = Real) -> bool:
+    return isinstance(value, kind)
+
+
+def _ready(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return a network in evaluation mode on `device`; the caller's own is not changed by it.
+
+    Raises:
+        InputError: If its parameters are not single precision.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
+    if other:
+        raise InputError(f"the network's parameters are {other.pop()}; call .float() on it first")
+    if network.training or any(tensor.device.type != device.type for tensor in tensors):
+        network = copy.deepcopy(network)
+    return network.to(device).eval()
+
+
 def _tiling(recorded: Tiling, tile: Tile) -> Tiling:
     if tile == "auto":
         return recorded
     if tile == "off":
         return replace(recorded, whole_megapixels=float("inf"))
-    if not isinstance(tile, int):
+    if not _is_number(tile, Integral):
         raise InputError(f"tile is {tile!r}; expected 'auto', 'off' or a whole number of pixels")
     if tile < SMALLEST_TILE:
         raise InputError(f"a tile of {tile} pixels is too small; expected {SMALLEST_TILE} or more")
-    return replace(recorded, whole_megapixels=tile * tile / 1e6, tile=tile)
+    return replace(recorded, whole_megapixels=int(tile) ** 2 / 1e6, tile=int(tile))

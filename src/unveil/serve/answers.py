@@ -113,11 +113,18 @@ def _status(error: UnveilError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
+def _plain_value_error(message: str) -> str:
+    if "UploadFile" in message:
+        return "expected a file, such as image=@photo.jpg for curl -F"
+    return message.removeprefix("Value error, ")
+
+
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
     told = {
         "extra_forbidden": "no such field",
         "missing": "missing; send it as a field of a multipart form",
+        "value_error": _plain_value_error(problem["msg"]),
         "string_pattern_mismatch": f"{str(problem['input'])[:50]!r} is not of the form expected",
     }
     return f"{place}: {told.get(problem['type'], problem['msg'])}; see /docs"

@@ -143,8 +143,8 @@ def api_router(engine: Engine) -> APIRouter:
         """Say whether a picture is noisy (and how much), rainy, hazy or clean."""
         await _check_form(request)
         if engine.catalogue.inspector(form.model) is None:
-            which = "no model here" if form.model is None else f"{form.model} does not"
-            raise HTTPException(404, f"{which} can say what it sees; see /v1/models")
+            which = "no model here can" if form.model is None else f"{form.model} cannot"
+            raise HTTPException(404, f"{which} say what it sees; see /v1/models")
         async with _upload(engine, form.image) as upload:
             job = upload.job = engine.submit_inspection(upload.source, form.model)
             seen = await _result(request, job, engine.settings.timeout_s)

@@ -74,6 +74,7 @@ def _lifespan(engine: Engine) -> Any:
 
 
 def _add_service_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["service"], responses=described(403, 503))
     async def healthz() -> dict[str, str]:
         """Say whether images are taken; needs no token."""

@@ -278,7 +278,8 @@ class _Tally:
         self.tiles, self._job, self._last = 0, job, 0.0
 
     def __call__(self, share: float) -> None:
-        self.tiles = self.tiles + 1 if share > self._last else 1
+        if share != self._last:
+            self.tiles = self.tiles + 1 if share > self._last else int(share > 0)
         self._last = share
         self._job.report(share)
 

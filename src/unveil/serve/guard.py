@@ -12,13 +12,14 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unveil.serve.settings import LOOPBACK_NAMES, Settings, is_address, is_loopback
+from unveil.serve.settings import LOOPBACK_NAMES, Settings, hostname, is_address, is_loopback
 
 COOKIE = "unveil_session"
 LOGIN = "/login"
 # Says only that the process lives: what asks has no token.
 _OPEN = frozenset({"/healthz"})
 _LOGIN_BYTES = 4096
+_LOGIN_S = 10.0
 _WRONG_TOKEN_S = 1.0
 # Nothing is fetched from elsewhere, whatever a library would like.
 _HEADERS = {
@@ -67,7 +68,7 @@ class Guard:
     def _misdirected(self, headers: Headers) -> Response | None:
         """Refuse what was meant for another name, or comes from another site's page."""
         host = headers.get("host", "")
-        name = _hostname(host)
+        name = hostname(host)
         if not self._is_ours(name):
             reason = (
                 f"host {name[:100]!r} is not served here; if it should be, start the server with "
@@ -98,7 +99,7 @@ class Guard:
         own, theirs = (
             text.lower().removesuffix(ports[parts.scheme]) for text in (host, parts.netloc)
         )
-        return own == theirs or _hostname(parts.netloc) in self._names
+        return own == theirs or hostname(parts.netloc) in self._names
 
     async def _unknown(self, scope: Scope, headers: Headers, receive: Receive) -> Response | None:
         """Let a client in by its token or session; show others the way."""
@@ -135,12 +136,10 @@ class Guard:
     async def _login(self, scope: Scope, receive: Receive) -> Response:
         if scope["method"] != "POST":
             return _login_page(200)
-        body = b""
-        more = True
-        while more and len(body) <= _LOGIN_BYTES:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
+        try:
+            body = await asyncio.wait_for(_body(receive), _LOGIN_S)
+        except TimeoutError:
+            return refusal(408, f"no token came within {_LOGIN_S:g} s; send again")
         given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
         if self._is_token(given):
             response = RedirectResponse("/", 303)
@@ -165,6 +164,16 @@ class Guard:
         )
 
 
+async def _body(receive: Receive) -> bytes:
+    """Return a short body; the rest of a long one is not waited for."""
+    body, more = b"", True
+    while more and len(body) <= _LOGIN_BYTES:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     """Return an error in the shape all of them have."""
     return JSONResponse({"error": " ".join(reason.split())}, status, headers)
@@ -180,13 +189,6 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _hostname(netloc: str) -> str:
-    try:
-        return (urlsplit(f"//{netloc}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _login_page(status: int, problem: str = "") -> Response:

@@ -2,8 +2,9 @@
 
 import ipaddress
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -46,6 +47,14 @@ class Settings(BaseModel):
     allowed_hosts: tuple[str, ...] = ()
     models: tuple[Path, ...] = ()
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if hostname(name) != name.lower():
+                raise ValueError(f"{name!r} is no plain name; leave out http:// and the port")
+        return names
+
     @model_validator(mode="after")
     def _guarded(self) -> "Settings":
         if self.token is None and not is_loopback(self.host):
@@ -54,6 +63,18 @@ class Settings(BaseModel):
                 "set UNVEIL_TOKEN, or keep to 127.0.0.1"
             )
         return self
+
+
+def hostname(netloc: str) -> str:
+    """Return the name in ``name:port``, lower case; empty where there is none.
+
+    >>> hostname("Photos.local:8443"), hostname("http://photos.local")
+    ('photos.local', 'http')
+    """
+    try:
+        return (urlsplit(f"//{netloc}").hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -87,13 +87,14 @@ class Planner(Callback):
             pl_module.plan = Plan.from_dict(trainer.strategy.broadcast(content, src=0))
 
     def score_start(self, module: RestorationModule) -> float:
-        """Score the untrained network: what the training adds to; return the seconds it took."""
+        """Score the network as it begins: what training adds to; return the seconds it took."""
         network = module.network.eval()
         validate(network, self.pairs[:1])  # the first image pays for allocations
         start = validate(network, self.pairs)
         network.train()
         if self.logs is not None:
             self.logs.validation(0, start)
+        module.start = start
         _log.info("validation at the start: %.2f dB in %.1f s", start.psnr, start.seconds)
         return start.seconds
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from unveil.errors import OutputError, RecipeError
@@ -14,17 +15,23 @@ CHECKPOINTS = "checkpoints"
 PICTURES = "pictures"
 BEST = "best"
 
+# Says that a folder is a run's: files of the same names may be somebody's own.
+_MARK = f"{CHECKPOINTS}/.run"
 # What a run leaves, and what a new one in its place deletes.
-_RESULTS = (
-    CHECKPOINTS,
-    PICTURES,
-    BEST,
-    "tensorboard",
-    "train.csv",
-    "validation.csv",
-    "model.safetensors",
-    "config.json",
-)
+_RESULTS = {
+    ".": (
+        "train.csv",
+        "validation.csv",
+        "nonfinite*.json",
+        "model.safetensors",
+        "config.json",
+        RECIPE,
+    ),
+    CHECKPOINTS: ("*.pt", ".*.part", ".run"),
+    PICTURES: ("step_*.png", ".*.part"),
+    BEST: ("model.safetensors", "config.json", ".*.partial"),
+    "tensorboard": ("events.out.tfevents.*",),
+}
 # Weights, their average and AdamW's two averages, in three checkpoints at worst; and two exports.
 _COPIES = 14
 _LOGS_BYTES = 50_000_000
@@ -46,14 +53,26 @@ def check_folder(out: Path, *, resume: bool, force: bool) -> None:
     checkpointed = any((out / CHECKPOINTS).glob("*.pt"))
     if checkpointed and not resume and not force:
         raise OutputError(f"{out} holds a training already: add --resume, --force, or another out=")
-    foreign = [name for name in _RESULTS if _holds_something(out / name)]
-    if foreign and not checkpointed and not (out / RECIPE).is_file():
-        raise OutputError(f"{out / foreign[0]} is not of a training: choose another out=")
+    begun = checkpointed or (out / _MARK).exists()
+    foreign = _foreign(out) or ([] if begun else _present(out))
+    if foreign:
+        raise OutputError(f"{foreign[0]} is not of a training: choose another out=")
     try:
         with tempfile.TemporaryFile(dir=_nearest(out)) as probe:
             probe.write(b"x" * 4096)
     except OSError as error:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+
+
+def check_outside(out: Path, data: Iterable[Path]) -> None:
+    """See that a run's pictures do not become photographs of a set.
+
+    Raises:
+        OutputError: The folder is, or lies in, one of the folders `data`.
+    """
+    for folder in data:
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{out} lies in {folder}, whose images it takes: choose another out=")
 
 
 def prepare_folder(out: Path, *, keep: bool = False) -> None:
@@ -67,13 +86,11 @@ def prepare_folder(out: Path, *, keep: bool = False) -> None:
         OutputError: A folder cannot be made or emptied.
     """
     try:
-        for path in () if keep else (out / name for name in _RESULTS):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        for path in () if keep else _present(out):
+            path.unlink()
         for name in (CHECKPOINTS, PICTURES, BEST):
             (out / name).mkdir(parents=True, exist_ok=True)
+        (out / _MARK).touch()
     except OSError as error:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
 
@@ -83,8 +100,28 @@ def _nearest(out: Path) -> Path:
     return next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
 
 
-def _holds_something(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+def _present(out: Path) -> list[Path]:
+    """List what looks like a run's results."""
+    found = [
+        path
+        for name, patterns in _RESULTS.items()
+        for pattern in patterns
+        for path in (out / name).glob(pattern)
+    ]
+    return [path for path in found if path.is_file()]
+
+
+def _foreign(out: Path) -> list[Path]:
+    """List what stands in a run's folders and is none of its results."""
+    ours = set(_present(out))
+    found: list[Path] = []
+    for name in _RESULTS:
+        folder = out / name
+        if folder.is_dir() and name != ".":
+            found += [path for path in sorted(folder.iterdir()) if path not in ours]
+        elif folder.exists() and not folder.is_dir():
+            found.append(folder)
+    return found
 
 
 def check_space(out: Path, weights_bytes: int) -> None:

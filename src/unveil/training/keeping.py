@@ -50,6 +50,9 @@ class Keeper(Callback):
         assert isinstance(pl_module, RestorationModule)
         self._validated = self._saved = time.monotonic()
         if trainer.is_global_zero and pl_module.step == 0:
+            if pl_module.recipe.model.weights is not None and pl_module.start is not None:
+                # Weights that are worse than those it began with are not the best.
+                self._keep_best(pl_module, pl_module.start)
             self.save(pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -72,11 +75,14 @@ class Keeper(Callback):
         self.logs.validation(module.step, result)
         save_png(self.out / PICTURES / f"step_{module.step:07d}.png", result.picture)
         self._export(module, result, self.out)
+        self._keep_best(module, result)
+        self._validated = time.monotonic()
+        return result
+
+    def _keep_best(self, module: RestorationModule, result: Validation) -> None:
         if not module.best or result.psnr > module.best["psnr"]:
             module.best = {"step": module.step, "psnr": result.psnr}
             self._export(module, result, self.out / BEST)
-        self._validated = time.monotonic()
-        return result
 
     def save(self, module: RestorationModule) -> None:
         """Write a checkpoint."""

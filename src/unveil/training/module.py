@@ -29,6 +29,7 @@ from unveil.training.recipe import Phase, Recipe
 from unveil.training.recipe_file import dump_recipe
 from unveil.training.schedule import learning_rate, phase_at
 from unveil.training.step import Batch, Clock, accumulate_gradients, gradient_norm
+from unveil.training.validation import Validation
 
 BAD_BATCH = "nonfinite.json"
 
@@ -58,6 +59,7 @@ class RestorationModule(LightningModule):
         self.step = 0
         self.phase_number = 0
         self.seconds = 0.0
+        self.start: Validation | None = None
         self.best: dict[str, float] = {}
         self.clock = Clock()
         self.last: dict[str, float] = {}

@@ -83,6 +83,13 @@ class Source(Section):
     include: Patterns | None = None
     exclude: Patterns | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where the photographs lie."""
+        folder = self.clean or self.pairs
+        assert folder is not None
+        return folder
+
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
         if (self.clean is None) == (self.pairs is None):

@@ -170,6 +170,10 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key {where!r}{_nearest(problem['loc'])}")
+        elif problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+            steps = {"evaluation.every": "every_steps", "schedule.duration": "steps"}.get(where)
+            counted = f"; a number of steps is {steps}" if steps else ""
+            parts.append(f"{where}: {problem['input']!r} lacks its unit, as in 90m{counted}")
         elif problem["type"] == "missing":
             parts.append(f"{where!r} is missing")
         else:
@@ -181,8 +185,9 @@ def _explain(error: ValidationError) -> str:
 def _nearest(location: tuple[int | str, ...]) -> str:
     """Suggest the key of the enclosing section that looks most like the last part."""
     known = list(_fields_at(location[:-1]))
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.0)
-    return f": did you mean {near[0]!r}? (known: {', '.join(known)})" if near else ""
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    guess = f"did you mean {near[0]!r}? " if near else ""
+    return f": {guess}(known: {', '.join(known)})"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> Iterable[str]:

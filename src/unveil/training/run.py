@@ -11,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
 from unveil.data import TrainingSet
+from unveil.data.pairing import existing_folder
 from unveil.errors import CheckpointError
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.checkpoint import from_pretrained, load_weights
@@ -21,6 +22,7 @@ from unveil.training.fitting import Feed, Planner, make_trainer, quiet_lightning
 from unveil.training.folder import (
     CHECKPOINTS,
     check_folder,
+    check_outside,
     check_same,
     check_space,
     prepare_folder,
@@ -66,6 +68,8 @@ class Outcome:
     def describe(self, out: Path) -> str:
         """Say in a line how it ended and where the weights are."""
         best = f", best {self.best['psnr']:.2f} dB at step {self.best['step']}" if self.best else ""
+        if self.best and self.best["step"] == 0:
+            best += " (the weights it began with: training made them worse)"
         if self.finished:
             return f"finished {self.steps} steps{best}; weights in {out} and {out / 'best'}"
         return f"stopped at step {self.step} of {self.steps}{best}; go on with --resume"
@@ -179,6 +183,8 @@ def train(
     if first:
         check_folder(out, resume=resume, force=force)
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
+        sources = (*recipe.data.train, *recipe.evaluation.sets)
+        check_outside(out, (existing_folder(source.folder) for source in sources))
     dataset = training_set(recipe)
     trained = [path for source in dataset.sources for path in source.files]
     pairs = validation_pairs(recipe.evaluation, network.size_multiple, trained) if first else []
@@ -209,10 +215,10 @@ def _fit(
     logs = RunLogs(out, list(dict.fromkeys(p.group for p in pairs)), module.step) if pairs else None
     keeper = Keeper(out, pairs, logs) if logs else None
     # Stopping is decided before keeping, so that the last step is kept.
-    callbacks: list[Callback] = [Planner(feed, pairs, logs), stop, Reporter(logs, console)]
+    callbacks: list[Callback] = [stop, Planner(feed, pairs, logs), Reporter(logs, console)]
     callbacks += [keeper] if keeper else []
     try:
-        with quiet_lightning():
+        with quiet_lightning(), stop:
             make_trainer(recipe, out, machine, callbacks).fit(module, datamodule=feed)
     finally:
         if logs:

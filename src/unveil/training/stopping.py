@@ -3,13 +3,17 @@
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopOnSignal(Callback):
     """Finish the step on SIGTERM or the first Ctrl-C; a second Ctrl-C interrupts at once.
+
+    It listens as a context, around all of the run: measuring its speed takes a while, too.
 
     Attributes:
         received: The signal that came, or None.
@@ -19,13 +23,26 @@ class StopOnSignal(Callback):
         self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
 
+    def __enter__(self) -> Self:
+        """Take over the signals."""
+        if threading.current_thread() is threading.main_thread():
+            self._former = {number: signal.getsignal(number) for number in _SIGNALS}
+            self._take_over()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give them back."""
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take over the signals; Lightning has put its own handlers in place by now."""
+        """Take them over again: Lightning may have put its own handlers in place."""
         del trainer, pl_module
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._former[number] = signal.signal(number, self._receive)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        for number in self._former:
+            signal.signal(number, self._receive)
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Stop after this step if any process was told to."""
@@ -34,23 +51,6 @@ class StopOnSignal(Callback):
             wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
         if wanted:
             trainer.should_stop = True
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the signals back, before Lightning gives back its own."""
-        del trainer, pl_module
-        self._restore()
-
-    def on_exception(
-        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
-    ) -> None:
-        """Give the signals back."""
-        del trainer, pl_module, exception
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-        self._former = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
