@@ -77,3 +77,13 @@ def test_the_toy_set_can_be_checked(tmp_path, capsys):
     code, _, error = _run(capsys, "toy", tmp_path / "toy", "--count", "2", "--size", "32")
     assert code == 1
     assert "already there" in error
+
+
+def test_a_smaller_set_replaces_a_larger_one_whole(tmp_path, capsys):
+    words = ("toy", tmp_path, "--test-count", "1", "--size", "16")
+    assert _run(capsys, *words, "--count", "3")[0] == 0
+    mine = tmp_path / "train" / "toy_cat.png"
+    mine.write_bytes(b"mine")
+    assert _run(capsys, *words, "--count", "1", "--force")[0] == 0
+    names = sorted(path.name for path in (tmp_path / "train").iterdir())
+    assert names == ["toy_000.png", "toy_cat.png"]

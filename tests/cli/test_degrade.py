@@ -175,3 +175,15 @@ def test_results_are_not_degraded_again(photo, tmp_path, capsys):
     for _ in range(2):
         assert _run(capsys, *words)[0] == 0
     assert [path.name for path in (tmp_path / "out").rglob("*.png")] == ["photo.png"]
+
+
+def test_results_may_go_into_a_folder_above_the_photos(photo, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo.rename(folder / "photo.png")
+    assert _run(capsys, folder, "--with", "jpeg", "-o", tmp_path)[0] == 0
+    assert (tmp_path / "photo.png").exists()
+    (tmp_path / "empty").mkdir()
+    code, _, err = _run(capsys, tmp_path / "empty", "--with", "jpeg", "-o", tmp_path / "out")
+    assert code == 1
+    assert "holds no photos" in err

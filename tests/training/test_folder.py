@@ -89,3 +89,17 @@ def test_a_run_inside_its_photographs_is_refused(tmp_path: Path) -> None:
     check_outside(tmp_path / "run", [tmp_path / "photos"])
     with pytest.raises(OutputError, match="whose images it takes"):
         check_outside(tmp_path / "photos" / "run", [tmp_path / "photos"])
+
+
+def test_checkpoints_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "epoch_1.pt").write_bytes(b"x")
+    with pytest.raises(OutputError, match=r"epoch_1\.pt is not of a training"):
+        check_folder(tmp_path, resume=False, force=True)
+
+
+def test_a_stray_file_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    _run_in(tmp_path)
+    (tmp_path / "best" / "README.md").write_text("mine")
+    (tmp_path / "pictures" / ".DS_Store").write_text("")
+    check_folder(tmp_path, resume=True, force=False)

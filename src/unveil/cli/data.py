@@ -53,7 +53,7 @@ def toy(
     test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0)] = 6,
     size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 320,
     seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Write over existing pictures.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a set that is there.")] = False,
 ) -> None:
     """Draw a small clean set, so that training and evaluation run without a download."""
     from unveil.data import write_toy_set

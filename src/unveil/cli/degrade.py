@@ -55,6 +55,8 @@ def degrade(
         raise InputError('nothing to do: give --with "rain:light", or --preview')
     pipeline = parse(description)
     found = _photos(photos, output)
+    if not found:
+        raise InputError(f"{photos[0]}: holds no photos")
     if depth is not None and len(found) != 1:
         raise InputError(f"--depth belongs to one photo, but {len(found)} were given")
     if depth is not None and not any(step.degradation.name == "haze" for step in pipeline.steps):
@@ -121,11 +123,12 @@ def _photos(given: list[Path], output: Path) -> list[tuple[Path, Path]]:
     found: list[tuple[Path, Path]] = []
     for path in given:
         if path.is_dir():
-            results = output.resolve()
+            results, root = output.resolve(), path.resolve()
+            inside = results != root and results.is_relative_to(root)
             found += [
                 (image, image.relative_to(path))
                 for image in list_images(path)
-                if results == path.resolve() or not image.resolve().is_relative_to(results)
+                if not (inside and image.resolve().is_relative_to(results))
             ]
         else:
             found.append((path, Path(path.name)))

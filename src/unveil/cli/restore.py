@@ -180,7 +180,7 @@ def _run(
                     left = (len(jobs) - len(outcomes)) / rate
                     count = f"{len(outcomes)}/{len(jobs)} files"
                     typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
-    return outcomes, received[0] if received else None
+    return outcomes, received[0] if received and len(outcomes) < len(jobs) else None
 
 
 @contextmanager

@@ -106,9 +106,9 @@ class _StandIn(MetaPathFinder, Loader):
 
 
 def _absent(module: str, name: str) -> Any:
-    if not name.startswith("__"):
-        _tell_absent(module.partition(".")[0], f"{module}.{name}")
-    raise AttributeError(f"module {module!r} has no attribute {name!r}", name=name)
+    raise AttributeError(
+        f"module {module!r}, which unveil stands in for, has no attribute {name!r}", name=name
+    )
 
 
 def _tell_absent(package: str, name: str) -> None:

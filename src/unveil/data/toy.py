@@ -50,9 +50,8 @@ def write_toy_set(
         raise OutputError(
             f"{taken[0]} is already there; choose another folder or force writing (--force)"
         )
-    for old in Path(out).glob("*/toy_???.png"):
-        if old.parent.name in ("train", "test") and old not in files:
-            old.unlink()
+    if force:
+        _remove_others(Path(out), files)
     for index, path in enumerate(files):
         picture = draw_picture(size, np.random.default_rng((seed, index)))
         try:
@@ -61,6 +60,16 @@ def write_toy_set(
             raise OutputError(f"{path.parent}: cannot be created: {error.strerror}") from None
         save_png(path, picture)
     return files
+
+
+def _remove_others(out: Path, files: list[Path]) -> None:
+    """Remove what is left of a larger set, which would be mixed with the new one."""
+    for old in (*out.glob("train/toy_*.png"), *out.glob("test/toy_*.png")):
+        if old.stem.removeprefix("toy_").isdecimal() and old not in files:
+            try:
+                old.unlink()
+            except OSError as error:
+                raise OutputError(f"{old}: cannot be removed: {error.strerror}") from None
 
 
 def draw_picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -57,7 +57,7 @@ class Report:
         protocol: Its name.
         dataset: Name of the folder.
         images_found: In the folder; `--limit` may have used fewer.
-        files_digest: Of the names and sizes of the files used.
+        files_digest: Of the names and contents of the files used.
         seed: Of the degradations.
         cases: One for each noise level, or one.
         environment: Versions and threads.

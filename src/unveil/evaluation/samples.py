@@ -51,7 +51,7 @@ def make_cases(sigmas: Sequence[str], degradations: Sequence[str]) -> list[Case]
         One case for each; the pairs as they are when both are empty.
 
     Raises:
-        InputError: A level is not a number of 0 or more, or a case stands there twice.
+        InputError: A level is not a number, or a case stands there twice.
 
     >>> [case.label for case in make_cases(["15,25"], [])]
     ['σ = 15', 'σ = 25']

@@ -88,7 +88,8 @@ def is_pillow(x: object) -> bool:
 def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     """Restore a PIL image of mode L, LA, RGB, RGBA, I;16 or F; P and 1 become RGB(A) and L.
 
-    A colour that stands for transparency becomes alpha: restored, others might get that colour.
+    A colour that stands for transparency becomes alpha (but of mode I;16, which has none):
+    restored, others might get that colour.
 
     Returns:
         A PIL image with the same `info` (profile, EXIF, …).
@@ -106,7 +107,9 @@ def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     # A subclass (say, a file that is still open) gives a plain image back.
     out = plain.copy()
     out.frombytes(np.ascontiguousarray(_in_order(restore_array(samples, restore), plain.mode)))
-    out.info = {k: v for k, v in picture.info.items() if k != "transparency"}
+    out.info = dict(picture.info)
+    if plain.mode.endswith("A"):
+        out.info.pop("transparency", None)
     return out
 
 

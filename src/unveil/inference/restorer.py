@@ -33,7 +33,7 @@ class Restorer:
 
     Args:
         model: Id as in `unveil.list_models`, a weights file or folder, or a network (one that is in
-            training is copied as it is now, and goes on training). None takes the bundled
+            training, or on another device, is copied as it is now). None takes the bundled
             all-in-one model, or the denoiser for the task ``"denoise"``.
         task: ``"auto"`` lets the network see for itself; ``"denoise"``, ``"derain"`` and
             ``"dehaze"`` name what to do.
@@ -223,14 +223,20 @@ def _ready(network: nn.Module, device: torch.device) -> nn.Module:
     """Return a network in evaluation mode on `device`; the caller's own is not changed by it.
 
     Raises:
-        InputError: If its parameters are not single precision.
+        InputError: If its parameters are not single precision, or it cannot be copied.
     """
-    tensors = [*network.parameters(), *network.buffers()]
+    tensors = list(network.parameters())
     other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
     if other:
         raise InputError(f"the network's parameters are {other.pop()}; call .float() on it first")
-    if network.training or any(tensor.device.type != device.type for tensor in tensors):
-        network = copy.deepcopy(network)
+    training = any(module.training for module in network.modules())
+    if training or any(tensor.device != device for tensor in tensors):
+        try:
+            network = copy.deepcopy(network)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(
+                f"the network cannot be copied ({error}); call .eval() on it, on its device, first"
+            ) from error
     return network.to(device).eval()
 
 

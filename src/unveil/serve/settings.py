@@ -51,7 +51,7 @@ class Settings(BaseModel):
     @classmethod
     def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if hostname(name) != name.lower():
+            if not is_address(name) and (not name or hostname(name) != name.lower()):
                 raise ValueError(f"{name!r} is no plain name; leave out http:// and the port")
         return names
 

@@ -1,4 +1,4 @@
-"""A run's folder: checked before training, claimed by one run."""
+"""A run's folder: checked before training, and never emptied of what is somebody else's."""
 
 import shutil
 import tempfile
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unveil.errors import OutputError, RecipeError
-from unveil.training.checkpoints import State
+from unveil.training.checkpoints import LAST, PREVIOUS, State
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import dump_recipe, parse_recipe
 
@@ -27,7 +27,7 @@ _RESULTS = {
         "config.json",
         RECIPE,
     ),
-    CHECKPOINTS: ("*.pt", ".*.part", ".run"),
+    CHECKPOINTS: (LAST, PREVIOUS, ".*.part"),
     PICTURES: ("step_*.png", ".*.part"),
     BEST: ("model.safetensors", "config.json", ".*.partial"),
     "tensorboard": ("events.out.tfevents.*",),
@@ -50,12 +50,12 @@ def check_folder(out: Path, *, resume: bool, force: bool) -> None:
     Raises:
         OutputError: It holds a run already, or something that is none, or cannot be written.
     """
-    checkpointed = any((out / CHECKPOINTS).glob("*.pt"))
+    checkpointed = any((out / CHECKPOINTS / name).exists() for name in (LAST, PREVIOUS))
     if checkpointed and not resume and not force:
         raise OutputError(f"{out} holds a training already: add --resume, --force, or another out=")
-    begun = checkpointed or (out / _MARK).exists()
+    begun = (out / _MARK).exists()
     foreign = _foreign(out) or ([] if begun else _present(out))
-    if foreign:
+    if foreign and not resume:
         raise OutputError(f"{foreign[0]} is not of a training: choose another out=")
     try:
         with tempfile.TemporaryFile(dir=_nearest(out)) as probe:
@@ -86,11 +86,12 @@ def prepare_folder(out: Path, *, keep: bool = False) -> None:
         OutputError: A folder cannot be made or emptied.
     """
     try:
-        for path in () if keep else _present(out):
-            path.unlink()
         for name in (CHECKPOINTS, PICTURES, BEST):
             (out / name).mkdir(parents=True, exist_ok=True)
+        # First: whatever stops the clearing, the folder stays known.
         (out / _MARK).touch()
+        for path in () if keep else _present(out):
+            path.unlink()
     except OSError as error:
         raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
 
@@ -118,7 +119,9 @@ def _foreign(out: Path) -> list[Path]:
     for name in _RESULTS:
         folder = out / name
         if folder.is_dir() and name != ".":
-            found += [path for path in sorted(folder.iterdir()) if path not in ours]
+            # Hidden files, a file manager's or our mark, are in nobody's way.
+            visible = (path for path in sorted(folder.iterdir()) if path.name[0] != ".")
+            found += [path for path in visible if path not in ours]
         elif folder.exists() and not folder.is_dir():
             found.append(folder)
     return found

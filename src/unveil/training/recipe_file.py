@@ -163,6 +163,15 @@ def _variable(match: re.Match[str]) -> str:
     return value
 
 
+_UNITS = {
+    "evaluation.every": "as in 90m; a number of steps is every_steps",
+    "schedule.duration": "as in 90m; a number of steps is steps",
+    "schedule.save_every": "as in 90m",
+    "data.cache": "as in 4GB",
+    "optim.memory": "as in 4GB",
+}
+
+
 def _explain(error: ValidationError) -> str:
     """Spell the first problems in one line; an unknown key names the nearest known one."""
     parts = []
@@ -170,10 +179,8 @@ def _explain(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key {where!r}{_nearest(problem['loc'])}")
-        elif problem["type"] == "string_type" and isinstance(problem["input"], int | float):
-            steps = {"evaluation.every": "every_steps", "schedule.duration": "steps"}.get(where)
-            counted = f"; a number of steps is {steps}" if steps else ""
-            parts.append(f"{where}: {problem['input']!r} lacks its unit, as in 90m{counted}")
+        elif problem["type"] == "string_type" and where in _UNITS:
+            parts.append(f"{where}: {problem['input']!r} lacks its unit, {_UNITS[where]}")
         elif problem["type"] == "missing":
             parts.append(f"{where!r} is missing")
         else:
@@ -187,7 +194,7 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     known = list(_fields_at(location[:-1]))
     near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
     guess = f"did you mean {near[0]!r}? " if near else ""
-    return f": {guess}(known: {', '.join(known)})"
+    return f": {guess}known are {', '.join(known)}"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> Iterable[str]:

@@ -69,7 +69,8 @@ class Outcome:
         """Say in a line how it ended and where the weights are."""
         best = f", best {self.best['psnr']:.2f} dB at step {self.best['step']}" if self.best else ""
         if self.best and self.best["step"] == 0:
-            best += " (the weights it began with: training made them worse)"
+            worse = self.psnr is not None and self.psnr < self.best["psnr"]
+            best += f" (the weights it began with{': training made them worse' if worse else ''})"
         if self.finished:
             return f"finished {self.steps} steps{best}; weights in {out} and {out / 'best'}"
         return f"stopped at step {self.step} of {self.steps}{best}; go on with --resume"
@@ -183,7 +184,7 @@ def train(
     if first:
         check_folder(out, resume=resume, force=force)
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
-        sources = (*recipe.data.train, *recipe.evaluation.sets)
+        sources = () if resume else (*recipe.data.train, *recipe.evaluation.sets)
         check_outside(out, (existing_folder(source.folder) for source in sources))
     dataset = training_set(recipe)
     trained = [path for source in dataset.sources for path in source.files]

@@ -1,5 +1,6 @@
 """Ask a run to stop at the end of its step when the system or a person says so."""
 
+import logging
 import signal
 import threading
 from types import FrameType
@@ -7,6 +8,7 @@ from typing import Any, Self
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -57,3 +59,4 @@ class StopOnSignal(Callback):
         if self.received is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+        _log.info("stopping at the end of the step; Ctrl-C again interrupts at once")
