@@ -2,9 +2,11 @@
 
     python examples/start_from_denoiser.py CLEAN_FOLDER runs/start
 
-The network has the denoiser's widths and gated units, so that the denoiser's weights fit. It
-denoises almost as the denoiser does: prompts, refinement and the latent's further units add nothing
-yet, and joined skips are summed.
+Scans and attention take turns in it (``branches="turns"``): as in the denoiser, scans stand alone
+in their units. It has the denoiser's widths and gated units, so that the denoiser's weights fit. It
+denoises nearly as the denoiser does: prompts, refinement and the latent's two further units add
+nothing yet, joined skips are summed, and where the denoiser's third scan stood is now attention,
+which passes on what that scan passed on.
 """
 
 import argparse
@@ -20,10 +22,13 @@ from unveil.data import list_images
 from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
+from unveil.layers.attention import GramAttention
 from unveil.layers.gated_unit import GatedUnit
 from unveil.models.checkpoint import save_pretrained
 
 _PHOTOS, _SIDE = 16, 192
+# Where the denoiser's units of the latent go: its first two scans keep their kind and their orders.
+_PLACES = (0, 1, 2, 5, 6, 7)
 
 
 def noisy_photographs(folder: Path) -> Tensor:
@@ -45,29 +50,30 @@ def renamed(name: str) -> str:
 
     >>> renamed("encoder.2.blocks.1.blocks.0.norm")
     'encoder.2.blocks.1.norm'
+    >>> renamed("latent.blocks.3.blocks.0.norm")
+    'latent.blocks.5.norm'
     """
-    return re.sub(r"(blocks\.\d+)\.blocks\.0", r"\1", name).replace("stem.", "embed.")
+    name = re.sub(r"(blocks\.\d+)\.blocks\.0", r"\1", name).replace("stem.", "embed.")
+    place = re.match(r"latent\.blocks\.(\d+)", name)
+    return name if place is None else f"latent.blocks.{_PLACES[int(place[1])]}{name[place.end() :]}"
 
 
 @torch.no_grad()
 def transplant(denoiser: nn.Module, network: nn.Module) -> None:
     """Copy the denoiser's units into an `mtair_small`, and let all else add nothing."""
     new = network.state_dict()
-    # The published head has no bias.
-    given = {renamed(n): value for n, value in denoiser.state_dict().items() if n != "head.bias"}
-    for name, value in given.items():
-        new[name].copy_(value)
+    given = {renamed(n): value for n, value in denoiser.state_dict().items()}
+    # All but the head's bias, as the published head has none, and the third scan.
+    for name in given.keys() & new.keys():
+        new[name].copy_(given[name])
     for name, unit in network.named_modules():
         if not isinstance(unit, GatedUnit):
             continue
-        project = new[f"{name}.project.weight"]
         if f"{name}.layer_scale" not in given:
-            project.zero_()
-        if unit.project_scan is not None:
-            new[f"{name}.project_scan.weight"].copy_(project)
-            project.zero_()
-        elif unit.mixer is not None:
-            _pass_through(new[f"{name}.mixer.value.weight"], unit.mixer.heads)
+            unit.project.weight.zero_()
+        elif isinstance(unit.mixer, GramAttention):
+            passed = given.get(f"{name}.scan.D", torch.ones(1, 1)).sum(0)
+            _pass_through(unit.mixer.value.weight, unit.mixer.heads, passed)
     for name, value in new.items():
         if name.startswith("merges"):
             value.copy_(torch.eye(len(value)).repeat(1, 2))
@@ -75,11 +81,11 @@ def transplant(denoiser: nn.Module, network: nn.Module) -> None:
             value.zero_()
 
 
-def _pass_through(value: Tensor, heads: int) -> None:
-    """Set values such that even attention, added to them, gives the features themselves."""
+def _pass_through(value: Tensor, heads: int, factors: Tensor) -> None:
+    """Set values such that even attention, added to them, gives the features times `factors`."""
     size = len(value) // heads
     even = torch.block_diag(*[torch.full((size, size), 1 / size)] * heads)
-    value.copy_(torch.eye(len(value)) - even / 2)
+    value.copy_((torch.eye(len(value)) - even / 2) * factors)
 
 
 def main() -> None:
@@ -90,7 +96,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
-    network = unveil.create_model("mtair_small").eval()
+    network = unveil.create_model("mtair_small", branches="turns").eval()
     photographs = noisy_photographs(options.clean)
     transplant(denoiser, network)
     with torch.no_grad():
