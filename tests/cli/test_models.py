@@ -29,6 +29,14 @@ def test_models_as_json_has_the_fields_a_program_needs(capsys):
     assert "seconds_per_megapixel" not in rows["cu_mamba_small"]
 
 
+def test_models_timed_have_seconds_per_megapixel_but_for_base(capsys):
+    code, printed = _run(capsys, "models", "--time", "--json")
+    seconds = {row["id"]: row["seconds_per_megapixel"] for row in json.loads(printed.out)}
+    assert code == 0
+    assert seconds["cu_mamba_base"] is seconds["mtair_base"] is None
+    assert 0 < seconds["cu_mamba_tiny"] < seconds["cu_mamba_small"]
+
+
 def test_bench_model_prints_ratios_to_the_yardstick(capsys):
     words = ("bench", "model", "cu_mamba_tiny", "--size", "16", "--repeats", "1", "--no-step")
     code, printed = _run(capsys, *words, "--json")

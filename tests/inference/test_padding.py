@@ -11,14 +11,32 @@ def model():
     return create_model("mtair_tiny").eval()
 
 
+@pytest.fixture(scope="module", params=["cu_mamba_small", "cu_mamba_tiny", "mtair_tiny"])
+def any_model(request):
+    return create_model(request.param).eval()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (4, 4), (5, 8), (17, 31)])
-@pytest.mark.parametrize("batch", [(), (1,), (3,)])
-def test_any_size_and_batch_comes_back_the_same_size(model, size, batch):
+@pytest.mark.parametrize("batch", [(), (0,), (1,), (3,)])
+def test_any_size_and_batch_comes_back_the_same_size(any_model, size, batch):
     x = torch.rand(*batch, 3, *size)
-    restored = restore_tensor(model, x)
+    restored = restore_tensor(any_model, x)
     assert restored.shape == x.shape
     assert restored.isfinite().all()
     assert not restored.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_any_floats_come_back_as_such(any_model, dtype):
+    x = torch.rand(3, 9, 7, dtype=dtype)
+    restored = restore_tensor(any_model, x)
+    assert restored.dtype == dtype
+    assert torch.equal(restored, restore_tensor(any_model, x.float()).to(dtype))
+
+
+def test_integers_are_refused(model):
+    with pytest.raises(InputError, match="expected floats"):
+        restore_tensor(model, torch.zeros(3, 8, 8, dtype=torch.uint8))
 
 
 def test_sizes_that_fit_are_passed_on_unpadded(model):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import load_file, save_file
 
 from unveil import create_model
@@ -170,6 +171,40 @@ def test_only_explicit_hub_names_download(model, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     _assert_same(from_pretrained("hf://owner/name@v1"), model)
     assert asked == [("owner/name", n, "v1") for n in ("config.json", "model.safetensors")]
+
+
+def test_one_file_on_the_hub_suffices(model, tmp_path, monkeypatch):
+    class MissingError(EntryNotFoundError):
+        def __init__(self):
+            Exception.__init__(self, "no such entry")
+
+    weights = save_checkpoint(model, tmp_path / "model.safetensors")
+
+    def download(_, name, **__):
+        if name == "config.json":
+            raise MissingError
+        return str(weights)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    _assert_same(from_pretrained("hf://owner/name"), model)
+
+
+def test_a_name_the_hub_does_not_allow_is_one_line():
+    with pytest.raises(CheckpointError, match="hf://a--b/c: cannot be downloaded"):
+        from_pretrained("hf://a--b/c")
+
+
+# Lengths whose bytes read like a zip archive's or a pickle's first ones.
+@pytest.mark.parametrize("length", [19_280, 65_536 + 640, 65_536 + 896, 65_536 + 1_408])
+def test_a_header_of_any_length_is_no_pickle(model, tmp_path, length):
+    def written(padding):
+        path = save_checkpoint(model, tmp_path / "a.safetensors", {"recipe": "x" * padding})
+        return path, int.from_bytes(path.read_bytes()[:8], "little")
+
+    path, found = written(8)
+    path, found = written(8 + length - found)
+    assert found == length
+    _assert_same(load_checkpoint(path), model)
 
 
 def test_a_failed_download_is_one_line(monkeypatch):

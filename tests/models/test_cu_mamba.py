@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from tests.models.calls import record_calls
 
 from unveil import create_model
 from unveil.errors import InputError
@@ -70,9 +71,30 @@ def test_switches_remove_just_the_ssm_they_name(name, spatial, channel):
     assert any(isinstance(m, ImageScan) for m in modules) is spatial
     assert any(isinstance(m, ChannelSSM) for m in modules) is channel
     removed = {n for n, _ in whole.named_parameters()} - {n for n, _ in model.named_parameters()}
-    expected = {True: (".scan.", ".mixer."), False: ()}[not (spatial and channel)]
-    if name != "cu_mamba_base":
-        assert all(any(part in n for part in expected) for n in removed)
+    if name == "cu_mamba_base":
+        in_spatial = (".blocks.0.mixer.",)
+        in_channel = tuple(f".blocks.1.{part}" for part in ("scan.", "taps", "out_proj."))
+    else:
+        in_spatial, in_channel = (".scan.",), (".mixer.",)
+    expected = (() if spatial else in_spatial) + (() if channel else in_channel)
+    assert all(any(part in n for part in expected) for n in removed)
+    assert all(any(part in n for n in removed) for part in expected)
+
+
+def test_features_take_the_papers_way_through_the_u_net():
+    levels = [{"width": 8 * 2**i, "encoder": 1, "decoder": int(i < 2)} for i in range(3)]
+    model = create_model("cu_mamba_base", levels=levels, d_state=2).eval()
+    x = torch.rand(1, 3, 8, 12)
+    seen = record_calls(model, x)
+    taken = (("stem", "encoder.0"), ("encoder.0", "downs.0"), ("downs.0", "encoder.1"))
+    taken += (("encoder.1", "downs.1"), ("downs.1", "latent"), ("latent", "ups.1"))
+    taken += (("merges.1", "decoder.1"), ("decoder.1", "ups.0"), ("merges.0", "decoder.0"))
+    for before, after in (*taken, ("decoder.0", "head")):
+        assert torch.equal(seen[before].result, seen[after].given), (before, after)
+    for level in (0, 1):
+        joined = torch.cat([seen[f"ups.{level}"].result, seen[f"encoder.{level}"].result], -1)
+        assert torch.equal(seen[f"merges.{level}"].given, joined)
+    assert torch.equal(seen[""].result, x + seen["head"].result.permute(0, 3, 1, 2))
 
 
 def test_scan_orders_alternate_from_block_to_block():
@@ -116,6 +138,18 @@ def test_every_kind_of_part_restores(parts):
         ({"channel": {"per_token": 2}, "unit_expand": 1.05}, "does not divide the width 17"),
         ({"channel": {"per_token": 0}}, "at least 1"),
         ({"d_state": 0}, "d_state"),
+        ({"unit_expand": 0.01}, "no channels inside a unit"),
+        ({"layer_scale": float("nan")}, "layer_scale"),
+        (
+            {
+                "levels": [
+                    {"width": 8, "encoder": 1, "decoder": 1},
+                    {"width": 18, "encoder": 1, "parts": ["gated"]},
+                ],
+                "sampling": "convolution",
+            },
+            "divide by 4, not 18",
+        ),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(overrides, message):

@@ -28,7 +28,7 @@ def test_an_exported_graph_of_a_fixed_size_gives_the_same(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_a_compiled_network_gives_the_same(name):
     model = create_model(name).eval()
-    compiled = torch.compile(model)
+    compiled = torch.compile(model, fullgraph=True)
     x = torch.rand(1, 3, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-5)

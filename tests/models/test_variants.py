@@ -30,7 +30,20 @@ PAPER_MTAIR = {
     "refinement": 1,
     "d_state": 2,
 }
-SMALL_PAPER = [("cu_mamba_base", PAPER_CU_MAMBA), ("mtair_base", PAPER_MTAIR)]
+SWITCHES = [
+    ("cu_mamba_base", {"spatial_ssm": False}),
+    ("cu_mamba_base", {"channel_ssm": False}),
+    ("cu_mamba_base", {"spatial_ssm": False, "channel_ssm": False}),
+    ("cu_mamba_base", {"channel": {"form": "scan", "delta": "local", "d_state": 2}}),
+    ("mtair_base", {"prompts": False}),
+    ("mtair_base", {"branches": "spatial"}),
+    ("mtair_base", {"branches": "channel"}),
+    ("mtair_base", {"branches": "turns"}),
+]
+SMALL_PAPER = [
+    (name, (PAPER_CU_MAMBA if name == "cu_mamba_base" else PAPER_MTAIR) | switch)
+    for name, switch in [("cu_mamba_base", {}), ("mtair_base", {}), *SWITCHES]
+]
 ALL = [(name, {}) for name in QUICK] + ABLATIONS + SMALL_PAPER
 
 
@@ -115,9 +128,11 @@ def test_with_a_context_a_tile_does_not_see_its_own_statistics(name):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_context_averages_over_equal_samples(name):
-    model = create_model(name).eval()
+    overrides = {"channel_ssm": True} if name == "cu_mamba_small" else {}
+    model = create_model(name, **overrides).eval()
     x = _images(model, count=1)
     one, twice = model.describe(x), model.describe(x.repeat(2, 1, 1, 1))
+    assert one.statistics
     for key, value in one.statistics.items():
         torch.testing.assert_close(twice.statistics[key], value, rtol=1e-3, atol=1e-5)
 

@@ -33,7 +33,7 @@ class ModelTiming:
     Attributes:
         id: The model, or `YARDSTICK`.
         parameters: Their number.
-        multiply_adds_per_pixel: See `Cost`; None for the yardstick's scan.
+        multiply_adds_per_pixel: See `Cost`.
         scan_updates_per_pixel: See `Cost`.
         seconds_per_megapixel: Median of a pass without gradients.
         inference_ratio: Median over the turns of its time over the yardstick's.

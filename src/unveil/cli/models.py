@@ -7,7 +7,11 @@ import typer
 
 def models(
     timed: Annotated[
-        bool, typer.Option("--time", help="Measure seconds per megapixel of small variants here.")
+        bool,
+        typer.Option(
+            "--time",
+            help="Measure seconds per megapixel here; base variants are left out.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -46,10 +46,10 @@ def restore_tensor(
         context: Image-wide statistics from ``model.describe``, or None.
 
     Returns:
-        Restored images, same shape and dtype, not clipped.
+        Restored images, same shape and dtype, not clipped; computed in the network's own dtype.
 
     Raises:
-        InputError: The shape does not fit.
+        InputError: The shape does not fit, or the numbers are integers.
 
     >>> from unveil import create_model
     >>> restore_tensor(create_model("cu_mamba_tiny"), torch.rand(3, 5, 1)).shape
@@ -61,7 +61,12 @@ def restore_tensor(
         )
     if 0 in degraded.shape[-2:]:
         raise InputError(f"degraded has shape {tuple(degraded.shape)}: it has no pixels")
+    if not degraded.is_floating_point():
+        raise InputError(f"degraded is {degraded.dtype}; expected floats, nominally in [0, 1]")
     images = degraded if degraded.ndim == 4 else degraded[None]
-    restored: Tensor = model(pad_to_multiple(images, model.size_multiple), context)
-    restored = restored[..., : images.shape[-2], : images.shape[-1]]
+    if not len(images):
+        return degraded.clone()
+    padded = pad_to_multiple(images.to(next(model.parameters()).dtype), model.size_multiple)
+    restored: Tensor = model(padded, context)
+    restored = restored[..., : images.shape[-2], : images.shape[-1]].to(degraded.dtype)
     return restored if degraded.ndim == 4 else restored[0]

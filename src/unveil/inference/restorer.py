@@ -31,6 +31,9 @@ Tile = int | Literal["auto", "off"]
 class Restorer:
     """A loaded model that restores pictures.
 
+    A program that does little else may call `unveil.ops.heap.keep_freed_memory` first, as the
+    commands do: on Linux a megapixel of a large picture then takes no longer than one of a small.
+
     Args:
         model: Id as in `unveil.list_models`, a weights file or folder, or a network (one that is in
             training, or on another device, is copied as it is now). None takes the bundled

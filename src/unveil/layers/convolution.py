@@ -1,6 +1,7 @@
 """Convolutions and resampling on channels-last features ``(b, h, w, c)``."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -126,6 +127,24 @@ class PatchUpsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, c_in)`` to ``(b, 2 h, 2 w, c_out)``."""
         return pixel_shuffle_last(self.linear(x), 2)
+
+
+def check_resampling(form: Literal["convolution", "patch"], widths: Sequence[int]) -> None:
+    """Check that a network's levels can be resampled.
+
+    Args:
+        form: As for `resampling`.
+        widths: Channels of the levels, the finest first.
+
+    Raises:
+        ValueError: They cannot.
+    """
+    uneven = [width for width in widths[1:] if width % 4]
+    if form == "convolution" and uneven:
+        raise ValueError(
+            f'sampling "convolution" needs widths below the first level that divide by 4, not '
+            f"{uneven[0]}"
+        )
 
 
 def resampling(form: Literal["convolution", "patch"]) -> tuple[type[nn.Module], type[nn.Module]]:

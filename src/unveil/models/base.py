@@ -19,9 +19,13 @@ _SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "local_dt", "x_proj", "B_pr
 
 
 class ModelConfig(BaseModel):
-    """Base of the networks' configurations: frozen, and unknown fields are errors."""
+    """Base of the networks' configurations: frozen, and unknown fields are errors.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        ValueError: A number is not finite or out of its range, or the values do not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RestorationModel(nn.Module):

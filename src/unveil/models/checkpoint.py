@@ -8,6 +8,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -246,11 +247,14 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
 def _refuse_unreadable(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    # A safetensors file begins with the length of its header in eight bytes, which may be any.
+    is_ours = start[4:] == b"\0\0\0\0{"
     # torch.save writes a zip archive, older versions and pickle.dump a protocol marker.
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+    pickled = start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
+    if pickled and not is_ours:
         raise CheckpointError(_pickle_message(path))
     if not start:
         raise CheckpointError(f"{path}: the file is empty")
@@ -298,11 +302,17 @@ def load_weights(model: RestorationModel, state: Mapping[str, Tensor], source: s
 
 def _download(repo: str, revision: str | None) -> Path:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+    )
 
     try:
-        hf_hub_download(repo, CONFIG_NAME, revision=revision)
+        # The weights may hold the configuration themselves.
+        with suppress(EntryNotFoundError):
+            hf_hub_download(repo, CONFIG_NAME, revision=revision)
         return Path(hf_hub_download(repo, WEIGHTS_NAME, revision=revision))
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"hf://{repo}: cannot be downloaded ({reason})") from None

@@ -21,12 +21,14 @@ What the paper leaves open, and what is done here:
    size, which starts the network near the identity; the LeakyReLU's slope is 0.2; the descriptors
    of channels are mean and log-power.
 
-`cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; sub-blocks
-are gated depth-wise units with the SSM after the gate; added skips; a scaled residual branch; B and
-C are normalised; 2-D scan orders that alternate from block to block. It has three levels: the scan
-in every second unit of the latent stands for the reach of a fourth. The channel SSM, folded into
-the unit's output projection, is off: it costs more time than it gives (docs/decisions/0010); on it
-stands in the same units.
+`cu_mamba_small` departs further, for CPUs (``block="gated"``): a pixel-unshuffle stem; in place of
+Mamba blocks, with their causal convolution and gate, gated depth-wise units (E = 1) with the bare
+scan after the gate; d_state 8, Δ of rank ceil(width / 32); down and up by one linear layer per 2×2
+patch; added skips; a scaled residual branch; B and C are normalised; two scan orders per scan,
+which alternate from block to block. It has three levels: the scan in every second unit of the
+latent stands for the reach of a fourth. The channel SSM, without smoothing after it and folded into
+the unit's output projection, is off: in an outline of four levels it cost more time than it gave
+(docs/decisions/0004); on it stands in the same units.
 """
 
 from functools import partial
@@ -40,7 +42,7 @@ from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.context import Context
-from unveil.layers.convolution import Conv3x3, Depthwise3x3, resampling
+from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
 from unveil.layers.mamba import MambaBlock
@@ -133,6 +135,9 @@ class CUMambaConfig(ModelConfig):
             raise ValueError(f"channel.per_token does not divide the width {uneven[0]}")
         if joint and self.block == "paper":
             raise ValueError('the part "joint" needs block "gated"')
+        if not all(widths):
+            raise ValueError("unit_expand leaves no channels inside a unit")
+        check_resampling(self.sampling, [level.width for level in self.levels])
         return self
 
 
