@@ -66,7 +66,8 @@ def restore_tensor(
     images = degraded if degraded.ndim == 4 else degraded[None]
     if not len(images):
         return degraded.clone()
-    padded = pad_to_multiple(images.to(next(model.parameters()).dtype), model.size_multiple)
+    own_dtype = next(model.parameters(), images).dtype
+    padded = pad_to_multiple(images.to(own_dtype), model.size_multiple)
     restored: Tensor = model(padded, context)
     restored = restored[..., : images.shape[-2], : images.shape[-1]].to(degraded.dtype)
     return restored if degraded.ndim == 4 else restored[0]
