@@ -30,6 +30,15 @@ def test_uint8_images_do_not_wrap_around():
     assert psnr(dark, light, data_range=255) == pytest.approx(20 * math.log10(255 / 245))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_scores_nothing(value):
+    clean = np.zeros((4, 4))
+    restored = clean.copy()
+    restored[1, 2] = value
+    assert math.isnan(psnr(restored, clean, data_range=1))
+
+
 def test_equal_images_score_infinity():
     image = np.ones((4, 4, 3), np.uint8)
     assert psnr(image, image, data_range=255) == math.inf

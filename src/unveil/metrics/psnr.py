@@ -19,7 +19,7 @@ def psnr(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) -> f
         data_range: Distance between black and white: 255 for uint8, 1 for float images in [0, 1].
 
     Returns:
-        10·log10(data_range² / MSE) in dB; infinity for equal images.
+        10·log10(data_range² / MSE) in dB; infinity for equal images, NaN if a value is not finite.
 
     Raises:
         InputError: The shapes differ or `data_range` is not positive.
@@ -30,7 +30,9 @@ def psnr(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) -> f
     """
     first, second = as_float64_pair(restored, clean, data_range)
     error = float(np.mean(np.square(first - second)))
-    return 10 * math.log10(data_range**2 / error) if error > 0 else math.inf
+    if error == 0:
+        return math.inf
+    return 10 * math.log10(data_range**2 / error) if math.isfinite(error) else math.nan
 
 
 def psnr_y(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) -> float:

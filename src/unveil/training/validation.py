@@ -84,7 +84,8 @@ def _restore(network: nn.Module | None, degraded: Tensor) -> Tensor:
 
 def _psnr(restored: Tensor, clean: Tensor) -> float:
     # Equal images would make every mean infinite; 100 dB is beyond what 16 bits can tell apart.
-    return min(100.0, psnr(restored.numpy(), clean.numpy(), data_range=1.0))
+    # In this order a NaN stays one.
+    return min(psnr(restored.numpy(), clean.numpy(), data_range=1.0), 100.0)
 
 
 def _row(images: Sequence[Tensor]) -> NDArray[np.uint8]:
