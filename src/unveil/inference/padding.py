@@ -6,7 +6,7 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.layers.context import Context
-from unveil.models.base import RestorationModel
+from unveil.models.base import RestorationModel, check_floats
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -61,8 +61,7 @@ def restore_tensor(
         )
     if 0 in degraded.shape[-2:]:
         raise InputError(f"degraded has shape {tuple(degraded.shape)}: it has no pixels")
-    if not degraded.is_floating_point():
-        raise InputError(f"degraded is {degraded.dtype}; expected floats, nominally in [0, 1]")
+    check_floats(degraded)
     images = degraded if degraded.ndim == 4 else degraded[None]
     if not len(images):
         return degraded.clone()

@@ -145,8 +145,17 @@ class RestorationModel(nn.Module):
                 f"degraded is {images.shape[2]}×{images.shape[3]}; height and width must be "
                 f"multiples of {multiple}: pad, or call unveil.inference.restore_tensor"
             )
-        if not images.is_floating_point():
-            raise InputError(f"degraded is {images.dtype}; expected floats, nominally in [0, 1]")
+        check_floats(images)
+
+
+def check_floats(degraded: Tensor) -> None:
+    """Check that images are of floats.
+
+    Raises:
+        InputError: They are not.
+    """
+    if not degraded.is_floating_point():
+        raise InputError(f"degraded is {degraded.dtype}; expected floats, nominally in [0, 1]")
 
 
 def count_parameters(modules: Iterable[nn.Module] | nn.Module) -> int:
