@@ -1,6 +1,6 @@
 """Start an `mtair_small` from the bundled denoiser; what MTAIR adds does nothing at first.
 
-    python examples/start_from_denoiser.py CLEAN_FOLDER runs/start
+    python examples/start_from_denoiser.py CLEAN_FOLDER runs/start [--denoiser RUN] [--branches B]
 
 Scans and attention take turns in it (``branches="turns"``): as in the denoiser, scans stand alone
 in their units. It has the denoiser's widths and gated units, so that the denoiser's weights fit. It
@@ -22,6 +22,7 @@ from unveil.data import list_images
 from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
+from unveil.inference.loading import load
 from unveil.layers.attention import GramAttention
 from unveil.layers.gated_unit import GatedUnit
 from unveil.models.checkpoint import save_pretrained
@@ -93,10 +94,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clean", type=Path, help="folder of clean photographs")
     parser.add_argument("output", type=Path, help="folder for the weights")
+    parser.add_argument("--denoiser", help="checkpoint of a cu_mamba_small; default: the bundled")
+    parser.add_argument("--branches", default="turns", choices=["turns", "channel"])
     options = parser.parse_args()
     torch.manual_seed(0)
-    denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
-    network = unveil.create_model("mtair_small", branches="turns").eval()
+    if options.denoiser is None:
+        denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
+    else:
+        denoiser = load(options.denoiser).network.eval()
+    network = unveil.create_model("mtair_small", branches=options.branches).eval()
     photographs = noisy_photographs(options.clean)
     transplant(denoiser, network)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from unveil.errors import CheckpointError, OutputError, RecipeError, TrainingErr
 from unveil.models.checkpoint import from_pretrained, save_pretrained
 from unveil.training import fitting
 from unveil.training.checkpoints import State, load_state, save_state
+from unveil.training.dry_run import dry_run
 from unveil.training.folder import stored_recipe
 from unveil.training.machine import Machine
 from unveil.training.run import train
@@ -113,6 +114,17 @@ def test_training_lowers_the_loss_and_raises_psnr(toy_recipe, tmp_path):
     start = float(rows[1].split(",")[1])
     assert outcome.psnr is not None
     assert outcome.psnr > start + 1.0
+
+
+def test_a_task_s_loss_is_multiplied_in_the_run_and_in_its_dry_run(toy_recipe, tmp_path):
+    plain, weighted = toy_recipe(), toy_recipe(optim={"task_loss": {"noise": 0.25}})
+    assert dry_run(weighted).losses[0] == pytest.approx(0.25 * dry_run(plain).losses[0])
+    first = []
+    for i, recipe in enumerate((plain, weighted)):
+        train(recipe, tmp_path / str(i), machine=CPU)
+        row = (tmp_path / str(i) / "train.csv").read_text().splitlines()[1]
+        first.append(float(row.split(",")[1]))
+    assert first[1] == pytest.approx(0.25 * first[0], rel=1e-5)
 
 
 def test_a_run_leaves_weights_logs_and_pictures(toy_recipe, tmp_path):

@@ -30,6 +30,31 @@ def test_any_split_has_the_gradient_of_the_whole(micro_batch):
     torch.testing.assert_close(parts.weight.grad, whole.weight.grad, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("micro_batch", [1, 2, 5])
+def test_the_loss_of_a_task_s_images_is_multiplied(micro_batch):
+    network, images = nn.Conv2d(3, 3, 3, padding=1).double(), torch.rand(2, 5, 3, 8, 8).double()
+    tasks = ["haze", "noise", "haze", "rain", "noise"]
+    value = accumulate_gradients(
+        network,
+        {"degraded": images[0], "clean": images[1], "task": tasks},
+        parse_loss("mse + psnr"),
+        micro_batch=micro_batch,
+        clock=Clock(),
+        task_loss={"haze": 0.25, "rain": 3.0},
+    )
+    got = network.weight.grad.clone()
+    network.zero_grad()
+    loss = parse_loss("mse + psnr")
+    factors = [0.25, 1.0, 0.25, 3.0, 1.0]
+    alone = [
+        loss(network(degraded[None]), clean[None]) for degraded, clean in images.transpose(0, 1)
+    ]
+    expected = sum(factor * one for factor, one in zip(factors, alone, strict=True)) / 5
+    expected.backward()
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(got, network.weight.grad, rtol=1e-10, atol=1e-14)
+
+
 def test_gradients_stay_local_in_all_passes_but_the_last():
     from contextlib import contextmanager
 

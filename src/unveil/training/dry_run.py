@@ -154,7 +154,12 @@ def _two_steps(
         optimizer.zero_grad()
         with autocast(recipe, machine.device()):
             value = accumulate_gradients(
-                network, batch, loss, micro_batch=micro_batch, clock=Clock()
+                network,
+                batch,
+                loss,
+                micro_batch=micro_batch,
+                clock=Clock(),
+                task_loss=recipe.optim.task_loss,
             )
         norm = gradient_norm(network, recipe.optim.clip)
         losses.append(value.item())

@@ -103,6 +103,7 @@ class RestorationModule(LightningModule):
             self._loss(phase_loss(self.recipe, phase)),
             micro_batch=self.decided.micro_batch[self.phase_number],
             clock=self.clock,
+            task_loss=self.recipe.optim.task_loss,
             backward=self.manual_backward,
             unsynchronised=self._unsynchronised if self.trainer.world_size > 1 else nullcontext,
         )

@@ -143,6 +143,8 @@ class OptimSection(Section):
         weight_decay: Decoupled decay; norms, biases and the recurrence's A and D are spared.
         ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C.
         loss: Terms with weights, e.g. `charbonnier + 0.1*fft`; a phase may replace it.
+        task_loss: What the loss of a task's images is multiplied by, 1 if not named: a task with
+            large errors otherwise rules the gradient, whatever its share of the samples.
         clip: Largest gradient norm; None leaves gradients alone.
         ema: Decay of the weights' moving average, the one validated and exported.
         precision: Arithmetic of forward and backward.
@@ -158,6 +160,7 @@ class OptimSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0
     loss: LossText
+    task_loss: dict[str, Annotated[float, Field(gt=0)]] = {}
     clip: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -266,10 +269,12 @@ class Recipe(Section):
                 known = ", ".join(sorted(self.degradation)) or "nothing"
                 raise ValueError(f"task {source.task!r} is not in `degradation`, which has {known}")
         tasks = {source.task for source in self.data.train}
-        for phase in self.schedule.phases:
-            if unknown := set(phase.tasks or ()) - tasks:
+        named = [("optim.task_loss", self.optim.task_loss)]
+        named += [("a phase", phase.tasks or {}) for phase in self.schedule.phases]
+        for where, weights in named:
+            if unknown := set(weights) - tasks:
                 raise ValueError(
                     f"no source in data.train has the task {', '.join(sorted(unknown))} "
-                    f"that a phase names; there are {', '.join(sorted(tasks))}"
+                    f"that {where} names; there are {', '.join(sorted(tasks))}"
                 )
         return self

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,25 @@ class Clock:
         return taken
 
 
+def weighted_loss(loss: Loss, restored: Tensor, clean: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the mean over images of their losses, each times its weight.
+
+    Args:
+        loss: Mean over images.
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+        weights: One per image. They are not divided by their sum: an image pulls by its weight
+            whatever it stands beside.
+    """
+    if set(weights) == {1.0}:
+        return loss(restored, clean)
+    total = restored.new_zeros(())
+    for weight in sorted(set(weights)):
+        alike = [i for i, other in enumerate(weights) if other == weight]
+        total = total + (weight * len(alike) / len(weights)) * loss(restored[alike], clean[alike])
+    return total
+
+
 def accumulate_gradients(
     network: Callable[[Tensor], Tensor],
     batch: Batch,
@@ -47,6 +66,7 @@ def accumulate_gradients(
     *,
     micro_batch: int,
     clock: Clock,
+    task_loss: Mapping[str, float] | None = None,
     backward: Callable[[Tensor], None] = torch.Tensor.backward,
     unsynchronised: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Tensor:
@@ -54,10 +74,12 @@ def accumulate_gradients(
 
     Args:
         network: Restores (b, 3, h, w).
-        batch: Holds `degraded` and `clean`, each (b, 3, h, w).
+        batch: Holds `degraded` and `clean`, each (b, 3, h, w), and with `task_loss` the images'
+            `task`.
         loss: Mean over images.
         micro_batch: Images per pass.
         clock: Takes the time of `forward` and `backward`.
+        task_loss: What the loss of a task's images is multiplied by, 1 if not named.
         backward: How a loss is differentiated.
         unsynchronised: Context in which processes keep their gradients to themselves; entered for
             every pass but the last.
@@ -67,6 +89,7 @@ def accumulate_gradients(
     """
     degraded, clean = batch["degraded"], batch["clean"]
     images = len(degraded)
+    weights = [task_loss.get(task, 1.0) for task in batch["task"]] if task_loss else [1.0] * images
     total: Tensor = degraded.new_zeros(())
     for start in range(0, images, micro_batch):
         part = slice(start, start + micro_batch)
@@ -74,12 +97,13 @@ def accumulate_gradients(
         with nullcontext() if last else unsynchronised():
             with clock.part("forward"):
                 share = len(degraded[part]) / images
-                value = loss(network(degraded[part]), clean[part]) * share
+                restored = network(degraded[part])
+                value = weighted_loss(loss, restored, clean[part], weights[part]) * share
             with clock.part("backward"):
                 backward(value)
         total = total + value.detach()
         # else the next pass would begin while this one's graph is still held
-        del value
+        del value, restored
     return total
 
 
