@@ -16,6 +16,14 @@ def test_the_window_holds_the_error(corner):
     assert np.square(restored[rows, columns]).sum() == np.square(restored).sum()
 
 
+@pytest.mark.parametrize("size", [(67, 83), (65, 79), (17, 18)])
+def test_the_window_reaches_every_rim(size):
+    clean = np.zeros((*size, 3), np.float32)
+    restored = clean.copy()
+    restored[-1, -1] = 1
+    assert worst_window(restored, clean, 16) == tuple(slice(n - 16, n) for n in size)
+
+
 @pytest.mark.parametrize("size", [(5, 40), (40, 5), (7, 7)])
 def test_small_images_are_shown_whole(size):
     image = np.zeros((*size, 3), np.float32)

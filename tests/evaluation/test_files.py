@@ -74,6 +74,14 @@ def test_the_digest_sees_a_changed_file(clean_folder):
     assert find_test_set(clean_folder, GAUSSIAN).digest != before
 
 
+@pytest.mark.parametrize("half", ["input", "target"])
+def test_the_digest_sees_either_half_of_a_pair(paired_folder, half):
+    before = find_test_set(paired_folder, PAIRED).digest
+    with (paired_folder / half / "1.png").open("ab") as file:
+        file.write(b"\0")
+    assert find_test_set(paired_folder, PAIRED).digest != before
+
+
 def test_generic_folder_names_keep_their_parents(paired_folder):
     target = paired_folder.parent / "rain100h" / "test"
     shutil.copytree(paired_folder, target)

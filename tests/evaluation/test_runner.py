@@ -1,5 +1,6 @@
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +76,43 @@ def test_scores_of_another_run_are_not_mixed_in(clean_folder, tmp_path, change):
     forced = Counting()
     report = evaluate(forced, GAUSSIAN, clean_folder, **first | change, force=True)
     assert forced.calls == sum(len(case.images) for case in report.cases)
+
+
+@pytest.mark.parametrize("change", ["name", "digest", "parameters"])
+def test_scores_of_other_weights_are_not_mixed_in(clean_folder, tmp_path, change):
+    evaluate(Counting(), GAUSSIAN, clean_folder, cases=CASES, output=tmp_path)
+    other = Counting()
+    setattr(other, change, 8)
+    with pytest.raises(OutputError, match="--force"):
+        evaluate(other, GAUSSIAN, clean_folder, cases=CASES, output=tmp_path)
+    assert other.calls == 0
+
+
+def test_scores_of_changed_images_are_not_mixed_in(paired_folder, tmp_path):
+    evaluate(Counting(), PAIRED, paired_folder, output=tmp_path / "out")
+    paired_folder.joinpath("input/1.png").write_bytes(
+        paired_folder.joinpath("input/0.png").read_bytes()
+    )
+    with pytest.raises(OutputError, match="--force"):
+        evaluate(Counting(), PAIRED, paired_folder, output=tmp_path / "out")
+
+
+def test_scores_of_another_machine_are_kept(clean_folder, tmp_path):
+    evaluate(Counting(), GAUSSIAN, clean_folder, cases=CASES, output=tmp_path)
+    elsewhere = Counting()
+    elsewhere.device = "cuda"
+    evaluate(elsewhere, GAUSSIAN, clean_folder, cases=CASES, output=tmp_path)
+    assert elsewhere.calls == 0
+
+
+def test_seconds_are_those_of_the_restorer(clean_folder):
+    class Slow(Counting):
+        def __call__(self, degraded, sigma_255):
+            time.sleep(0.05)
+            return super().__call__(degraded, sigma_255)
+
+    report = evaluate(Slow(), GAUSSIAN, clean_folder, cases=CASES[:1])
+    assert all(0.05 <= image.seconds < 1 for image in report.cases[0].images)
 
 
 def test_progress_counts_to_the_total(clean_folder):

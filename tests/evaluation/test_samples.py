@@ -60,6 +60,16 @@ def test_synthetic_degradations_do_not_depend_on_the_neighbours(clean_folder):
     np.testing.assert_array_equal(before[1].degraded, after[0].degraded)
 
 
+def test_equal_images_of_different_names_are_degraded_differently(clean_folder):
+    (clean_folder / "10.png").write_bytes((clean_folder / "2.png").read_bytes())
+    one, other, _ = _samples(
+        clean_folder, "paired-rgb", Case(degradation="noise:sigma_255=25"), clean_only=True
+    )
+    np.testing.assert_array_equal(one.clean, other.clean)
+    noise = [(sample.degraded - sample.clean).ravel() for sample in (one, other)]
+    assert abs(np.corrcoef(noise)[0, 1]) < 0.1
+
+
 def test_pairs_come_as_they_are(paired_folder):
     for sample in _samples(paired_folder, "paired-rgb", Case()):
         assert psnr(sample.degraded, sample.clean, data_range=1) == pytest.approx(

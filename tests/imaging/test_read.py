@@ -14,6 +14,7 @@ from tests.imaging.conftest import exif_block, jpeg_bytes, profile, samples
 
 from unveil.errors import ImageFileError, MissingExtraError
 from unveil.imaging import load_rgb, read_image, scratch, write_image
+from unveil.imaging.image import Image
 
 
 def _vips(pixels: np.ndarray) -> pyvips.Image:
@@ -33,6 +34,7 @@ def test_avif_keeps_depth_and_metadata(bits: int, tmp_path: Path) -> None:
     image.heifsave(str(tmp_path / "a.avif"), compression="av1", bitdepth=bits, Q=95)
     before = read_image(tmp_path / "a.avif")
     assert (before.bits, before.pixels.dtype) == (bits, pixels.dtype)
+    assert before.pixels.max() > (250 if bits == 8 else 65_000)
     write_image(tmp_path / "b.avif", before, quality=99)
     after = read_image(tmp_path / "b.avif")
     assert (after.bits, after.metadata.icc) == (bits, profile())
@@ -54,6 +56,43 @@ def test_heic_is_read_and_written_through_pillow(tmp_path: Path) -> None:
     assert after.pixels.shape == (48, 64, 3)
     assert np.abs(after.pixels.astype(int) - 90).max() <= 3
     assert after.metadata.exif == before.metadata.exif
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("I;16", 1), ("RGB;16", 3), ("RGBA;16", 4)])
+def test_heic_of_ten_bits_keeps_them(mode: str, channels: int, tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None, :, None]
+    pixels = np.broadcast_to(ramp, (48, 64, channels)).copy()
+    pillow_heif.from_bytes(mode=mode, size=(64, 48), data=pixels.tobytes()).save(
+        tmp_path / "a.heic", quality=95, icc_profile=profile()
+    )
+    before = read_image(tmp_path / "a.heic")
+    assert (before.bits, before.pixels.dtype, before.metadata.icc) == (10, np.uint16, profile())
+    assert before.pixels.shape == (48, 64, min(channels, 3))
+    assert (before.alpha is None) == (channels < 4)
+    # Not 8 bits spread out: neighbouring steps of the ramp differ by less than 257.
+    assert np.abs(before.pixels.astype(int) - pixels[..., :3]).mean() < 150
+    assert before.pixels.max() == 65535
+    write_image(tmp_path / "b.heic", before, quality=95)
+    after = read_image(tmp_path / "b.heic")
+    assert (after.bits, after.metadata.icc) == (10, profile())
+    assert np.abs(after.pixels.astype(int) - before.pixels.astype(int)).mean() < 150
+    write_image(tmp_path / "b.png", before)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, before.pixels)
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic"])
+def test_samples_are_rounded_to_ten_bits(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    steps = np.array([0, 40, 32768, 32800, 65500, 65535], np.uint16)
+    flat = np.repeat(steps, 64)[None, :, None] * np.ones((64, 1, 3), np.uint16)
+    write_image(tmp_path / f"a{suffix}", Image(flat, bits=10), quality=100)
+    back = read_image(tmp_path / f"a{suffix}")
+    inner = back.pixels[20:40].reshape(20, 6, 64, 3)[:, :, 20:44].astype(int).mean((0, 2, 3))
+    # Half a step of 10 bits is 32; codecs at quality 100 round chroma by a step more.
+    assert np.abs(inner - steps).max() <= 32 + 64
+    assert inner[0] <= 64
+    assert inner[-1] >= 65535 - 64
 
 
 def test_missing_pillow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,6 +217,22 @@ def test_an_absurd_density_is_none(source: str, target: str, tmp_path: Path) -> 
     assert read_image(tmp_path / target).pixels.shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize("target", ["b.jpg", "b.png", "b.tif", "b.bmp"])
+@pytest.mark.parametrize("density", [(0, 0), (0, 300), (300, 0)])
+def test_a_jfif_density_of_nothing_is_none(
+    target: str, density: tuple[int, int], tmp_path: Path
+) -> None:
+    PIL.Image.fromarray(samples((8, 8, 3))).save(tmp_path / "a.jpg", dpi=(300, 300))
+    content = bytearray((tmp_path / "a.jpg").read_bytes())
+    assert content[6:14] == b"JFIF\0\1\1\1"
+    content[14:18] = b"".join(side.to_bytes(2, "big") for side in density)
+    (tmp_path / "a.jpg").write_bytes(content)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.metadata.density is None
+    write_image(tmp_path / target, image)
+    assert read_image(tmp_path / target).pixels.shape == (8, 8, 3)
+
+
 def test_jpeg_keeps_every_segment(jpeg_file: Callable[..., Path], tmp_path: Path) -> None:
     source = jpeg_file(8)
     before = read_image(source)

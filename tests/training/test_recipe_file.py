@@ -62,6 +62,8 @@ def test_an_unknown_key_is_an_error_naming_the_nearest(change, key, nearest):
         ("schedule.phases.1.until=0.5", "one after the other"),
         ("data.train.0.task=rain", "'rain' is not in `degradation`, which has noise"),
         ("optim.task_loss={haze: 0.1}", "the task haze that optim.task_loss names"),
+        ("schedule.phases.0.task_loss={haze: 1}", "the task haze that a phase names"),
+        ("optim.task_loss={noise: 0}", "optim.task_loss"),
         ("schedule.phases.0.tasks={haze: 1}", "no source in data.train has the task haze"),
         ("data.train.0.pairs=y", "either `clean: FOLDER` or `pairs: FOLDER`"),
         ("optim.memory=lots", "amount of memory"),

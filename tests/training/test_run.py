@@ -117,14 +117,19 @@ def test_training_lowers_the_loss_and_raises_psnr(toy_recipe, tmp_path):
 
 
 def test_a_task_s_loss_is_multiplied_in_the_run_and_in_its_dry_run(toy_recipe, tmp_path):
-    plain, weighted = toy_recipe(), toy_recipe(optim={"task_loss": {"noise": 0.25}})
-    assert dry_run(weighted).losses[0] == pytest.approx(0.25 * dry_run(plain).losses[0])
-    first = []
-    for i, recipe in enumerate((plain, weighted)):
-        train(recipe, tmp_path / str(i), machine=CPU)
-        row = (tmp_path / str(i) / "train.csv").read_text().splitlines()[1]
-        first.append(float(row.split(",")[1]))
-    assert first[1] == pytest.approx(0.25 * first[0], rel=1e-5)
+    phase = {"until": 1.0, "patch": 16, "batch": 4}
+    half, quarter = {"noise": 0.5}, {"noise": 0.25}
+    losses = []
+    for optim, own in (({}, {}), (half, {}), (half, {"task_loss": quarter})):
+        recipe = toy_recipe(
+            optim={"task_loss": optim},
+            schedule={"steps": 1, "phases": [phase | own]},
+        )
+        train(recipe, tmp_path, force=True, machine=CPU)
+        row = (tmp_path / "train.csv").read_text().splitlines()[1]
+        losses.append((float(row.split(",")[1]), dry_run(recipe).losses[0]))
+    for factor, both in zip((1, 0.5, 0.25), losses, strict=True):
+        assert both == pytest.approx([factor * one for one in losses[0]], rel=1e-4)
 
 
 def test_a_run_leaves_weights_logs_and_pictures(toy_recipe, tmp_path):

@@ -51,7 +51,7 @@ def worst_window(restored: Image, clean: Image, side: int) -> tuple[slice, slice
         side: Of the window, in pixels; smaller images are taken whole.
 
     Returns:
-        Rows and columns, on a grid of a quarter of `side`.
+        Rows and columns, on a grid of a quarter of `side` or at the lower or right rim.
 
     >>> clean = np.zeros((64, 64, 3), np.float32)
     >>> restored = clean.copy()
@@ -63,10 +63,13 @@ def worst_window(restored: Image, clean: Image, side: int) -> tuple[slice, slice
     height, width = (min(side, length) for length in error.shape)
     sums = np.pad(error, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width]
-    boxes = (boxes + sums[:-height, :-width])[:: side // 4, :: side // 4]
+    boxes = boxes + sums[:-height, :-width]
+    # A grid, and the rim it does not reach.
+    tops, lefts = ([*range(0, size - 1, side // 4), size - 1] for size in boxes.shape)
     # The sums carry rounding errors, which would choose among equal windows.
-    row, column = np.unravel_index(np.argmax(np.round(boxes, 6)), boxes.shape)
-    top, left = int(row) * (side // 4), int(column) * (side // 4)
+    chosen = np.round(boxes[np.ix_(tops, lefts)], 6)
+    row, column = np.unravel_index(np.argmax(chosen), chosen.shape)
+    top, left = tops[row], lefts[column]
     return slice(top, top + height), slice(left, left + width)
 
 

@@ -32,7 +32,7 @@ PNG = Format("png", (".png",), ("uint8", "uint16"), True, True, True)
 TIFF = Format("tiff", (".tif", ".tiff"), ("uint8", "uint16", "float32"), True, True, True)
 WEBP = Format("webp", (".webp",), ("uint8",), True, False, True)
 AVIF = Format("avif", (".avif",), ("uint8", "uint16"), True, False, False)
-HEIC = Format("heic", (".heic", ".heif"), ("uint8",), True, False, False)
+HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), True, False, False)
 BMP = Format("bmp", (".bmp",), ("uint8",), False, True, False)
 
 FORMATS: tuple[Format, ...] = (JPEG, PNG, TIFF, WEBP, AVIF, HEIC, BMP)

@@ -103,6 +103,26 @@ def as_stored(pixels: Array, orientation: int) -> Array:
     return view.swapaxes(0, 1) if transpose else view
 
 
+def spread(samples: Array, bits: int) -> Array:
+    """Return uint16 samples whose upper `bits` are significant over the type's whole range.
+
+    >>> spread(np.array([0, 512 << 6, 1023 << 6], np.uint16), 10).tolist()
+    [0, 32800, 65535]
+    """
+    return np.asarray(samples | samples >> bits)
+
+
+def shortened(samples: Array, bits: int) -> Array:
+    """Undo `spread`: return uint16 samples rounded to `bits`, in the upper ones.
+
+    >>> (shortened(np.array([0, 32800, 65535], np.uint16), 10) >> 6).tolist()
+    [0, 512, 1023]
+    """
+    top = np.uint32(2**bits - 1)
+    rounded = (samples * top + np.uint32(32767)) // np.uint32(65535)
+    return np.asarray(rounded.astype(np.uint16) << (16 - bits))
+
+
 def converted(samples: Array, kind: Format) -> Array:
     """Return samples as the deepest type `kind` can hold, unchanged if it holds them.
 

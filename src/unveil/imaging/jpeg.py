@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from unveil.imaging.exif import build_exif, orientation_of, parse_exif
-from unveil.imaging.image import Array, Metadata
+from unveil.imaging.image import Array, Metadata, plausible_density
 
 _APP0, _APP1, _APP2, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xED, 0xFE
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
@@ -117,7 +117,7 @@ def _density(jfif: bytes | None) -> tuple[float, float] | None:
         return None
     unit = 25.4 if jfif[2] == 1 else 10.0
     x, y = int.from_bytes(jfif[3:5], "big"), int.from_bytes(jfif[5:7], "big")
-    return (x / unit, y / unit)
+    return plausible_density(x / unit, y / unit)
 
 
 def _quality(found: list[tuple[int, bytes]]) -> tuple[int, bool, bool] | None:

@@ -9,8 +9,19 @@ import numpy as np
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging._vips import reason
 from unveil.imaging.formats import HEIC, Format, check_size
-from unveil.imaging.image import Array, Image, Metadata, converted, plausible_density
+from unveil.imaging.image import (
+    Array,
+    Image,
+    Metadata,
+    converted,
+    plausible_density,
+    shortened,
+    spread,
+)
 
+_DEEP_BITS = 10
+# By channels, as pillow-heif calls them.
+_DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
 
 
@@ -68,9 +79,10 @@ def _opener(kind: Format) -> Any:
 def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Image:
     width, height = file.size
     check_size(path, width, height, max_megapixels)
-    if file.mode not in _MODES:
+    bits = int(file.info.get("bit_depth") or 8) if kind is HEIC else 8
+    if bits <= 8 and file.mode not in _MODES:
         raise ImageFileError(f"{path}: samples of mode {file.mode}; expected 8-bit gray or RGB")
-    samples: Array = np.asarray(file.convert(_MODES[file.mode]))
+    samples = _deep_samples(path, bits) if bits > 8 else np.asarray(file.convert(_MODES[file.mode]))
     samples = samples[..., None] if samples.ndim == 2 else samples
     colours = 1 if samples.shape[2] <= 2 else 3
     exif = file.info.get("exif")
@@ -78,6 +90,7 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
         pixels=np.ascontiguousarray(samples[..., :colours]),
         alpha=np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None,
         format=kind,
+        bits=bits,
         metadata=Metadata(
             exif=exif.removeprefix(b"Exif\0\0") if exif else None,
             icc=file.info.get("icc_profile"),
@@ -85,6 +98,16 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
             density=_density(file),
         ),
     )
+
+
+def _deep_samples(path: Path, bits: int) -> Array:
+    """Read a HEIC of more than 8 bits as uint16, which Pillow's images of colours do not hold."""
+    import pillow_heif  # noqa: PLC0415 - optional
+
+    deep = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+    if deep.mode not in _DEEP_MODES.values():
+        raise ImageFileError(f"{path}: samples of mode {deep.mode}; expected gray or RGB")
+    return spread(np.asarray(deep), bits)
 
 
 def _density(file: Any) -> tuple[float, float] | None:
@@ -103,7 +126,10 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
     samples = converted(image.pixels, kind)
     if image.alpha is not None:
         samples = np.concatenate([samples, converted(image.alpha[..., None], kind)], axis=2)
-    picture = module.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    if samples.dtype == np.uint16:
+        picture = _deep_picture(samples)
+    else:
+        picture = module.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     metadata = image.metadata
     options: dict[str, Any] = {}
     if kind is HEIC:
@@ -117,3 +143,15 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
         picture.save(path, format="HEIF" if kind is HEIC else "BMP", **options)
     except (ValueError, RuntimeError, SystemError) as error:
         raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def _deep_picture(samples: Array) -> Any:
+    """Wrap uint16 samples for a HEIC of 10 bits, the most its encoders are sure to write."""
+    import pillow_heif  # noqa: PLC0415 - optional
+
+    if samples.shape[2] == 2:  # gray with alpha has no mode of its own
+        samples = samples[..., [0, 0, 0, 1]]
+    height, width, channels = samples.shape
+    stored = np.ascontiguousarray(shortened(samples, _DEEP_BITS))
+    mode = _DEEP_MODES[channels]
+    return pillow_heif.from_bytes(mode=mode, size=(width, height), data=stored.tobytes())

@@ -10,6 +10,7 @@ from unveil.imaging import jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, vips
 from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
+    AVIF,
     BMP,
     HEIC,
     JPEG,
@@ -21,7 +22,7 @@ from unveil.imaging.formats import (
     check_size,
     format_of_file,
 )
-from unveil.imaging.image import Array, Image, Metadata, upright
+from unveil.imaging.image import Array, Image, Metadata, spread, upright
 from unveil.imaging.scratch import allocate, release
 
 _CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, TIFF: tiff, WEBP: webp}
@@ -80,7 +81,8 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
         header = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
         check_size(path, header.width, header.height, max_megapixels)
         _check_supported(path, kind, header)
-        stored = _decode(pyvips, header)
+        bits = _field(header, "bits-per-sample") or 8 * np.dtype(_DTYPES[header.format]).itemsize
+        stored = _decode(pyvips, header, bits if kind is AVIF and bits > 8 else None)
     except pyvips.Error as error:
         raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
             error
@@ -92,7 +94,7 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
         pixels=_contiguous(whole[..., :colours]),
         alpha=_contiguous(whole[..., colours]) if whole.shape[2] > colours else None,
         format=kind,
-        bits=_field(header, "bits-per-sample") or 8 * stored.itemsize,
+        bits=bits,
         metadata=metadata,
     )
 
@@ -128,14 +130,18 @@ def _check_supported(path: Path, kind: Format, header: Any) -> None:
         )
 
 
-def _decode(pyvips: Any, image: Any) -> Array:
-    """Decode strip by strip, so that at no time there are two copies."""
+def _decode(pyvips: Any, image: Any, upper: int | None) -> Array:
+    """Decode strip by strip, so that at no time there are two copies.
+
+    With `upper`, that many upper bits of a sample are significant.
+    """
     dtype = np.dtype(_DTYPES[image.format])
     out = allocate((image.height, image.width, image.bands), dtype)
     region = pyvips.Region.new(image)
     for top in range(0, image.height, _STRIP_ROWS):
         rows = min(_STRIP_ROWS, image.height - top)
         strip = np.frombuffer(region.fetch(0, top, image.width, rows), dtype)
+        strip = strip if upper is None else spread(strip, upper)
         out[top : top + rows] = strip.reshape(rows, image.width, image.bands)
         release(out)
     return out

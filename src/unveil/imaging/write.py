@@ -15,7 +15,7 @@ from unveil.imaging import jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, vips
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP, Format, format_of_suffix
-from unveil.imaging.image import Array, Image, as_stored, converted
+from unveil.imaging.image import Array, Image, as_stored, converted, shortened
 
 # Visually transparent, at a fraction of lossless size; JPEG files follow their own quality instead.
 _DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
@@ -119,6 +119,8 @@ def _write_with_vips(
     temporary: Path, kind: Format, image: Image, quality: int | None, verbatim: bool
 ) -> None:
     orientation = image.metadata.orientation
+    if kind is AVIF:
+        image = _rounded(image, _avif_bits(image))
     picture = _to_vips(as_stored(converted(image.pixels, kind), orientation))
     if image.alpha is not None:
         alpha = as_stored(converted(image.alpha[..., None], kind), orientation)
@@ -155,8 +157,7 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
         lossless = quality is None and image.metadata.lossless
         return {"Q": chosen, "lossless": lossless, "exact": True, "keep": "none"}
     if kind is AVIF:
-        bits = image.bits if image.bits in (8, 10, 12) else 8 if image.bits < 8 else 12
-        return {"Q": chosen, "compression": "av1", "bitdepth": bits}
+        return {"Q": chosen, "compression": "av1", "bitdepth": _avif_bits(image)}
     if kind is TIFF:
         compression = image.metadata.raw[1] if verbatim else "deflate"
         predictor = "float" if image.pixels.dtype.kind == "f" else "horizontal"
@@ -168,6 +169,21 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
             "keep": "none",
         }
     return {"filter": "all", "keep": "none"}
+
+
+def _avif_bits(image: Image) -> int:
+    return image.bits if image.bits in (8, 10, 12) else 8 if image.bits < 8 else 12
+
+
+def _rounded(image: Image, bits: int) -> Image:
+    """Round 16-bit samples to those of an AVIF file: libvips would cut off what does not fit."""
+
+    def rounded(samples: Array) -> Array:
+        samples = converted(samples, AVIF)
+        return shortened(samples, bits) if samples.dtype == np.uint16 else samples
+
+    alpha = None if image.alpha is None else rounded(image.alpha)
+    return replace(image, pixels=rounded(image.pixels), alpha=alpha)
 
 
 def _to_vips(pixels: Array) -> Any:

@@ -29,6 +29,7 @@ from unveil.training.plan import (
     memory_needed,
     micro_batches,
     phase_loss,
+    phase_task_loss,
     steps_within,
 )
 from unveil.training.quantities import format_seconds
@@ -144,7 +145,8 @@ def _two_steps(
     """Train on the first two batches and return their losses."""
     optimizer = build_optimizer(network, recipe.optim)
     batches = step_batches(recipe, max(2, steps), processes=machine.processes)
-    loss = parse_loss(phase_loss(recipe, recipe.schedule.phases[0]))
+    phase = recipe.schedule.phases[0]
+    loss = parse_loss(phase_loss(recipe, phase))
     losses = []
     for step, keys in zip(range(2), batches, strict=False):
         batch: dict[str, Any] = default_collate([dataset[key] for key in keys])
@@ -159,7 +161,7 @@ def _two_steps(
                 loss,
                 micro_batch=micro_batch,
                 clock=Clock(),
-                task_loss=recipe.optim.task_loss,
+                task_loss=phase_task_loss(recipe, phase),
             )
         norm = gradient_norm(network, recipe.optim.clip)
         losses.append(value.item())

@@ -24,7 +24,7 @@ from unveil.training.ema import Ema
 from unveil.training.folder import same_validation, stored_recipe
 from unveil.training.losses import Loss, parse_loss
 from unveil.training.optimizer import build_optimizer, set_rate
-from unveil.training.plan import Plan, phase_loss
+from unveil.training.plan import Plan, phase_loss, phase_task_loss
 from unveil.training.recipe import Phase, Recipe
 from unveil.training.recipe_file import dump_recipe
 from unveil.training.schedule import learning_rate, phase_at
@@ -103,7 +103,7 @@ class RestorationModule(LightningModule):
             self._loss(phase_loss(self.recipe, phase)),
             micro_batch=self.decided.micro_batch[self.phase_number],
             clock=self.clock,
-            task_loss=self.recipe.optim.task_loss,
+            task_loss=phase_task_loss(self.recipe, phase),
             backward=self.manual_backward,
             unsynchronised=self._unsynchronised if self.trainer.world_size > 1 else nullcontext,
         )

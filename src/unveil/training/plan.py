@@ -21,7 +21,7 @@ from unveil.training.losses import parse_loss
 from unveil.training.memory import largest_micro_batch, memory_in_use, saved_bytes, step_bytes
 from unveil.training.optimizer import build_optimizer
 from unveil.training.quantities import parse_bytes, parse_duration
-from unveil.training.recipe import Phase, Recipe
+from unveil.training.recipe import Phase, Recipe, TaskWeights
 from unveil.training.step import Clock, accumulate_gradients, gradient_norm
 
 _TIMED_STEPS = 4
@@ -60,6 +60,11 @@ class Plan:
 def phase_loss(recipe: Recipe, phase: Phase) -> str:
     """Return the notation of the loss a phase is trained on."""
     return phase.loss or recipe.optim.loss
+
+
+def phase_task_loss(recipe: Recipe, phase: Phase) -> TaskWeights:
+    """Return what the losses of tasks are multiplied by in a phase."""
+    return recipe.optim.task_loss if phase.task_loss is None else phase.task_loss
 
 
 def check_shapes(recipe: Recipe, size_multiple: int, processes: int) -> None:

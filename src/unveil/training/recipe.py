@@ -31,6 +31,7 @@ LossText = Annotated[str, AfterValidator(_checked_loss)]
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 Memory = Annotated[str, AfterValidator(_checked_bytes)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+TaskWeights = dict[str, Annotated[float, Field(gt=0)]]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Patterns = str | Annotated[list[str], Field(min_length=1)]
@@ -160,7 +161,7 @@ class OptimSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0
     loss: LossText
-    task_loss: dict[str, Annotated[float, Field(gt=0)]] = {}
+    task_loss: TaskWeights = {}
     clip: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -176,6 +177,7 @@ class Phase(Section):
         patch: Side of the square patches, in pixels.
         batch: Patches per optimiser step, over all processes.
         loss: Replaces `optim.loss`.
+        task_loss: Replaces `optim.task_loss`.
         tasks: What each task weighs, in place of the sum of its sources' weights; tasks not named
             are left out.
     """
@@ -184,7 +186,8 @@ class Phase(Section):
     patch: Positive
     batch: Positive
     loss: LossText | None = None
-    tasks: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)] | None = None
+    task_loss: TaskWeights | None = None
+    tasks: Annotated[TaskWeights, Field(min_length=1)] | None = None
 
 
 class ScheduleSection(Section):
@@ -270,7 +273,8 @@ class Recipe(Section):
                 raise ValueError(f"task {source.task!r} is not in `degradation`, which has {known}")
         tasks = {source.task for source in self.data.train}
         named = [("optim.task_loss", self.optim.task_loss)]
-        named += [("a phase", phase.tasks or {}) for phase in self.schedule.phases]
+        for phase in self.schedule.phases:
+            named += [("a phase", phase.tasks or {}), ("a phase", phase.task_loss or {})]
         for where, weights in named:
             if unknown := set(weights) - tasks:
                 raise ValueError(
