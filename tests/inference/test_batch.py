@@ -16,6 +16,7 @@ import pytest
 import torch
 from tests.inference.conftest import Darker, Identity
 
+from unveil import create_model
 from unveil.imaging import Image, read_image, write_image
 from unveil.inference import Restorer
 from unveil.inference.batch import Outcome, Saving, restore_files
@@ -23,6 +24,7 @@ from unveil.inference.journal import NAME
 from unveil.inference.plan import plan
 from unveil.inference.restorer import read_source
 from unveil.layers.context import Context
+from unveil.models.checkpoint import save_checkpoint
 
 
 def _folder(root: Path, number: int = 4) -> Path:
@@ -64,6 +66,48 @@ def test_what_is_done_depends_on_input_model_and_options(tmp_path: Path) -> None
     assert _statuses(_run(folder, other)) == ["failed", "skipped"]
     (tmp_path / "out" / "0.restored.png").unlink()
     assert _statuses(_run(folder, other)) == ["restored", "skipped"]
+
+
+def _weights(path: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    return save_checkpoint(create_model("cu_mamba_tiny"), path)
+
+
+def test_what_is_done_depends_on_the_weights(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, 1)
+    weights = _weights(tmp_path / "a.safetensors", 0)
+    assert _statuses(_run(folder, Restorer(weights))) == ["restored"]
+    assert _statuses(_run(folder, Restorer(weights))) == ["skipped"]
+    _weights(tmp_path / "a.safetensors", 1)
+    assert _statuses(_run(folder, Restorer(weights))) == ["failed"]
+
+
+def test_what_is_done_depends_on_the_quality(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Darker())
+    (folder / "0.png").unlink()
+    PIL.Image.new("RGB", (20, 20), "gray").save(folder / "0.jpg")
+    assert _statuses(_run(folder, restorer, Saving(quality=80))) == ["restored"]
+    assert _statuses(_run(folder, restorer, Saving(quality=80))) == ["skipped"]
+    assert _statuses(_run(folder, restorer, Saving(quality=81))) == ["failed"]
+
+
+def test_a_comparison_that_lacks_is_made(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 2), Restorer(Darker())
+    _run(folder, restorer)
+    assert _statuses(_run(folder, restorer, Saving(compare=True))) == ["restored"] * 2
+    assert _statuses(_run(folder, restorer, Saving(compare=True))) == ["skipped"] * 2
+    (tmp_path / "out" / "1.restored.png.compare.png").unlink()
+    assert _statuses(_run(folder, restorer, Saving(compare=True))) == ["skipped", "restored"]
+
+
+def test_a_result_that_was_rewritten_at_its_size_is_not_taken_for_done(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Identity())
+    _run(folder, restorer)
+    result = tmp_path / "out" / "0.restored.png"
+    edited = result.read_bytes()[:-1] + b"x"
+    result.write_bytes(edited)
+    assert _statuses(_run(folder, restorer)) == ["failed"]
+    assert result.read_bytes() == edited
 
 
 def test_a_result_that_was_changed_is_not_taken_for_done(tmp_path: Path) -> None:

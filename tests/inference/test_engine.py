@@ -209,6 +209,25 @@ def test_the_ensemble_averages_all_flips_and_rotations() -> None:
     np.testing.assert_allclose(out, wanted, atol=1e-6)
 
 
+class _MinusSlope(MinusMean):
+    """Subtracts the mean slope along rows, which a quarter turn makes one along columns."""
+
+    def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        def slope() -> torch.Tensor:
+            return x.diff(dim=-1).abs().mean((2, 3), keepdim=True)
+
+        return x - self.image_statistic(slope, context)
+
+
+@pytest.mark.parametrize("tiling", [Tiling(), _SMALL_TILES, Tiling(window=32)])
+def test_every_turn_of_the_ensemble_has_its_own_statistics(tiling: Tiling) -> None:
+    ramp = np.linspace(0, 0.95, 96, dtype=np.float32)
+    pixels = np.broadcast_to(ramp[None, :, None], (96, 96, 3)).copy()
+    out = _restored(_MinusSlope(), pixels, tiling=tiling, ensemble=True)
+    # Of eight turns four see the slope along their rows.
+    np.testing.assert_allclose(pixels - out, 0.01 / 2, rtol=1e-2)
+
+
 def test_gray_gets_the_mean_change_of_the_channels() -> None:
     class Tint(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

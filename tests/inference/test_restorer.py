@@ -11,6 +11,7 @@ from tests.inference.conftest import Darker, Identity
 import unveil
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import read_image
+from unveil.models.registry import get_record
 
 _DARKER = unveil.Restorer(Darker())
 
@@ -201,3 +202,34 @@ def test_a_masked_array_is_refused() -> None:
     masked = np.ma.masked_array(np.zeros((4, 5)), mask=np.eye(4, 5))
     with pytest.raises(InputError, match="masked"):
         _DARKER(masked)
+
+
+def test_a_file_has_the_quality_that_was_asked_for(tmp_path: Path) -> None:
+    PIL.Image.effect_noise((64, 64), 60).convert("RGB").save(tmp_path / "a.png")
+    restorer = unveil.Restorer(Identity())
+    for quality in (30, 90):
+        target = tmp_path / f"{quality}.jpg"
+        restorer.restore_file(tmp_path / "a.png", target, quality=quality)
+        followed = read_image(target).metadata.quality
+        assert followed is not None
+        assert followed[0] == quality
+
+
+def test_a_file_larger_than_allowed_is_refused(tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (300, 200)).save(tmp_path / "a.png")
+    restorer = unveil.Restorer(Identity(), max_megapixels=0.05)
+    with pytest.raises(ImageFileError, match="megapixels"):
+        restorer.restore_file(tmp_path / "a.png", tmp_path / "b.png")
+    assert not (tmp_path / "b.png").exists()
+    PIL.Image.new("RGB", (200, 200)).save(tmp_path / "a.png")
+    restorer.restore_file(tmp_path / "a.png", tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("model", ["mtair_small", "cu_mamba_small"])
+def test_tiles_are_cut_as_the_models_record_says(model: str) -> None:
+    record = get_record(model)
+    tiling = unveil.Restorer(model, tile=128).engine.tiling
+    assert (tiling.tile, tiling.overlap, tiling.window) == (128, record.overlap, record.window)
+    tiling = unveil.Restorer(model).engine.tiling
+    assert (tiling.tile, tiling.whole_megapixels) == (record.tile, record.whole_megapixels)
+    assert tiling.overlap == record.overlap
