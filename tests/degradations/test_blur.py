@@ -7,6 +7,7 @@ from scipy.ndimage import convolve as direct
 from unveil.degradations import Frame, parse
 from unveil.degradations.blur import disc_kernel, motion_kernel
 from unveil.degradations.filters import convolve
+from unveil.degradations.noise import to_srgb
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (7, 7), (1, 1)])
@@ -54,3 +55,12 @@ def test_the_margin_makes_a_crop_equal_to_the_photos_part(text):
     window = photo[40 - m : 60 + m, 50 - m : 80 + m]
     part = pipeline(window, np.random.default_rng(3), Frame(40 - m, 50 - m, 100, 120))
     assert np.abs(part[m:-m, m:-m] - whole[40:60, 50:80]).max() < 1e-5
+
+
+def test_motion_mixes_light_not_code_values():
+    # A kernel much longer than the stripes: everything becomes the mean of black and white light.
+    stripes = np.zeros((64, 64, 3), np.float32)
+    stripes[:, ::2] = 1
+    stripes[::2] = 1 - stripes[::2]
+    blurred = parse("blur:motion,length=60,bend=0.5")(stripes, np.random.default_rng(0))
+    assert abs(np.median(blurred) - to_srgb(np.float32(0.5))) < 0.03  # 0.735, not 0.5

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unveil.degradations import CATALOGUE, Choice, Span, parse
+from unveil.degradations.records import Parameter
 from unveil.errors import InputError
 
 
@@ -67,3 +68,31 @@ def test_pipelines_travel_to_worker_processes():
     sent = pickle.loads(pickle.dumps(pipeline))
     rngs = np.random.default_rng(3), np.random.default_rng(3)
     assert np.array_equal(pipeline(image, rngs[0]), sent(image, rngs[1]))
+
+
+def test_whole_numbers_are_drawn_with_both_ends_alike():
+    parameter = Parameter("n", 1, 0, 9, "", integer=True)
+    rng = np.random.default_rng(0)
+    drawn = [parameter.draw(Span(2, 5), rng) for _ in range(4000)]
+    values, counts = np.unique(drawn, return_counts=True)
+    np.testing.assert_array_equal(values, [2, 3, 4, 5])
+    np.testing.assert_allclose(counts, 1000, rtol=0.12)
+
+
+def test_a_logarithmic_span_is_drawn_evenly_per_factor():
+    parameter = Parameter("n", 1, 0, 9, "", log=True)
+    rng = np.random.default_rng(0)
+    drawn = np.array([parameter.draw(Span(1e-4, 1e-2), rng) for _ in range(4000)])
+    assert np.median(drawn) == pytest.approx(1e-3, rel=0.15)
+    assert drawn.min() >= 1e-4
+    assert drawn.max() <= 1e-2
+    even = np.array([parameter.draw(Span(0, 1), rng) for _ in range(4000)])  # no logarithm of 0
+    assert even.mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_choice_draws_all_its_values_alike():
+    rng = np.random.default_rng(0)
+    drawn = [Parameter("n", 1, 0, 9, "").draw(Choice((1.0, 4.0, 7.0)), rng) for _ in range(3000)]
+    values, counts = np.unique(drawn, return_counts=True)
+    np.testing.assert_array_equal(values, [1, 4, 7])
+    np.testing.assert_allclose(counts, 1000, rtol=0.12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unveil.degradations.fields import smooth_field
-from unveil.degradations.filters import box_mean, fast_size, guided_filter, smooth
+from unveil.degradations.filters import box_mean, convolve, fast_size, guided_filter, smooth
 
 
 @pytest.mark.parametrize("radius", [0, 1, 4, 50])
@@ -49,3 +49,21 @@ def test_a_smooth_field_has_unit_variance_over_photos():
 
 def test_fast_sizes_have_small_factors():
     assert [fast_size(n) for n in (1, 7, 11, 13, 97, 128)] == [1, 8, 12, 15, 100, 128]
+
+
+def test_smoothing_wraps_round_and_shrinks_white_noise_as_told():
+    point = np.zeros((9, 9, 1), np.float32)
+    point[0, 0] = 1
+    blurred, _ = smooth(point, 1.0)
+    assert blurred.sum() == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(blurred[1, 0], blurred[-1, 0], rtol=1e-5)
+    noise = np.random.default_rng(0).standard_normal((400, 400, 1)).astype(np.float32)
+    after, gain = smooth(noise, 1.5)
+    assert after.std() == pytest.approx(gain, rel=0.02)
+
+
+def test_a_convolution_mirrors_with_the_rim_repeated():
+    image = np.arange(5, dtype=np.float32)[None, :, None].repeat(3, 0).repeat(3, 2)
+    ahead = np.zeros((1, 3), np.float32)
+    ahead[0, 2] = 1
+    np.testing.assert_allclose(convolve(image, ahead)[1, :, 0], [0, 0, 1, 2, 3], atol=1e-5)

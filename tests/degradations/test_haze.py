@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unveil.data.crop import to_unit
 from unveil.degradations import Frame, parse
 from unveil.degradations.haze import synthetic_depth
 from unveil.errors import InputError
@@ -79,3 +80,25 @@ def test_haze_over_a_measured_depth_is_stronger_far_away(unveil_data):
     hazy = parse("haze:beta=2,airlight=0.9,tint=0")(photo, np.random.default_rng(0), frame)
     change = np.abs(hazy - photo).mean(axis=2) / np.maximum(np.abs(0.9 - photo).mean(axis=2), 0.05)
     assert change[far > 0.8].mean() > 1.5 * change[far < 0.4].mean()
+
+
+def test_the_tint_warms_red_and_cools_blue_by_its_deviation():
+    black = np.zeros((4, 4, 3), np.float32)
+    far = Frame(0, 0, 4, 4, depth=np.ones((4, 4), np.float32))
+    haze = parse("haze:beta=8,airlight=0.5,tint=0.05")
+    light = np.array(
+        [haze(black, np.random.default_rng(i), far).mean((0, 1)) for i in range(400)]
+    ) / (1 - np.exp(-8))
+    red, green, blue = (light - 0.5).T
+    assert red.std() == pytest.approx(0.05, rel=0.15)
+    np.testing.assert_allclose(blue, -red, atol=1e-5)
+    np.testing.assert_allclose(green, 0.15 * red, atol=1e-5)
+    plain = parse("haze:beta=8,airlight=0.5,tint=0")(black, np.random.default_rng(0), far)
+    assert np.ptp(plain) == 0
+
+
+def test_nothing_is_nearer_than_the_lens_allows(unveil_data):
+    for seed, file in enumerate(sorted((unveil_data / "kodak24").glob("*.png"))[:4]):
+        depth = synthetic_depth(to_unit(load_rgb(file)), np.random.default_rng(seed))
+        assert depth.min() >= 0.08
+        assert depth.max() <= 1

@@ -28,3 +28,12 @@ def test_less_light_leaves_a_worse_signal_to_noise_ratio():
         linear = to_linear(parse(f"lowlight:ev={ev}")(WHITE, np.random.default_rng(0)))
         ratios.append(linear.mean() / linear.std())
     assert ratios == sorted(ratios, reverse=True)
+
+
+@pytest.mark.parametrize("strength", [1, 4])
+def test_the_noise_is_the_sensors(strength):
+    gray = np.full((200, 200, 3), 0.6, np.float32)
+    light = float(to_linear(gray).mean()) / 4
+    dark = parse(f"lowlight:ev=-2,noise={strength}")(gray, np.random.default_rng(0))
+    expected = np.sqrt(0.0006 * strength**2 * light + (0.0012 * strength) ** 2)
+    assert to_linear(dark).std() == pytest.approx(expected, rel=0.03)

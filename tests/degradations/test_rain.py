@@ -70,3 +70,31 @@ def test_no_density_and_no_veil_change_nothing():
     image = np.random.default_rng(0).random((20, 30, 3), dtype=np.float32)
     dry = parse("rain:density=0,veil=0")(image, np.random.default_rng(0))
     assert np.array_equal(dry, image)
+
+
+def test_the_veil_is_its_share_of_the_sky_on_average():
+    dark = np.zeros((128, 128, 3), np.float32)
+    rain = parse("rain:density=0,veil=0.4")
+    share = np.mean(
+        [rain(dark, np.random.default_rng(i)).mean((0, 1)) for i in range(30)], axis=0
+    ) / np.array([0.86, 0.88, 0.90])
+    np.testing.assert_allclose(share, 0.4, rtol=0.1)
+
+
+def test_a_crop_has_its_part_of_the_photos_veil():
+    dark = np.zeros((120, 160, 3), np.float32)
+    rain = parse("rain:density=0,veil=0.4")
+    whole = rain(dark, np.random.default_rng(7))
+    assert np.ptp(whole) > 0.02
+    frame = Frame(top=30, left=50, height=120, width=160)
+    part = rain(dark[30:90, 50:130], np.random.default_rng(7), frame)
+    np.testing.assert_allclose(part, whole[30:90, 50:130], atol=1e-5)
+
+
+def test_streaks_overlap_by_adding_their_light():
+    dark = np.zeros((96, 96, 3), np.float32)
+    bright, faint = (
+        parse(f"rain:density=0.5,brightness={value},veil=0")(dark, np.random.default_rng(1))
+        for value in (0.02, 0.01)
+    )
+    np.testing.assert_allclose(bright, 2 * faint, atol=1e-5)
