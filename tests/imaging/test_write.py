@@ -1,7 +1,9 @@
 """What is read is written back: pixels, and everything a file says beside them."""
 
 import os
+import struct
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pyvips
 from tests.imaging.conftest import IPTC, XMP, exif_block, profile, samples
 
 from unveil.errors import InputError, OutputError
-from unveil.imaging import Metadata, read_image, tiff, write_image
+from unveil.imaging import Image, Metadata, read_image, tiff, write_image
 from unveil.imaging.exif import parse_exif
 
 
@@ -356,3 +358,67 @@ def test_threads_may_write_at_once(tmp_path: Path) -> None:
     for i in range(3):
         np.testing.assert_array_equal(read_image(tmp_path / f"{i}.png").pixels, image.pixels)
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("suffix", "least"), [(".jpg", 95), (".webp", 0), (".avif", 0)])
+def test_without_a_wish_the_quality_is_high(suffix: str, least: int, tmp_path: Path) -> None:
+    y, x = np.mgrid[:64, :96] / 7
+    waves = 127 + 60 * np.sin(x) * np.cos(y) + np.random.default_rng(0).normal(0, 3, x.shape)
+    pixels = waves.astype(np.uint8)[..., None].repeat(3, 2)
+    write_image(tmp_path / f"a{suffix}", Image(pixels))
+    back = read_image(tmp_path / f"a{suffix}")
+    assert np.square(back.pixels.astype(float) - pixels).mean() < 255**2 / 10**4  # 40 dB
+    if least:
+        assert back.metadata.quality is not None
+        assert back.metadata.quality[0] == least
+
+
+def test_unequal_density_and_times_of_a_png_are_carried(tmp_path: Path) -> None:
+    chunks = {
+        b"pHYs": struct.pack(">IIB", 4000, 2000, 1),
+        b"tIME": struct.pack(">HBBBBB", 2024, 5, 6, 7, 8, 9),
+        b"tEXt": b"Title\0a walk",
+        b"cICP": bytes([12, 13, 0, 1]),
+    }
+    PIL.Image.fromarray(samples((6, 5, 3))).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    parts = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
+    ]
+    (tmp_path / "a.png").write_bytes(content[:33] + b"".join(parts) + content[33:])
+    image = read_image(tmp_path / "a.png")
+    assert image.metadata.density == (4.0, 2.0)
+    write_image(tmp_path / "b.png", image)
+    again = (tmp_path / "b.png").read_bytes()
+    assert all(part in again for part in parts)
+    # What says how colours are meant stands before the pixels.
+    assert again.index(b"cICP") < again.index(b"IDAT")
+    for target in ("c.jpg", "c.tif"):
+        write_image(tmp_path / target, image)
+        density = read_image(tmp_path / target).metadata.density
+        assert density == pytest.approx((4.0, 2.0), rel=0.01)
+
+
+def test_a_profile_of_several_jpeg_segments_is_whole(tmp_path: Path) -> None:
+    large = profile() + np.random.default_rng(0).bytes(150_000)
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        image = Image(samples((8, 8, 3)), metadata=Metadata(icc=large))
+        write_image(tmp_path / f"a{suffix}", image)
+        back = read_image(tmp_path / f"a{suffix}")
+        assert back.metadata.icc == large, suffix
+        write_image(tmp_path / "b.jpg", back)
+        assert read_image(tmp_path / "b.jpg").metadata.icc == large, suffix
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".heic", ".avif"])
+def test_lossy_files_keep_their_alpha(suffix: str, tmp_path: Path) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    alpha = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None], 48, 0)
+    image = Image(np.full((48, 64, 3), 120, np.uint8), alpha=alpha)
+    write_image(tmp_path / f"a{suffix}", image, quality=90)
+    back = read_image(tmp_path / f"a{suffix}")
+    assert back.alpha is not None
+    assert np.abs(back.alpha.astype(int) - alpha).mean() < 3
+    assert np.abs(back.pixels[:, 32:].astype(int) - 120).mean() < 4

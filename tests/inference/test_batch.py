@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -264,3 +265,35 @@ def test_lost_depth_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         assert outcome.status == "restored"
         assert len(caplog.records) == told
     assert "uint16 samples stored as uint8, as jpeg holds no more" in caplog.text
+
+
+def _png_with(path: Path, name: bytes, body: bytes) -> None:
+    PIL.Image.new("RGB", (9, 8), "gray").save(path)
+    content = path.read_bytes()
+    chunk = struct.pack(">I", len(body)) + name + body
+    chunk += struct.pack(">I", zlib.crc32(name + body))
+    path.write_bytes(content[:33] + chunk + content[33:])  # after the header
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        (b"cICP", bytes([12, 13, 0, 1]), True),  # Display P3
+        (b"cICP", bytes([1, 13, 0, 1]), False),  # sRGB
+        (b"gAMA", struct.pack(">I", 100_000), True),
+        (b"gAMA", struct.pack(">I", 45_455), False),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000), True),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), False),
+        (b"sRGB", b"\0", False),
+    ],
+)
+def test_colours_that_only_png_can_tell_are_not_lost_unsaid(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: bytes, body: bytes, told: bool
+) -> None:
+    _png_with(tmp_path / "a.png", name, body)
+    for target in ("b.png", "b.jpg"):
+        made = plan([tmp_path / "a.png"], output=tmp_path / target)
+        (outcome,) = restore_files(Restorer(Identity()), made.jobs)
+        assert outcome.status == "restored"
+        assert ("look different" in caplog.text) == (told and target == "b.jpg")
+    assert body in (tmp_path / "b.png").read_bytes()

@@ -14,6 +14,10 @@ from unveil.imaging.image import Metadata, plausible_density
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BEFORE_PALETTE = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
 _CARRIED = (*_BEFORE_PALETTE, b"pHYs", b"eXIf", b"tIME", b"iTXt", b"tEXt", b"zTXt")
+# Primaries and transfer function (ITU-T H.273); gamma, white and primaries times 100,000.
+_SRGB_CODES = b"\x01\x0d"
+_SRGB_GAMMA = (45455,)
+_SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _XMP = b"XML:com.adobe.xmp\0"
 _MAX_CHUNK = 64 * 2**20
 _MAX_PROFILE = 16 * 2**20
@@ -39,6 +43,32 @@ def is_animated(path: Path) -> bool:
     """Tell whether a PNG file is an animation."""
     with path.open("rb") as file:
         return any(name == b"acTL" for name, _ in _chunks(file, wanted=(b"acTL",)))
+
+
+def colour_chunk(metadata: Metadata) -> str | None:
+    """Name the chunk that alone says which colours the samples are, unless they are sRGB.
+
+    No other format has such a chunk; a profile would be carried over.
+
+    >>> colour_chunk(Metadata(raw=((b"gAMA", (100_000).to_bytes(4, "big")),)))
+    'gAMA'
+    >>> colour_chunk(Metadata(raw=((b"gAMA", (45_455).to_bytes(4, "big")),))) is None
+    True
+    """
+    by_name = dict(reversed(metadata.raw))
+    told = by_name.get(b"cICP")
+    if told is not None and told[:2] != _SRGB_CODES and metadata.icc is None:
+        return "cICP"
+    if told is not None or metadata.icc is not None or b"sRGB" in by_name:
+        return None
+    for name, srgb, slack in ((b"gAMA", _SRGB_GAMMA, 1000), (b"cHRM", _SRGB_PRIMARIES, 500)):
+        body = by_name.get(name, b"")
+        values = [int.from_bytes(body[i : i + 4], "big") for i in range(0, len(body), 4)]
+        if len(values) == len(srgb) and any(
+            abs(value - wanted) > slack for value, wanted in zip(values, srgb, strict=True)
+        ):
+            return name.decode()
+    return None
 
 
 def embed(encoded: BinaryIO, target: BinaryIO, metadata: Metadata, verbatim: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
-from unveil.imaging import Image, write_image
+from unveil.imaging import Image, png, write_image
 from unveil.imaging.formats import BMP, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.scratch import allocate
@@ -198,7 +198,7 @@ class _Run:
                     remove_leftovers(job.target)
                 self.journal.begin(job.target, made.key)
             write_image(job.target, made.after, quality=self.saving.quality)
-            _tell_lost_depth(job.target, made.after)
+            _tell_losses(job.target, made.after)
             if self.saving.compare:
                 beside = _side_by_side(made.before, made.after)
                 write_image(comparison_name(job.target), beside)
@@ -210,11 +210,15 @@ class _Run:
         return Outcome(job.source, job.target, "restored", "", height * width / 1e6, made.seconds)
 
 
-def _tell_lost_depth(target: Path, image: Image) -> None:
+def _tell_losses(target: Path, image: Image) -> None:
     kind, depth = format_of_suffix(target), image.pixels.dtype.name
     if kind is not None and depth not in kind.depths:
         _log.warning("%s: %s samples stored as %s, as %s holds no more",
                      target, depth, kind.depths[-1], kind.name)  # fmt: skip
+    chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
+    if kind is not None and kind is not PNG and chunk is not None:
+        _log.warning("%s: the colours are told by the chunk %s, which %s has not: they will look "
+                     "different; choose .png", target, chunk, kind.name)  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:
