@@ -297,3 +297,14 @@ def test_colours_that_only_png_can_tell_are_not_lost_unsaid(
         assert outcome.status == "restored"
         assert ("look different" in caplog.text) == (told and target == "b.jpg")
     assert body in (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(("packet", "told"), [(b'<a hdrgm:Version="1.0"/>', 1), (b"<a/>", 0)])
+def test_a_lost_gain_map_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, packet: bytes, told: int
+) -> None:
+    PIL.Image.new("RGB", (9, 8), "gray").save(tmp_path / "a.jpg", xmp=packet)
+    made = plan([tmp_path / "a.jpg"], output=tmp_path / "b.jpg")
+    (outcome,) = restore_files(Restorer(Identity()), made.jobs)
+    assert outcome.status == "restored"
+    assert caplog.text.count("gain map") == told

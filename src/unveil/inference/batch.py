@@ -13,7 +13,7 @@ from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Image, png, write_image
-from unveil.imaging.formats import BMP, PNG, format_of_suffix
+from unveil.imaging.formats import BMP, JPEG, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
@@ -219,6 +219,9 @@ def _tell_losses(target: Path, image: Image) -> None:
     if kind is not None and kind is not PNG and chunk is not None:
         _log.warning("%s: the colours are told by the chunk %s, which %s has not: they will look "
                      "different; choose .png", target, chunk, kind.name)  # fmt: skip
+    if image.format is JPEG and b"hdrgm:Version" in (image.metadata.xmp or b""):
+        _log.warning("%s: the gain map that makes the photo HDR is left out; what stays is its "
+                     "standard picture", target)  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:
