@@ -42,6 +42,7 @@ def test_values_ranges_and_alternatives_are_told_apart():
         ("noise:sigma_255=55..0", "runs downwards"),
         ("noise:sigma_255=1,sigma_255=2", "given twice"),
         ("noise:sigma_255", "unknown word"),
+        ("blur:motion:length=60", "commas stand between"),
         ("noise:sigma_255=1,strong", "expected parameter=value"),
         ("jpeg:quality=20.5", "whole number"),
         ("jpeg:p=2", "outside 0..1"),

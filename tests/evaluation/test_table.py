@@ -80,7 +80,7 @@ def test_markdown_prints_every_field_of_the_protocol():
     text = to_markdown(_report())
     for part in ("clipped, rounded to uint8", "not clipped", "RGB", "Gaussian 11×11", "seed: 0"):
         assert part in text
-    assert "0.50 / 0.50 / 0.50 seconds per megapixel with 1 thread(s)" in text
+    assert "0.50 / 0.50 / 0.50 seconds per megapixel with 1 thread." in text
     assert "1.23 M" in text
 
 

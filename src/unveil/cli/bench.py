@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unveil.cli.wording import counted
+
 if TYPE_CHECKING:
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
@@ -65,7 +67,10 @@ def passes(
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
         return
-    typer.echo(f"float32, {result.threads} threads, median of {result.repeats}; times plain/native")
+    typer.echo(
+        f"float32, {counted(result.threads, 'thread')}, median of {result.repeats}; "
+        "times plain/native"
+    )
     for row in result.timings:
         shape = "×".join(map(str, row.shape))
         typer.echo(
@@ -105,7 +110,7 @@ def restore(
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
         return
-    typer.echo(f"uint8 in memory, {result.threads} threads, median of {result.repeats}")
+    typer.echo(f"uint8 in memory, {counted(result.threads, 'thread')}, median of {result.repeats}")
     for row in result.timings:
         if row.seconds_per_megapixel is None:
             typer.echo(f"{row.megapixels:6g} MP  {row.id:18} left out: {row.left_out}")
@@ -152,7 +157,7 @@ def _integers(text: str) -> list[int]:
 
 def _print_scan(result: "ScanBench") -> None:
     for count, value in result.limits.items():
-        typer.echo(f"limit on {count} threads: {value / 1e9:.2f} G state updates/s")
+        typer.echo(f"limit on {counted(count, 'thread')}: {value / 1e9:.2f} G state updates/s")
     typer.echo(f"float32, b 1, median of {result.repeats}; memory beyond results in sizes of u")
     heading = f"{'backend':12} {'thr':>3} {'l':>7} {'d':>4} {'n':>3}"
     typer.echo(
@@ -181,7 +186,7 @@ def _print_models(result: "ModelBench") -> None:
 
     table = Table(box=None, pad_edge=False, title_justify="left")
     table.title = (
-        f"float32, {result.threads} threads, median of {result.repeats}; "
+        f"float32, {counted(result.threads, 'thread')}, median of {result.repeats}; "
         f"pass on {result.height}×{result.width}, step on 16×3×64×64"
     )
     table.add_column("model")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unveil.cli.wording import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -83,13 +85,9 @@ def _summary(report: "Report") -> str:
     counts = f"{report.samples} samples in {report.photos} files, {memory:.0f} MB decoded"
     fatal = sum(problem.fatal for problem in report.problems)
     if fatal:
-        return f"{counts}; cannot be used as it is: {_counted(fatal, 'problem')}"
+        return f"{counts}; cannot be used as it is: {counted(fatal, 'problem')}"
     notes = len(report.problems)
-    return f"{counts}; fit for use" + (f", {_counted(notes, 'duplicate')}" if notes else "")
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" + ("s" if number != 1 else "")
+    return f"{counts}; fit for use" + (f", {counted(notes, 'duplicate')}" if notes else "")
 
 
 @contextmanager

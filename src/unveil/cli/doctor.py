@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from unveil.cli.wording import counted
+
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
@@ -21,7 +23,10 @@ def _text(facts: dict[str, Any]) -> str:
         ("unveil", f"{facts['unveil']} on Python {facts['python']}, {facts['system']}"),
         ("libraries", _listed(facts["libraries"], "not installed")),
         ("extras", ", ".join(k if v else f"{k} (absent)" for k, v in facts["extras"].items())),
-        ("cores", f"{facts['cores']} usable, {facts['threads']} threads in use by torch"),
+        (
+            "cores",
+            f"{facts['cores']} usable, {counted(facts['threads'], 'thread')} in use by torch",
+        ),
         ("torch uses", facts["cpu_capability"] + (", CUDA" if facts["cuda"] else ", no CUDA")),
         *(("kernel " + key, _value(value)) for key, value in facts["kernel"].items()),
         *(("backend " + name, reason or "ready") for name, reason in facts["backends"].items()),

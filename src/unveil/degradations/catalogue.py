@@ -46,6 +46,8 @@ def parse(description: str) -> Pipeline:
 def _parse_step(text: str) -> Step:
     name, _, rest = text.partition(":")
     name = name.strip()
+    if ":" in rest:
+        raise InputError(f"a second ':' in {text!r}; commas stand between words, as in a:b,c=1")
     words = [word.strip() for word in rest.split(",")] if rest.strip() else []
     degradation, preset, words = _find(name, words, text)
     values = dict(preset)

@@ -112,7 +112,8 @@ def speed(report: Report) -> str:
         return ""
     seconds = " / ".join(f"{case.seconds_per_megapixel:.2f}" for case in report.cases)
     device, threads = (report.environment.get(key) for key in ("device", "threads"))
-    where = f"with {threads} thread(s)" if device == "cpu" else f"on {device}"
+    on_cores = f"with {threads} {'thread' if threads == 1 else 'threads'}"
+    where = on_cores if device == "cpu" else f"on {device}"
     return f"{seconds} seconds per megapixel {where}."
 
 

@@ -14,6 +14,7 @@ class Format:
         name: As users know it, lower case: ``"jpeg"``.
         suffixes: Accepted file suffixes; the first is the one we write.
         depths: Sample types it can hold, as numpy names; the last is the deepest.
+        bits: The most of a sample it keeps.
         alpha: Whether it can hold an alpha channel.
         lossless: Whether pixels come back as they were written.
         stores_rotation: Whether its viewers turn the image by the EXIF orientation.
@@ -22,18 +23,19 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     depths: tuple[str, ...]
+    bits: int
     alpha: bool
     lossless: bool
     stores_rotation: bool
 
 
-JPEG = Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), ("uint8",), False, False, True)
-PNG = Format("png", (".png",), ("uint8", "uint16"), True, True, True)
-TIFF = Format("tiff", (".tif", ".tiff"), ("uint8", "uint16", "float32"), True, True, True)
-WEBP = Format("webp", (".webp",), ("uint8",), True, False, True)
-AVIF = Format("avif", (".avif",), ("uint8", "uint16"), True, False, False)
-HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), True, False, False)
-BMP = Format("bmp", (".bmp",), ("uint8",), False, True, False)
+JPEG = Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), ("uint8",), 8, False, False, True)
+PNG = Format("png", (".png",), ("uint8", "uint16"), 16, True, True, True)
+TIFF = Format("tiff", (".tif", ".tiff"), ("uint8", "uint16", "float32"), 32, True, True, True)
+WEBP = Format("webp", (".webp",), ("uint8",), 8, True, False, True)
+AVIF = Format("avif", (".avif",), ("uint8", "uint16"), 12, True, False, False)
+HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), 10, True, False, False)
+BMP = Format("bmp", (".bmp",), ("uint8",), 8, False, True, False)
 
 FORMATS: tuple[Format, ...] = (JPEG, PNG, TIFF, WEBP, AVIF, HEIC, BMP)
 IMAGE_SUFFIXES: frozenset[str] = frozenset(s for kind in FORMATS for s in kind.suffixes)

@@ -19,7 +19,6 @@ from unveil.imaging.image import (
     spread,
 )
 
-_DEEP_BITS = 10
 # By channels, as pillow-heif calls them.
 _DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
@@ -152,6 +151,6 @@ def _deep_picture(samples: Array) -> Any:
     if samples.shape[2] == 2:  # gray with alpha has no mode of its own
         samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
-    stored = np.ascontiguousarray(shortened(samples, _DEEP_BITS))
+    stored = np.ascontiguousarray(shortened(samples, HEIC.bits))
     mode = _DEEP_MODES[channels]
     return pillow_heif.from_bytes(mode=mode, size=(width, height), data=stored.tobytes())

@@ -172,7 +172,7 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
 
 
 def _avif_bits(image: Image) -> int:
-    return image.bits if image.bits in (8, 10, 12) else 8 if image.bits < 8 else 12
+    return image.bits if image.bits in (8, 10, 12) else 8 if image.bits < 8 else AVIF.bits
 
 
 def _rounded(image: Image, bits: int) -> Image:

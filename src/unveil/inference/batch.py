@@ -211,10 +211,10 @@ class _Run:
 
 
 def _tell_losses(target: Path, image: Image) -> None:
-    kind, depth = format_of_suffix(target), image.pixels.dtype.name
-    if kind is not None and depth not in kind.depths:
-        _log.warning("%s: %s samples stored as %s, as %s holds no more",
-                     target, depth, kind.depths[-1], kind.name)  # fmt: skip
+    kind = format_of_suffix(target)
+    if kind is not None and image.bits > kind.bits:
+        _log.warning("%s: %d-bit samples stored with %d bits, as %s holds no more",
+                     target, image.bits, kind.bits, kind.name)  # fmt: skip
     chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
     if kind is not None and kind is not PNG and chunk is not None:
         _log.warning("%s: the colours are told by the chunk %s, which %s has not: they will look "
