@@ -18,7 +18,7 @@ import torch
 from tests.inference.conftest import Darker, Identity
 
 from unveil import create_model
-from unveil.imaging import Image, read_image, write_image
+from unveil.imaging import Image, Metadata, read_image, write_image
 from unveil.inference import Restorer
 from unveil.inference.batch import Outcome, Saving, restore_files
 from unveil.inference.journal import NAME
@@ -314,3 +314,17 @@ def test_a_lost_gain_map_is_told(
     (outcome,) = restore_files(Restorer(Identity()), made.jobs)
     assert outcome.status == "restored"
     assert caplog.text.count("gain map") == told
+
+
+@pytest.mark.parametrize(("size", "told"), [(60_000, 0), (70_000, 1)])
+def test_metadata_too_large_for_a_jpeg_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int, told: int
+) -> None:
+    packet = b"<x>" + b" " * size + b"</x>"
+    pixels = np.zeros((9, 8, 3), np.uint8)
+    write_image(tmp_path / "a.png", Image(pixels, metadata=Metadata(xmp=packet)))
+    made = plan([tmp_path / "a.png"], output=tmp_path / "b.jpg")
+    (outcome,) = restore_files(Restorer(Identity()), made.jobs)
+    assert outcome.status == "restored"
+    assert caplog.text.count("left out, as jpeg") == told
+    assert (read_image(tmp_path / "b.jpg").metadata.xmp == packet) == (not told)

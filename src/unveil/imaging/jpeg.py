@@ -19,6 +19,7 @@ _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 # APP2 also holds an index of further pictures in the file, which we do not write.
 _CARRIED = {_APP0: (_JFIF,), _APP1: (_EXIF, _XMP, _XMP_MORE), _APP2: (_ICC,), _APP13: (b"",)}
 _SEGMENT = 65533
+_MOST_XMP, _MOST_IPTC = _SEGMENT - len(_XMP), _SEGMENT - 40
 
 # T.81 table K.1; the order of its entries does not matter here.
 _LUMINANCE = np.array(
@@ -66,6 +67,16 @@ def embed(encoded: BinaryIO, target: BinaryIO, metadata: Metadata, verbatim: boo
     for marker, body in carried + tuple(s for s in found if not _is_carried(*s)):
         target.write(bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body)
     shutil.copyfileobj(encoded, target)
+
+
+def left_out(metadata: Metadata) -> list[str]:
+    """Name what of another format's metadata is too large for the segments of a JPEG file.
+
+    >>> left_out(Metadata(xmp=bytes(70_000), iptc=b"short"))
+    ['XMP']
+    """
+    sizes = {"XMP": (metadata.xmp, _MOST_XMP), "IPTC": (metadata.iptc, _MOST_IPTC)}
+    return [name for name, (content, most) in sizes.items() if len(content or b"") > most]
 
 
 def _segments(file: BinaryIO) -> list[tuple[int, bytes]]:
@@ -151,11 +162,11 @@ def _build(metadata: Metadata) -> list[tuple[int, bytes]]:
         exif = build_exif(parse_exif(exif), limit)
     if exif:
         out.append((_APP1, _EXIF + exif))
-    if metadata.xmp and len(metadata.xmp) <= _SEGMENT - len(_XMP):
+    if metadata.xmp and len(metadata.xmp) <= _MOST_XMP:
         out.append((_APP1, _XMP + metadata.xmp))
     parts = _pieces(metadata.icc or b"", _SEGMENT - len(_ICC) - 2)
     out += [(_APP2, _ICC + bytes([i + 1, len(parts)]) + part) for i, part in enumerate(parts)]
-    if metadata.iptc and len(metadata.iptc) <= _SEGMENT - 40:
+    if metadata.iptc and len(metadata.iptc) <= _MOST_IPTC:
         size = len(metadata.iptc).to_bytes(4, "big")
         resource = b"8BIM\x04\x04\0\0" + size + metadata.iptc + bytes(len(metadata.iptc) % 2)
         out.append((_APP13, _PHOTOSHOP + resource))

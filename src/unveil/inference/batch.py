@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
-from unveil.imaging import Image, png, write_image
+from unveil.imaging import Image, jpeg, png, write_image
 from unveil.imaging.formats import BMP, JPEG, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.scratch import allocate
@@ -215,6 +215,9 @@ def _tell_losses(target: Path, image: Image) -> None:
     if kind is not None and image.bits > kind.bits:
         _log.warning("%s: %d-bit samples stored with %d bits, as %s holds no more",
                      target, image.bits, kind.bits, kind.name)  # fmt: skip
+    if kind is JPEG and image.format is not JPEG and (names := jpeg.left_out(image.metadata)):
+        _log.warning("%s: left out, as jpeg holds at most 64 kB of each: %s",
+                     target, " and ".join(names))  # fmt: skip
     chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
     if kind is not None and kind is not PNG and chunk is not None:
         _log.warning("%s: the colours are told by the chunk %s, which %s has not: they will look "
