@@ -5,7 +5,9 @@ from torch import nn
 
 from unveil import create_model
 from unveil.errors import InputError
+from unveil.layers.attention import ChannelAttention
 from unveil.layers.convolution import Downsample, Upsample
+from unveil.layers.mamba import VisionSSM
 from unveil.layers.prompt import PromptBlock
 from unveil.models.base import count_parameters
 from unveil.models.mtair import DualBlock, PlainBlock
@@ -151,6 +153,22 @@ def test_branches_take_turns(name, first):
     assert [i for i, n in enumerate(names) if "scan" in n] == [*range(first, len(names), step)]
     second = 2 * first + 1
     assert [i for i, n in enumerate(names) if attention in n] == [*range(second, len(names), step)]
+
+
+def test_joined_branches_are_one_convolution_of_both():
+    attention, scan = ChannelAttention(8, 2), VisionSSM(8, d_state=4)
+    torch.manual_seed(0)
+    block = DualBlock(8, attention, scan, 2.0, "concat")
+    nn.init.zeros_(block.ffn.out_proj.weight)
+    x = torch.randn(1, 6, 5, 8)
+    y = block.norm(x)
+    left, right = block.fuse.weight[:, :8], block.fuse.weight[:, 8:]
+    torch.testing.assert_close(block(x), x + attention(y) @ left.T + scan(y) @ right.T)
+    assert not [name for name, _ in block.named_parameters() if name.endswith("_scale")]
+    alone = DualBlock(8, attention, None, 2.0, "concat")  # nothing to join
+    assert alone.fuse is None
+    with pytest.raises(InputError, match="block"):
+        create_model("mtair_small", fusion="concat")
 
 
 def test_prompt_weights_are_per_image_and_sum_to_one():

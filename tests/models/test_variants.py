@@ -39,6 +39,7 @@ SWITCHES = [
     ("mtair_base", {"branches": "spatial"}),
     ("mtair_base", {"branches": "channel"}),
     ("mtair_base", {"branches": "turns"}),
+    ("mtair_base", {"fusion": "concat"}),
 ]
 SMALL_PAPER = [
     (name, (PAPER_CU_MAMBA if name == "cu_mamba_base" else PAPER_MTAIR) | switch)

@@ -103,6 +103,8 @@ class MTAIRConfig(ModelConfig):
         prompt_inner: Width of the prompts' attentions; None is the level's.
         branches: Which branches dual blocks have; with ``"turns"`` those of a stage that would have
             both have one of them in turn, the scan first.
+        fusion: How both branches of a paper block are joined: the ``"sum"``, each with a learned
+            factor per channel, or a 1×1 convolution of both (``"concat"``).
         d_state: States per channel of the scan.
         expand: E of the scan in paper blocks; inner width of gated units.
         ffn_expand: Inner width of feed-forwards, in paper blocks.
@@ -128,6 +130,7 @@ class MTAIRConfig(ModelConfig):
     prompt_heads: int = Field(default=4, gt=0)
     prompt_inner: int | None = Field(default=None, gt=0)
     branches: Literal["both", "turns", "spatial", "channel"] = "both"
+    fusion: Literal["sum", "concat"] = "sum"
     d_state: int = Field(default=16, gt=0)
     expand: float = Field(default=2.0, gt=0)
     ffn_expand: float = Field(default=2.66, gt=0)
@@ -152,6 +155,8 @@ class MTAIRConfig(ModelConfig):
                 raise ValueError("expand leaves no channels inside a unit")
             if self.prompts and inner % self.prompt_heads:
                 raise ValueError(f"width {inner} does not divide into {self.prompt_heads} heads")
+        if self.fusion == "concat" and self.block == "gated":
+            raise ValueError('fusion "concat" needs block "paper"')
         check_resampling(self.sampling, [level.width for level in self.levels])
         return self
 
@@ -164,6 +169,7 @@ class DualBlock(nn.Module):
         attention: The channel branch, or None.
         scan: The spatial branch, or None.
         ffn_expand: Factor of the feed-forward.
+        fusion: How both branches are joined, ``"sum"`` or ``"concat"``.
     """
 
     def __init__(
@@ -172,12 +178,18 @@ class DualBlock(nn.Module):
         attention: ChannelAttention | None,
         scan: VisionSSM | None,
         ffn_expand: float,
+        fusion: str = "sum",
     ) -> None:
         super().__init__()
         self.norm = LayerNorm(channels)
         self.attention, self.scan = attention, scan
+        both = attention is not None and scan is not None
+        self.fuse = (
+            nn.Linear(2 * channels, channels, bias=False) if both and fusion == "concat" else None
+        )
         for name, branch in (("attention_scale", attention), ("scan_scale", scan)):
-            scale = None if branch is None else nn.Parameter(torch.ones(channels))
+            scaled = branch is not None and self.fuse is None
+            scale = nn.Parameter(torch.ones(channels)) if scaled else None
             self.register_parameter(name, scale)
         self.ffn_norm = LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
@@ -185,10 +197,13 @@ class DualBlock(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
         y = self.norm(x)
-        if self.attention is not None:
-            x = x + self.attention(y, context) * self.attention_scale
-        if self.scan is not None:
-            x = x + self.scan(y) * self.scan_scale
+        if self.fuse is not None and self.attention is not None and self.scan is not None:
+            x = x + self.fuse(torch.cat([self.attention(y, context), self.scan(y)], -1))
+        else:
+            if self.attention is not None:
+                x = x + self.attention(y, context) * self.attention_scale
+            if self.scan is not None:
+                x = x + self.scan(y) * self.scan_scale
         out: Tensor = x + self.ffn(self.ffn_norm(x))
         return out
 
@@ -364,7 +379,7 @@ class MTAIR(RestorationModel):
         if spatial:
             orders = next(self._orders)
             scan = VisionSSM(width, d_state=config.d_state, expand=config.expand, orders=orders)
-        return DualBlock(width, attention, scan, config.ffn_expand)
+        return DualBlock(width, attention, scan, config.ffn_expand, config.fusion)
 
     def _branches(self, turn: int) -> tuple[bool, bool]:
         """Say whether a dual block has the spatial and the channel branch."""
