@@ -29,9 +29,9 @@ _DEGRADATIONS = (
 )  # fmt: skip
 
 
-def ways(tiles: list[int], windows: list[int], overlap: int) -> dict[str, Tiling]:
+def ways(recorded: Tiling, tiles: list[int], windows: list[int]) -> dict[str, Tiling]:
     """Name every way of cutting; the first restores photographs whole."""
-    whole = Tiling(whole_megapixels=float("inf"), overlap=overlap)
+    whole = replace(recorded, whole_megapixels=float("inf"), window=None)
     named = {"whole": whole}
     named |= {f"windows of {side}": replace(whole, window=side) for side in windows}
     for side in tiles:
@@ -64,14 +64,17 @@ def main() -> None:
     parser.add_argument("photographs", type=Path, help="folder of clean photographs")
     parser.add_argument("--tiles", type=int, nargs="*", default=[], help="sides of tiles")
     parser.add_argument("--windows", type=int, nargs="*", default=[], help="sides of windows")
-    parser.add_argument("--overlap", type=int, default=32, help="pixels shared by tiles")
+    parser.add_argument("--overlap", type=int, help="pixels shared by tiles")
     parser.add_argument("--limit", type=int, help="how many photographs, evenly spread")
     parser.add_argument("--with", dest="degradations", nargs="+", default=_DEGRADATIONS)
     options = parser.parse_args()
     try:
         restorer, photos = Restorer(options.model), list_images(options.photographs)
         photos = photos[:: -(-len(photos) // options.limit)] if options.limit else photos
-        tilings = ways(options.tiles, options.windows, options.overlap)
+        recorded = restorer.loaded.tiling
+        if options.overlap is not None:
+            recorded = replace(recorded, overlap=options.overlap)
+        tilings = ways(recorded, options.tiles, options.windows)
         rows = []
         for degradation in options.degradations:
             scores = compare(restorer, photos, degradation, tilings)

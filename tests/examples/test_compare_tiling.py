@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from unveil import create_model
+from unveil.inference.engine import Tiling
 from unveil.models.checkpoint import save_checkpoint
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -31,7 +32,9 @@ def test_every_way_gets_its_figure(
     assert _cells(lines[0]) == ["", "whole", "windows of 64", "tiles of 128", "tiles of 96"]
     hazy, clean = (np.array(_cells(line)[1:], float) for line in lines[2:])
     assert (clean > hazy + 3).all()  # near the identity, whatever the way
-    assert len(set(example["ways"]([128, 96], [64], 16).values())) == 4  # and the ways do differ
+    assert (
+        len(set(example["ways"](Tiling(overlap=16), [128, 96], [64]).values())) == 4
+    )  # and the ways do differ
 
 
 def test_a_bad_degradation_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The real networks in tiles: statistics from many samples, seams, and no harm in quality."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path
     loaded = load(model_id)
     network, tiling = loaded.network.eval(), loaded.tiling
     side = tiling.tile
-    tiles = Tiling(0.25, side, tiling.overlap)
+    tiles = replace(tiling, whole_megapixels=0.25)
     for path in paths:
         clean = load_rgb(path).astype(np.float32) / 255
         degraded = _noisy(clean)
@@ -84,7 +85,7 @@ def test_the_all_in_one_network_loses_nothing_in_tiles(degradation: str, unveil_
         pytest.skip("no weights are bundled for mtair_small")
     loaded, lost = load("mtair_small"), []
     network, tiling = loaded.network.eval(), loaded.tiling
-    tiles = Tiling(0.25, tiling.tile, tiling.overlap)
+    tiles = replace(tiling, whole_megapixels=0.25)
     for seed, path in enumerate(sorted((unveil_data / "kodak24").glob("*.png"))[::6]):
         clean = load_rgb(path).astype(np.float32) / 255
         rng = np.random.default_rng(seed)
@@ -93,7 +94,8 @@ def test_the_all_in_one_network_loses_nothing_in_tiles(degradation: str, unveil_
         tiled = _restored(network, degraded, tiles)
         lost.append(psnr(whole, clean, data_range=1) - psnr(tiled, clean, data_range=1))
     # Statistics are told from windows: a single photograph may gain or lose a few tenths.
-    assert np.mean(lost) <= 0.05, lost
+    # Of clean photographs, which come out at 50 dB, so may the mean.
+    assert np.mean(lost) <= (0.1 if degradation == "identity" else 0.05), lost
     assert max(lost) <= 0.5, lost
 
 
@@ -102,4 +104,5 @@ def _seam(difference: np.ndarray, first: int, stride: int) -> float:
     steps = np.abs(np.diff(difference, axis=1)).mean((0, 2))
     seams = np.arange(first, len(steps), stride)
     near = np.concatenate([steps[s - 2 : s + 2] for s in seams])
-    return float(near.max() / np.percentile(steps, 99))
+    # Steps below a tenth of a level of 8 bits show nowhere.
+    return float(near.max() / max(np.percentile(steps, 99), 0.1 / 255))

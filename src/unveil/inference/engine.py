@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unveil.errors import InputError
 from unveil.imaging.scratch import release
 from unveil.inference import windows
+from unveil.inference.latent import cut, whole_latent
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple, restore_tensor
 from unveil.inference.samples import Array, add_residual, to_network, to_residual
@@ -32,6 +33,8 @@ _WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
 # Statistics are gathered from so many pixels at once, in pixels of a tile: windows that are seen
 # together share every layer's statistics, as parts of the whole image do.
 _TILES_AT_ONCE = 4
+# Of the time an image in tiles takes, spent on the latent of the whole.
+_LATENT_SHARE = 0.3
 # More than any network here takes; what a network really takes is measured only beyond this.
 _AMPLE_BYTES_PER_PIXEL = 8192
 
@@ -50,12 +53,14 @@ class Tiling:
         overlap: Pixels shared by neighbours.
         window: Side of the windows in which an image's statistics are gathered, see
             `unveil.models.record.ModelRecord`.
+        whole_latent: Whether the latent of an image in tiles is made of the whole image, likewise.
     """
 
     whole_megapixels: float = _WHOLE_MEGAPIXELS
     tile: int = _TILE
     overlap: int = _OVERLAP
     window: int | None = None
+    whole_latent: bool = False
 
 
 class Steering(Context):
@@ -204,7 +209,17 @@ class Engine:
             write(slice(0, height), to_residual(self._change(given, contexts, tick), channels))
             progress(1.0)
             return
+        multiple = self._multiple
         rows, columns = grid.spans(height), grid.spans(width)
+        share = _LATENT_SHARE if self.tiling.whole_latent else 0.0
+        passes = len(rows) * len(columns) * len(self._turns)
+
+        def encoded() -> None:
+            nonlocal done
+            done = min(done + share / passes, share)
+            tick()
+
+        latents = self._latents(pixels, grid, contexts, encoded)
         carried = np.zeros((0, width, channels), np.float32)
         for i, (top, bottom) in enumerate(rows):
             strip = np.zeros((bottom - top, width, channels), np.float32)
@@ -212,38 +227,85 @@ class Engine:
             down = grid.weights((top, bottom), height)[:, None, None]
             for j, (left, right) in enumerate(columns):
                 given = to_network(pixels[top:bottom, left:right])
-                residual = to_residual(self._change(given, contexts, tick), channels)
+                seen = [cut(whole, (top, bottom), (left, right), multiple) for whole in latents]
+                residual = to_residual(self._change(given, contexts, tick, seen), channels)
                 across = grid.weights((left, right), width)[:, None]
                 strip[:, left:right] += down * across * residual
                 release(pixels)
-                done = (i * len(columns) + j + 1) / (len(rows) * len(columns))
+                part = (i * len(columns) + j + 1) / (len(rows) * len(columns))
+                done = share + (1 - share) * part
                 tick()
             ready = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
             write(slice(top, top + ready), strip[:ready])
             carried = strip[ready:]
 
-    def _change(self, given: Tensor, contexts: list[Context] | None, tick: Tick) -> Tensor:
-        """Return what the network would change about ``(1, 3, h, w)``; tick between passes."""
-        given = given.to(self.device)
+    def _latents(
+        self, pixels: Array, grid: Grid, contexts: list[Context] | None, tick: Tick
+    ) -> list[Array]:
+        """Return the whole image's latent per turn; none where every tile makes its own.
+
+        `tick` is called after every encoded tile.
+        """
+        if not self.tiling.whole_latent:
+            return []
+        model = cast("RestorationModel", self.model)
+        dtype = next(model.parameters()).dtype
+        size = tuple(-(-side // self._multiple) for side in pixels.shape[:2])
+
+        def latent_of(turn: int) -> Array:
+            context = contexts[turn] if contexts else None
+
+            def encode(tile: Tensor) -> Tensor:
+                padded = pad_to_multiple(tile.to(self.device, dtype), self._multiple)
+                features = model.encode(_turned(padded, turn), context)[0]
+                tick()
+                return _features_turned_back(features, turn)
+
+            def refine(features: Tensor) -> Tensor:
+                turned = _features_turned(features.to(self.device, dtype), turn)
+                # What is the whole image needs no statistics gathered elsewhere.
+                whole = self.tiling.window is None and features.shape[1:3] == size
+                seen = self._own_context() if whole else context
+                return _features_turned_back(model.refine_latent(turned, seen), turn)
+
+            return whole_latent(pixels, grid, self._multiple, encode, refine)
+
         with torch.inference_mode():
-            turns = range(8) if self.ensemble else range(1)
+            return [latent_of(turn) for turn in self._turns]
+
+    def _change(
+        self,
+        given: Tensor,
+        contexts: list[Context] | None,
+        tick: Tick,
+        latents: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return what the network would change about ``(1, 3, h, w)``; tick between passes."""
+        height, width = given.shape[-2:]
+        # Before it is turned: else its places on the coarse grids would differ from turn to turn.
+        given = pad_to_multiple(given.to(self.device), self._multiple)
+        with torch.inference_mode():
             total = torch.zeros_like(given)
-            for turn in turns:
+            for turn in self._turns:
                 context = contexts[turn] if contexts else self._own_context()
                 seen = _turned(given, turn)
                 if turn:
                     tick()
-                total += _turned_back(self._run(seen, context) - seen, turn)
+                latent = None
+                if latents:
+                    latent = _features_turned(latents[turn].to(self.device), turn)
+                total += _turned_back(self._run(seen, context, latent) - seen, turn)
+            total = total[..., :height, :width]
             if not math.isfinite(total.sum().item()):
                 raise InputError(
                     "the network's result holds values that are no numbers: its weights are "
                     "damaged, or were trained until they broke; take others"
                 )
-            return total / len(turns)
+            return total / len(self._turns)
 
-    def _run(self, x: Tensor, context: Context | None) -> Tensor:
+    def _run(self, x: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
         if hasattr(self.model, "describe"):
-            return restore_tensor(cast("RestorationModel", self.model), x, context)
+            return restore_tensor(cast("RestorationModel", self.model), x, context, latent)
         padded = pad_to_multiple(x, self._multiple)
         restored = torch.as_tensor(self.model(padded))
         if restored.shape != padded.shape:
@@ -285,9 +347,8 @@ class Engine:
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
         if small or not self._has_statistics:
             return None
-        turns = 8 if self.ensemble else 1
         side = window or windows.SIDE
-        return self._gathered(pixels, side, grid, turns, self.steering, tick)
+        return self._gathered(pixels, side, grid, len(self._turns), self.steering, tick)
 
     def _gathered(
         self,
@@ -340,6 +401,10 @@ class Engine:
         return Context.average(gathered, counts)
 
     @property
+    def _turns(self) -> range:
+        return range(8) if self.ensemble else range(1)
+
+    @property
     def _has_statistics(self) -> bool:
         return bool(getattr(self.model, "has_statistics", False))
 
@@ -357,3 +422,12 @@ def _turned(x: Tensor, turn: int) -> Tensor:
 def _turned_back(x: Tensor, turn: int) -> Tensor:
     x = x.rot90(-(turn & 3), (-2, -1))
     return x.flip(-1) if turn & 4 else x
+
+
+def _features_turned(x: Tensor, turn: int) -> Tensor:
+    """Return one of the 8 flips and rotations of ``(b, h, w, c)``."""
+    return _turned(x.movedim(-1, 1), turn).movedim(1, -1).contiguous()
+
+
+def _features_turned_back(x: Tensor, turn: int) -> Tensor:
+    return _turned_back(x.movedim(-1, 1), turn).movedim(1, -1)

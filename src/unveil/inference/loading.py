@@ -113,7 +113,13 @@ def _recorded(model_id: str) -> Tiling:
     if model_id not in list_models():
         return Tiling()
     record = get_record(model_id)
-    return Tiling(record.whole_megapixels, record.tile, record.overlap, record.window)
+    return Tiling(
+        record.whole_megapixels,
+        record.tile,
+        record.overlap,
+        record.window,
+        whole_latent=record.whole_latent,
+    )
 
 
 def read_out(loaded: LoadedModel) -> Readout:

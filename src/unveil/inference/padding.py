@@ -36,7 +36,10 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 @torch.no_grad()
 def restore_tensor(
-    model: RestorationModel, degraded: Tensor, context: Context | None = None
+    model: RestorationModel,
+    degraded: Tensor,
+    context: Context | None = None,
+    latent: Tensor | None = None,
 ) -> Tensor:
     """Restore images of any size, whole.
 
@@ -44,6 +47,7 @@ def restore_tensor(
         model: The network, in evaluation mode.
         degraded: ``(b, 3, h, w)`` or ``(3, h, w)``, RGB, nominally in [0, 1], h and w ≥ 1.
         context: Image-wide statistics from ``model.describe``, or None.
+        latent: What ``model.refine_latent`` made of a whole image, cut to this tile of it, or None.
 
     Returns:
         Restored images, same shape and dtype, not clipped; computed in the network's own dtype.
@@ -67,6 +71,7 @@ def restore_tensor(
         return degraded.clone()
     own_dtype = next(model.parameters(), images).dtype
     padded = pad_to_multiple(images.to(own_dtype), model.size_multiple)
-    restored: Tensor = model(padded, context)
+    known = {} if latent is None else {"latent": latent.to(own_dtype)}
+    restored: Tensor = model(padded, context, **known)
     restored = restored[..., : images.shape[-2], : images.shape[-1]].to(degraded.dtype)
     return restored if degraded.ndim == 4 else restored[0]

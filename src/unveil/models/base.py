@@ -31,7 +31,8 @@ class ModelConfig(BaseModel):
 class RestorationModel(nn.Module):
     """Base of the networks: checks shapes, gathers image-wide statistics.
 
-    Subclasses set `config_type` and `size_multiple` and implement `restore`.
+    Subclasses set `config_type` and `size_multiple` and implement `encode`, `refine_latent` and
+    `restore`. One position of the latent, the coarsest level, stands for `size_multiple`² pixels.
 
     Attributes:
         config: The validated configuration.
@@ -55,17 +56,31 @@ class RestorationModel(nn.Module):
         """Whether any layer looks at the whole image; if none does, contexts are empty."""
         return any(isinstance(module, ImageWide) for module in self.modules())
 
-    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
+    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what enters the latent, ``(b, h, w, c)``, and the skips, finest first."""
+        raise NotImplementedError
+
+    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+        """Map what enters the latent to what leaves it, the same shape."""
+        raise NotImplementedError
+
+    def restore(
+        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
+    ) -> Tensor:
         """Restore a checked image; implemented by the networks."""
         raise NotImplementedError
 
-    def forward(self, degraded: Tensor, context: Context | None = None) -> Tensor:
+    def forward(
+        self, degraded: Tensor, context: Context | None = None, latent: Tensor | None = None
+    ) -> Tensor:
         """Restore images.
 
         Args:
             degraded: ``(b, 3, h, w)``, RGB, nominally in [0, 1], h and w multiples of
                 `size_multiple`; `unveil.inference.restore_tensor` takes any size.
             context: Image-wide statistics from `describe`, when `degraded` are tiles of one image.
+            latent: What `refine_latent` made of the whole image, cut to these tiles; None: of each
+                tile.
 
         Returns:
             Restored images, same shape, not clipped.
@@ -74,7 +89,7 @@ class RestorationModel(nn.Module):
             InputError: The shape does not fit.
         """
         self._check(degraded)
-        return self.restore(degraded, context)
+        return self.restore(degraded, context, latent)
 
     @torch.no_grad()
     def describe(self, samples: Tensor) -> Context:

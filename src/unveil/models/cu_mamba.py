@@ -245,8 +245,8 @@ class CUMamba(RestorationModel):
         """Heights and widths that `forward` takes are multiples of this."""
         return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
 
-    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
-        """Restore a checked image."""
+    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what enters the latent and the skips, finest first."""
         factor = self.config.stem_factor
         x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
         skips = []
@@ -254,7 +254,20 @@ class CUMamba(RestorationModel):
             x = stage(x, context)
             skips.append(x)
             x = down(x)
-        x = self.latent(x, context)
+        return x, skips
+
+    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+        """Map what enters the latent to what leaves it."""
+        out: Tensor = self.latent(features, context)
+        return out
+
+    def restore(
+        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
+    ) -> Tensor:
+        """Restore a checked image."""
+        factor = self.config.stem_factor
+        x, skips = self.encode(degraded, context)
+        x = self.refine_latent(x, context) if latent is None else latent
         for level in reversed(range(len(skips))):
             x = self._join(self.ups[level](x), skips.pop(), level)
             x = self.decoder[level](x, context)

@@ -25,6 +25,9 @@ class ModelRecord:
         window: Side of the windows in which an image's statistics are gathered, to be shared by all
             of it; None takes the whole image where it is restored whole. For networks that know
             only the statistics of training patches.
+        whole_latent: Whether the latent of an image that is cut into tiles is made of the whole
+            image. For networks whose scans there decide how much haze there is: tile by tile they
+            decide differently. Costs every tile's encoder twice.
     """
 
     id: str
@@ -36,3 +39,4 @@ class ModelRecord:
     tile: int
     overlap: int
     window: int | None = None
+    whole_latent: bool = False

@@ -1,0 +1,99 @@
+"""What a network's coarsest level makes of a whole image that is restored in tiles.
+
+A scan there hears of the whole tile, and decides by it how much haze there is: neighbours would
+decide differently. One position of that level stands for many pixels, so the level's features of a
+photograph fit where those of its fine levels would not.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unveil.imaging.scratch import allocate, release
+from unveil.inference.samples import Array, to_network
+from unveil.inference.tiles import Grid
+
+# Positions along the side of what is refined at once, where tiles are of 512 pixels: 8 megapixels
+# of a network whose positions are of 8×8. Larger images are refined in such pieces.
+_SIDE, _OF_TILE = 360, 512
+_OVERLAP = 64
+
+Encode = Callable[[Tensor], Tensor]
+Refine = Callable[[Tensor], Tensor]
+
+
+def whole_latent(pixels: Array, grid: Grid, multiple: int, encode: Encode, refine: Refine) -> Array:
+    """Encode an image tile by tile, and refine the features of all of it.
+
+    Args:
+        pixels: ``(h, w, c)`` samples, c 1 or 3.
+        grid: Of the tiles.
+        multiple: Pixels along the side of one position.
+        encode: Maps a tile, ``(1, 3, h, w)``, to features ``(1, h/multiple, w/multiple, f)``, sizes
+            rounded up.
+        refine: Maps features to the same shape.
+
+    Returns:
+        ``(h/multiple, w/multiple, f)`` float32, sizes rounded up; may be file-backed.
+    """
+    features = _encoded(pixels, grid, multiple, encode)
+    side = min(_SIDE, max(grid.tile * _SIDE // _OF_TILE, 2 * _OVERLAP))
+    pieces = Grid(side, _OVERLAP)
+    height, width, _ = features.shape
+    if height <= side and width <= side:
+        return _refined(features, refine)
+    out = allocate(features.shape, np.float32)
+    for rows in pieces.spans(height):
+        down = pieces.weights(rows, height)[:, None, None]
+        for columns in pieces.spans(width):
+            across = pieces.weights(columns, width)[:, None]
+            here = slice(*rows), slice(*columns)
+            out[here] += down * across * _refined(features[here], refine)
+            release(features)
+            release(out)
+    return out
+
+
+def cut(latent: Array, rows: tuple[int, int], columns: tuple[int, int], multiple: int) -> Tensor:
+    """Return the part of a whole latent that belongs to a tile, ``(1, h, w, f)``.
+
+    Args:
+        latent: From `whole_latent`.
+        rows: First and last (exclusive) row of the tile in pixels; the first a multiple.
+        columns: Likewise.
+        multiple: Pixels along the side of one position.
+    """
+    here = tuple(slice(a // multiple, -(-b // multiple)) for a, b in (rows, columns))
+    part = torch.from_numpy(np.array(latent[here]))[None]
+    release(latent)
+    return part
+
+
+def _encoded(pixels: Array, grid: Grid, multiple: int, encode: Encode) -> Array:
+    """Tiles meet in the middle of their overlap: what lies nearer to a tile's rim lacks context."""
+    height, width, _ = pixels.shape
+    out: Array | None = None
+    for top, bottom in grid.spans(height):
+        for left, right in grid.spans(width):
+            features = encode(to_network(pixels[top:bottom, left:right]))[0].float().cpu().numpy()
+            release(pixels)
+            if out is None:
+                size = -(-height // multiple), -(-width // multiple)
+                out = allocate((*size, features.shape[-1]), np.float32)
+            skip = grid.overlap // multiple // 2
+            down, right_of = (skip if start else 0 for start in (top, left))
+            # What a later tile knows better, it overwrites.
+            out[
+                top // multiple + down : -(-bottom // multiple),
+                left // multiple + right_of : -(-right // multiple),
+            ] = features[down:, right_of:]
+            release(out)
+    assert out is not None, "an image has pixels"
+    return out
+
+
+def _refined(features: Array, refine: Refine) -> Array:
+    given = torch.from_numpy(np.array(features))[None]
+    return np.asarray(refine(given)[0].float().cpu().numpy())
