@@ -21,21 +21,21 @@ What is not known, and what is done here:
 5. A scan's skip weights D add up to one over its orders; the head starts at a tenth of the usual
    size, which starts the network near the identity.
 
-Of these choices only the branches have been tried against others (docs/decisions/0011); the fusion
-and who asks whom in the prompts have not.
+Of these choices the branches and their fusion have been tried against others (docs/decisions/0011,
+0012); who asks whom in the prompts has not.
 
 Millions of parameters in `mtair_base`: encoder 4.35, downs 0.22, latent 14.37, prompts 11.70, ups
 3.48, merges 0.09, decoder 4.97, refinement 0.47, together 39.66.
 
-`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias; both
-branches stand inside one gated depth-wise unit and share its convolution, and no feed-forward
-follows, as the unit is gated like one; q·kᵀ comes from one inner-product matrix, and values also
-pass directly; two scan orders per scan, alternating, of 8 states, E = 1 and Δ of rank
-ceil(width / 32), with B and C normalised; down and up by one linear layer per 2×2 patch; three
-levels, in whose latent every second block has both branches, the last block of every other stage
-channel attention alone; small prompts with narrow attentions; the first level's skip returns to the
-level's width. Widths and units are those of `cu_mamba_small`, with two more in the latent, so that
-it can start as that denoiser (examples/start_from_denoiser.py).
+`mtair_small` departs for CPUs (``block="gated"``): a pixel-unshuffle stem, with a bias; branches
+stand inside a gated depth-wise unit and share its convolution, and no feed-forward follows, as the
+unit is gated like one; q·kᵀ comes from one inner-product matrix, and values also pass directly; two
+scan orders per scan, alternating, of 8 states, E = 1 and Δ of rank ceil(width / 32), with B and C
+normalised; down and up by one linear layer per 2×2 patch; three levels, in whose latent every
+second block has one branch, in turn the scan and the attention (``branches="turns"``), the last
+block of every other stage channel attention; small prompts with narrow attentions; the first
+level's skip returns to the level's width. Widths and units are those of `cu_mamba_small`, with two
+more in the latent, so that it can start as that denoiser (examples/start_from_denoiser.py).
 """
 
 from itertools import cycle, pairwise
@@ -272,8 +272,8 @@ class MTAIR(RestorationModel):
         """Heights and widths that `forward` takes are multiples of this."""
         return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
 
-    def restore(self, degraded: Tensor, context: Context | None) -> Tensor:
-        """Restore a checked image."""
+    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what enters the latent and the skips, finest first."""
         factor = self.config.stem_factor
         x = self.embed(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
         skips = []
@@ -281,7 +281,19 @@ class MTAIR(RestorationModel):
             x = stage(x, context)
             skips.append(x)
             x = down(x)
-        x = self._prompted(len(skips), self.latent(x, context), context)
+        return x, skips
+
+    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+        """Map what enters the latent to what leaves it: blocks, then prompts."""
+        return self._prompted(len(self.downs), self.latent(features, context), context)
+
+    def restore(
+        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
+    ) -> Tensor:
+        """Restore a checked image."""
+        factor = self.config.stem_factor
+        x, skips = self.encode(degraded, context)
+        x = self.refine_latent(x, context) if latent is None else latent
         for level in reversed(range(len(skips))):
             skip = self._prompted(level, skips.pop(), context)
             x = self.merges[level](torch.cat([self.ups[level](x), skip], -1))
@@ -421,6 +433,7 @@ SMALL = MTAIRConfig(
     embed_bias=True,
     block="gated",
     prompt_inner=48,
+    branches="turns",
     d_state=8,
     expand=1.0,
     scan_norm=True,
@@ -448,7 +461,7 @@ RECORDS = (
     ModelRecord("mtair_base", MTAIR, MTAIRConfig(), ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
     ModelRecord("mtair_small", MTAIR, SMALL, ("denoise", "derain", "dehaze"), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32),
+                whole_megapixels=1.0, tile=512, overlap=32, whole_latent=True),
     ModelRecord("mtair_tiny", MTAIR, TINY, ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=1.0, tile=512, overlap=32),
 )  # fmt: skip
