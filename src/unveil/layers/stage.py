@@ -23,3 +23,19 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = block(x, context)
         return x
+
+
+def descend(
+    x: Tensor, stages: Iterable[nn.Module], downs: Iterable[nn.Module], context: Context | None
+) -> tuple[Tensor, list[Tensor]]:
+    """Go down a U-Net's encoder.
+
+    Returns:
+        What enters the coarsest level, and every finer level's skip, finest first.
+    """
+    skips = []
+    for stage, down in zip(stages, downs, strict=True):
+        x = stage(x, context)
+        skips.append(x)
+        x = down(x)
+    return x, skips

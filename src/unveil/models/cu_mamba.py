@@ -48,7 +48,7 @@ from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
-from unveil.layers.stage import Stage
+from unveil.layers.stage import Stage, descend
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 from unveil.ops import ScanOrder, silu_gate
@@ -249,12 +249,7 @@ class CUMamba(RestorationModel):
         """Return what enters the latent and the skips, finest first."""
         factor = self.config.stem_factor
         x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
-        skips = []
-        for stage, down in zip(self.encoder, self.downs, strict=True):
-            x = stage(x, context)
-            skips.append(x)
-            x = down(x)
-        return x, skips
+        return descend(x, self.encoder, self.downs, context)
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
         """Map what enters the latent to what leaves it."""

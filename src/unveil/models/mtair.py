@@ -55,7 +55,7 @@ from unveil.layers.mamba import VisionSSM
 from unveil.layers.norm import LayerNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
-from unveil.layers.stage import Stage
+from unveil.layers.stage import Stage, descend
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 from unveil.ops import ScanOrder
@@ -276,12 +276,7 @@ class MTAIR(RestorationModel):
         """Return what enters the latent and the skips, finest first."""
         factor = self.config.stem_factor
         x = self.embed(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
-        skips = []
-        for stage, down in zip(self.encoder, self.downs, strict=True):
-            x = stage(x, context)
-            skips.append(x)
-            x = down(x)
-        return x, skips
+        return descend(x, self.encoder, self.downs, context)
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
         """Map what enters the latent to what leaves it: blocks, then prompts."""
