@@ -32,7 +32,7 @@ class RestorationModel(nn.Module):
     """Base of the networks: checks shapes, gathers image-wide statistics.
 
     Subclasses set `config_type` and `size_multiple` and implement `encode`, `refine_latent` and
-    `restore`. One position of the latent, the coarsest level, stands for `size_multiple`² pixels.
+    `decode`. One position of the latent, the coarsest level, stands for `size_multiple`² pixels.
 
     Attributes:
         config: The validated configuration.
@@ -64,10 +64,11 @@ class RestorationModel(nn.Module):
         """Map what enters the latent to what leaves it, the same shape."""
         raise NotImplementedError
 
-    def restore(
-        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
-    ) -> Tensor:
-        """Restore a checked image; implemented by the networks."""
+    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
+        """Return the residual, ``(b, 3, h, w)``, from what leaves the latent and the skips.
+
+        It empties ``skips`` on its way, so that their memory is free for the finer levels.
+        """
         raise NotImplementedError
 
     def forward(
@@ -89,7 +90,7 @@ class RestorationModel(nn.Module):
             InputError: The shape does not fit.
         """
         self._check(degraded)
-        return self.restore(degraded, context, latent)
+        return self._restore(degraded, context, latent)
 
     @torch.no_grad()
     def describe(self, samples: Tensor) -> Context:
@@ -108,8 +109,14 @@ class RestorationModel(nn.Module):
         """
         self._check(samples)
         recorder = Context()
-        self.restore(samples, recorder)
+        self._restore(samples, recorder, None)
         return recorder.finished()
+
+    def _restore(self, degraded: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
+        features, skips = self.encode(degraded, context)
+        if latent is None:
+            latent = self.refine_latent(features, context)
+        return degraded + self.decode(latent, skips, context)
 
     def parameter_groups(
         self, *, weight_decay: float = 0.0, ssm_learning_rate: float = 1.0

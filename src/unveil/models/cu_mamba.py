@@ -256,18 +256,13 @@ class CUMamba(RestorationModel):
         out: Tensor = self.latent(features, context)
         return out
 
-    def restore(
-        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
-    ) -> Tensor:
-        """Restore a checked image."""
-        factor = self.config.stem_factor
-        x, skips = self.encode(degraded, context)
-        x = self.refine_latent(x, context) if latent is None else latent
+    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
+        """Return the residual from what leaves the latent and the skips."""
+        x = latent
         for level in reversed(range(len(skips))):
             x = self._join(self.ups[level](x), skips.pop(), level)
             x = self.decoder[level](x, context)
-        residual = pixel_shuffle_last(self.head(x), factor)
-        return degraded + residual.permute(0, 3, 1, 2)
+        return pixel_shuffle_last(self.head(x), self.config.stem_factor).permute(0, 3, 1, 2)
 
     def _join(self, x: Tensor, skip: Tensor, level: int) -> Tensor:
         if self.config.skip == "add":

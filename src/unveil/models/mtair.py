@@ -282,20 +282,15 @@ class MTAIR(RestorationModel):
         """Map what enters the latent to what leaves it: blocks, then prompts."""
         return self._prompted(len(self.downs), self.latent(features, context), context)
 
-    def restore(
-        self, degraded: Tensor, context: Context | None, latent: Tensor | None = None
-    ) -> Tensor:
-        """Restore a checked image."""
-        factor = self.config.stem_factor
-        x, skips = self.encode(degraded, context)
-        x = self.refine_latent(x, context) if latent is None else latent
+    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
+        """Return the residual from what leaves the latent and the skips."""
+        x = latent
         for level in reversed(range(len(skips))):
             skip = self._prompted(level, skips.pop(), context)
             x = self.merges[level](torch.cat([self.ups[level](x), skip], -1))
             x = self.decoder[level](x, context)
         x = self.refinement(x, context)
-        residual = pixel_shuffle_last(self.head(x), factor)
-        return degraded + residual.permute(0, 3, 1, 2)
+        return pixel_shuffle_last(self.head(x), self.config.stem_factor).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def prompt_weights(self, degraded: Tensor) -> Tensor:
