@@ -63,9 +63,13 @@ def why_not(a: ScanArguments) -> str | None:
     return None if _is_loaded() else library.status().reason
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _is_loaded() -> bool:
     return library.status().reason is None
+
+
+# What `torch.compiler.assume_constant_result` sets; that function imports all of torch._dynamo,
+# which takes as long as importing torch itself.
+_is_loaded._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
