@@ -18,6 +18,7 @@ from unveil.imaging import read_image
 from unveil.inference import Restorer, batch
 from unveil.inference.batch import Outcome, Saving
 from unveil.inference.plan import Job
+from unveil.inference.strength import Strength
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -96,12 +97,12 @@ def test_every_option_reaches_the_library(
     monkeypatch.setattr("unveil.inference.batch.restore_files", spy)
     (tmp_path / "in" / "x").mkdir(parents=True)
     _photo(tmp_path / "in" / "x" / "a.png")
-    words = "--tile 96 --strength 0.3 --ensemble --max-megapixels 7 --quality 9 --force --compare"
-    words += " --recursive --device cpu --task auto --model identity"
+    words = "--tile 96 --strength 0.3 --strength-chroma 0.6 --ensemble"
+    words += " --max-megapixels 7 --quality 9 --force --compare --recursive --device cpu --task auto --model identity"
     assert _run(capsys, tmp_path / "in", *words.split())[0] == 0
     engine = seen["engine"]
     assert (engine.tiling.tile, engine.forced) == (96, True)
-    assert (engine.strength, engine.ensemble) == (0.3, True)
+    assert (engine.strength, engine.ensemble) == (Strength(0.3, 0.6), True)
     assert seen["limit"] == 7
     assert seen["saving"] == Saving(quality=9, force=True, compare=True, remember=True)
     assert seen["jobs"][0].target == tmp_path / "in" / "x" / "a.restored.png"

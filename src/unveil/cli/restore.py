@@ -35,6 +35,14 @@ def restore(
     strength: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the change that is applied.")
     ] = 1.0,
+    strength_luma: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="The same of luminance; default: as --strength."),
+    ] = None,
+    strength_chroma: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="The same of colour; default: as --strength."),
+    ] = None,
     tile: Annotated[
         str, typer.Option(help="auto, off, or the side of a tile in pixels.", metavar="auto|off|N")
     ] = "auto",
@@ -99,6 +107,8 @@ def restore(
         model,
         task=cast("Any", task),
         strength=strength,
+        strength_luma=strength_luma,
+        strength_chroma=strength_chroma,
         tile=side,
         ensemble=ensemble,
         device=device,

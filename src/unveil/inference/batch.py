@@ -145,7 +145,9 @@ class _Run:
         self.journal = Journal()
         engine = restorer.engine
         steering = {name: value.flatten().tolist() for name, value in engine.steering.items()}
-        options = [restorer.loaded.digest, repr(engine.tiling), engine.strength, engine.ensemble]
+        luma, chroma = engine.strength.luma, engine.strength.chroma
+        strength = luma if luma == chroma else [luma, chroma]
+        options = [restorer.loaded.digest, repr(engine.tiling), strength, engine.ensemble]
         self.options = json.dumps([*options, steering, saving.quality])
 
     def read(self, job: Job) -> _Read | Outcome:

@@ -17,6 +17,7 @@ from unveil.inference.latent import cut, whole_latent
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple, restore_tensor
 from unveil.inference.samples import Array, add_residual, to_network, to_residual
+from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
 from unveil.layers.context import Context
 from unveil.models.base import RestorationModel
@@ -96,7 +97,7 @@ class Engine:
     device: torch.device
     tiling: Tiling = field(default_factory=Tiling)
     forced: bool = False
-    strength: float = 1.0
+    strength: Strength = field(default_factory=Strength)
     ensemble: bool = False
     steering: dict[str, Tensor] = field(default_factory=dict)
     _bytes_per_pixel: float | None = None
@@ -116,7 +117,7 @@ class Engine:
         """
 
         def blend(window: slice, residual: Array) -> None:
-            add_residual(pixels[window], self.strength * residual, out[window])
+            add_residual(pixels[window], self.strength.scaled(residual), out[window])
             release(out)
 
         self._each_strip(pixels, blend, progress or (lambda _: None))
@@ -124,7 +125,7 @@ class Engine:
     def change(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
         """Write what the network would change, at full strength, into `out`.
 
-        `add_residual` of any share of it gives what `restore` gives at that strength.
+        `add_residual` of what `Strength.scaled` makes of it gives what `restore` gives.
 
         Args:
             pixels: ``(h, w, c)``, as for `restore`.

@@ -22,6 +22,7 @@ from unveil.inference.kinds import is_pillow, restore_array, restore_batch, rest
 from unveil.inference.loading import LoadedModel, Task, load
 from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
+from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE
 
 Picture = TypeVar("Picture")
@@ -41,6 +42,8 @@ class Restorer:
         task: ``"auto"`` lets the network see for itself; ``"denoise"``, ``"derain"`` and
             ``"dehaze"`` name what to do.
         strength: 0–1, share of the network's change that is applied.
+        strength_luma: The same of what changes luminance; None takes `strength`.
+        strength_chroma: The same of what changes colour; None takes `strength`.
         tile: ``"auto"`` cuts images above the size in the model's record; a number of pixels always
             cuts; ``"off"`` never does.
         ensemble: Average over the 8 flips and rotations: slower, slightly better.
@@ -62,13 +65,14 @@ class Restorer:
         *,
         task: Task = "auto",
         strength: float = 1.0,
+        strength_luma: float | None = None,
+        strength_chroma: float | None = None,
         tile: Tile = "auto",
         ensemble: bool = False,
         device: str = "auto",
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
-        if not _is_number(strength) or not 0 <= strength <= 1:
-            raise InputError(f"strength is 0 to 1, got {strength!r}")
+        shares = Strength.of(strength, strength_luma, strength_chroma)
         if not _is_number(max_megapixels) or not max_megapixels > 0:
             raise InputError(f"max_megapixels is {max_megapixels!r}; expected a number above 0")
         if not isinstance(ensemble, bool | np.bool_):
@@ -81,7 +85,7 @@ class Restorer:
             device=place,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
-            strength=float(strength),
+            strength=shares,
             ensemble=bool(ensemble),
             steering={k: v.to(place) for k, v in self.loaded.steering.items()},
         )
@@ -181,7 +185,8 @@ def restore(
     Args:
         picture: As `Restorer.__call__`.
         model: As `Restorer`.
-        options: As `Restorer`: task, strength, tile, ensemble, device, max_megapixels.
+        options: As `Restorer`: task, strength, strength_luma, strength_chroma, tile, ensemble,
+            device, max_megapixels.
 
     Raises:
         UnveilError: As `Restorer` and `Restorer.__call__`.
