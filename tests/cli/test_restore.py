@@ -98,7 +98,8 @@ def test_every_option_reaches_the_library(
     (tmp_path / "in" / "x").mkdir(parents=True)
     _photo(tmp_path / "in" / "x" / "a.png")
     words = "--tile 96 --strength 0.3 --strength-chroma 0.6 --ensemble"
-    words += " --max-megapixels 7 --quality 9 --force --compare --recursive --device cpu --task auto --model identity"
+    words += " --max-megapixels 7 --quality 9 --force --compare --recursive --device cpu"
+    words += " --task auto --model identity"
     assert _run(capsys, tmp_path / "in", *words.split())[0] == 0
     engine = seen["engine"]
     assert (engine.tiling.tile, engine.forced) == (96, True)
