@@ -89,3 +89,16 @@ def test_mamba_block_has_the_published_number_of_parameters():
     expected = d * 2 * inner + 4 * inner + inner + inner * (r + 2 * n) + r * inner + inner
     expected += inner * n + inner + inner * d
     assert sum(p.numel() for p in MambaBlock(d).parameters()) == expected
+
+
+def test_smoothing_leaves_the_skip_sharp_and_starts_as_two_box_filters():
+    orders = ("row", "column")
+    smoothed = ImageScan(6, 4, orders=orders, normalize=True, smooth=True).double()
+    plain = ImageScan(6, 4, orders=orders, normalize=True).double()
+    plain.load_state_dict(smoothed.state_dict(), strict=False)
+    u = torch.randn(1, 7, 9, 6, dtype=torch.float64)
+    skip = u * plain.D.sum(0)
+    states = (plain(u) - skip).permute(0, 3, 1, 2)
+    for _ in range(2):
+        states = F.avg_pool2d(F.pad(states, (1, 1, 1, 1)), 3, 1)
+    torch.testing.assert_close(smoothed(u), states.permute(0, 2, 3, 1) + skip)

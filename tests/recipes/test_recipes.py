@@ -63,6 +63,7 @@ def pictures(tmp_path_factory):
 def test_all_recipes_the_documentation_names_are_there():
     assert RECIPES == [
         "cu_mamba/deblur.yaml",
+        "cu_mamba/deblur_small.yaml",
         "cu_mamba/dehaze_small.yaml",
         "cu_mamba/denoise.yaml",
         "cu_mamba/denoise_small.yaml",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.errors import RecipeError
-from unveil.training.losses import charbonnier, fft, l1, mse, parse_loss, psnr, psnr35
+from unveil.training.losses import bands, charbonnier, fft, l1, mse, parse_loss, psnr, psnr35
 
 
 @pytest.fixture
@@ -89,3 +89,24 @@ def test_weights_are_applied(images):
 def test_what_is_no_loss_is_refused(text):
     with pytest.raises(RecipeError, match="charbonnier"):
         parse_loss(text)
+
+
+def test_bands_are_high_passed_means_of_strips():
+    generator = torch.Generator().manual_seed(2)
+    a, b = (torch.rand(2, 3, 70, 50, generator=generator, dtype=torch.float64) for _ in range(2))
+    expected = []
+    for difference in ((a - b).numpy(), (a - b).transpose(2, 3).numpy()):
+        profiles = [difference[:, :, i : i + 32].mean(2) for i in range(0, 33, 32)]
+        profiles = profiles[: difference.shape[2] // 32]
+        left = []
+        for profile in profiles:
+            around = np.pad(profile, ((0, 0), (0, 0), (16, 16)), mode="edge")
+            smooth = np.lib.stride_tricks.sliding_window_view(around, 33, axis=2).mean(-1)
+            left.append(np.abs(profile - smooth).mean())
+        expected.append(np.mean(left))
+    assert bands(a, b).item() == pytest.approx(sum(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 40), (40, 7)])
+def test_bands_of_small_images_are_finite(size):
+    assert math.isfinite(bands(torch.rand(1, 3, *size), torch.rand(1, 3, *size)).item())

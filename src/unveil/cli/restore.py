@@ -31,7 +31,7 @@ def restore(
         str | None,
         typer.Option(help="Model id or weights file; default: all-in-one, else the denoiser."),
     ] = None,
-    task: Annotated[str, typer.Option(help="auto, denoise, derain or dehaze.")] = "auto",
+    task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
     strength: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the change that is applied.")
     ] = 1.0,

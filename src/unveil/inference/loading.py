@@ -17,9 +17,9 @@ from unveil.inference.readout import Readout, mixer_names, read_readout
 from unveil.models.checkpoint import WEIGHTS_NAME, bundled_weights, from_pretrained
 from unveil.models.registry import create_model, get_record, list_models
 
-Task = Literal["auto", "denoise", "derain", "dehaze"]
-TASKS: tuple[Task, ...] = ("auto", "denoise", "derain", "dehaze")
-DEFAULT_MODEL, DENOISER = "mtair_small", "cu_mamba_small"
+Task = Literal["auto", "denoise", "derain", "dehaze", "deblur"]
+TASKS: tuple[Task, ...] = ("auto", "denoise", "derain", "dehaze", "deblur")
+DEFAULT_MODEL, DENOISER, DEBLURRER = "mtair_small", "cu_mamba_small", "cu_mamba_small_deblur"
 
 # What the read-out calls the degradation that a task removes.
 _CAUSES = {"denoise": "noise", "derain": "rain", "dehaze": "haze"}
@@ -76,11 +76,13 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
 
 
 def default_model(task: Task) -> str:
-    """Return the denoiser for its task, else the all-in-one model, of what the package brings.
+    """Return the bundled model for a task: the all-in-one model where no other is made for it.
 
-    >>> default_model("denoise")
-    'cu_mamba_small'
+    >>> default_model("denoise"), default_model("deblur")
+    ('cu_mamba_small', 'cu_mamba_small_deblur')
     """
+    if task == "deblur":
+        return DEBLURRER
     wanted = [DENOISER, DEFAULT_MODEL] if task == "denoise" else [DEFAULT_MODEL, DENOISER]
     found = bundled_weights()
     return next((name for name in wanted if name in found), wanted[0])
@@ -163,7 +165,10 @@ def steering(loaded: LoadedModel, task: Task) -> tuple[dict[str, Tensor], int | 
     stored = read_readout(loaded.weights) if loaded.weights else None
     if stored is None and not mixer_names(loaded.network):
         return {}, loaded.tiling.window
-    readout, cause = read_out(loaded), _CAUSES[task]
+    cause = _CAUSES.get(task)
+    if cause is None:
+        return {}, loaded.tiling.window
+    readout = read_out(loaded)
     means = readout.means.get(cause, {}) if cause in readout.by_prompts else {}
     prompts = {name: torch.tensor([values]) for name, values in means.items()}
     return prompts, readout.windows.get(cause, loaded.tiling.window)

@@ -110,6 +110,7 @@ class MTAIRConfig(ModelConfig):
         expand: E of the scan in paper blocks; inner width of gated units.
         ffn_expand: Inner width of feed-forwards, in paper blocks.
         scan_norm: Normalise B and C of the scans (gated blocks).
+        scan_smooth: Smooth what the scans' states contribute (gated blocks).
         orders: Scan orders of the dual blocks, taken in turn.
         layer_scale: Initial factor of residual branches of gated units.
         merge_first: Whether a 1×1 convolution brings level 1's joined skip back to its width.
@@ -136,6 +137,7 @@ class MTAIRConfig(ModelConfig):
     expand: float = Field(default=2.0, gt=0)
     ffn_expand: float = Field(default=2.66, gt=0)
     scan_norm: bool = False
+    scan_smooth: bool = False
     orders: tuple[tuple[ScanOrder, ...], ...] = (_ALL_ORDERS,)
     layer_scale: float = 0.1
     merge_first: bool = False
@@ -395,7 +397,14 @@ class MTAIR(RestorationModel):
         scan = None
         if spatial:
             orders = next(self._orders)
-            scan = ImageScan(inner, config.d_state, None, orders, normalize=config.scan_norm)
+            scan = ImageScan(
+                inner,
+                config.d_state,
+                None,
+                orders,
+                normalize=config.scan_norm,
+                smooth=config.scan_smooth,
+            )
         return GatedUnit(
             width,
             expand=config.expand,

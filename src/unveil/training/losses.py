@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from unveil.errors import RecipeError
@@ -20,6 +21,8 @@ PSNR_CEILING = 50.0
 # For a young network, still far from it: with 50 dB, whatever it changes costs clean inputs more
 # than it gains the others, and it stays at the identity.
 EARLY_PSNR_CEILING = 35.0
+# Rows or columns that `bands` averages over; even.
+_STRIP = 32
 
 
 def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
@@ -123,7 +126,37 @@ def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
     return psnr(restored, clean, EARLY_PSNR_CEILING)
 
 
+def bands(restored: Tensor, clean: Tensor) -> Tensor:
+    """Return how much the difference bands along rows and columns.
+
+    The difference is averaged over strips of 32 rows (then of 32 columns); from each strip's
+    profile its moving average over 33 pixels is taken away (the profile's ends are repeated), and
+    what is left is averaged in absolute value. A band of half a grey level is lost in the other
+    terms, but plain to see in an even sky.
+
+    Args:
+        restored: (b, c, h, w), nominal range [0, 1].
+        clean: (b, c, h, w), same shape and range.
+
+    >>> even = torch.zeros(1, 3, 64, 64)
+    >>> banded = even.clone()
+    >>> banded[..., ::2] = 0.1
+    >>> bands(even + 0.3, even).item() < 1e-6, bands(banded, even).item() > 0.04
+    (True, True)
+    """
+    difference = restored - clean
+    return _band(difference) + _band(difference.transpose(2, 3))
+
+
+def _band(difference: Tensor) -> Tensor:
+    strip = min(_STRIP, difference.shape[2])
+    profile = F.avg_pool2d(difference, (strip, 1))
+    padded = F.pad(profile, (_STRIP // 2, _STRIP // 2, 0, 0), mode="replicate")
+    return (profile - F.avg_pool2d(padded, (1, _STRIP + 1), 1)).abs().mean()
+
+
 _TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bands": bands,
     "charbonnier": charbonnier,
     "fft": fft,
     "l1": l1,
@@ -156,7 +189,7 @@ def parse_loss(text: str) -> Loss:
     """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
 
     Args:
-        text: E.g. ``charbonnier + 0.1*fft``. Terms: charbonnier, fft, l1, mse, psnr, psnr35.
+        text: E.g. ``charbonnier + 0.1*fft``. Terms: bands, charbonnier, fft, l1, mse, psnr, psnr35.
 
     Raises:
         RecipeError: A term is unknown or the notation is wrong.
