@@ -1,5 +1,6 @@
 """What is read is written back: pixels, and everything a file says beside them."""
 
+import errno
 import os
 import struct
 import threading
@@ -16,7 +17,7 @@ import pyvips
 from tests.imaging.conftest import IPTC, XMP, exif_block, profile, samples
 
 from unveil.errors import InputError, OutputError
-from unveil.imaging import Image, Metadata, read_image, tiff, write_image
+from unveil.imaging import Image, Metadata, read_image, tiff, write, write_image
 from unveil.imaging.exif import parse_exif
 
 
@@ -338,6 +339,28 @@ def test_a_full_disk_leaves_no_file(suffix: str, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, previous)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp", ".avif"])
+def test_a_full_disk_is_named_and_no_temporary_file(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = write._encode
+
+    def onto_a_full_disk(image: Any, path: Path, saver: str, **options: Any) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to("/dev/full")
+        encode(image, path, saver, **options)
+
+    monkeypatch.setattr(write, "_encode", onto_a_full_disk)
+    target = tmp_path / f"out{suffix}"
+    with pytest.raises(OutputError) as refused:
+        write_image(target, read_image(_big_png(tmp_path)))
+    said = f"{target}: cannot be written: the disk that holds {tmp_path} is full"
+    assert str(refused.value).startswith(said)
+    assert refused.value.errno == errno.ENOSPC
+    assert sorted(os.listdir(tmp_path)) == ["in.png"]
 
 
 def _big_png(folder: Path) -> Path:

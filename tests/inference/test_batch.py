@@ -328,3 +328,33 @@ def test_metadata_too_large_for_a_jpeg_is_told(
     assert outcome.status == "restored"
     assert caplog.text.count("left out, as jpeg") == told
     assert (read_image(tmp_path / "b.jpg").metadata.xmp == packet) == (not told)
+
+
+def test_two_runs_on_one_folder_share_the_work(tmp_path: Path) -> None:
+    """What the other run has made since this one began is done, not in the way."""
+    folder, restorer = _folder(tmp_path, 3), Restorer(Darker())
+    made = plan([folder], output=tmp_path / "out")
+    first = restore_files(restorer, made.jobs)
+    # The first run has read its journal; meanwhile a second one does the whole folder.
+    outcomes = [next(first)]
+    assert set(_statuses(_run(folder, restorer))) <= {"restored", "skipped"}
+    outcomes += first
+    assert "failed" not in _statuses(outcomes)
+    assert len(outcomes) == 3
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"target": 3}', '{"target": "0.restored.png"}'])
+def test_a_line_of_the_journal_that_makes_no_sense_fails_no_file(tmp_path: Path, line: str) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Darker())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / NAME).write_text(line + "\n")
+    assert _statuses(_run(folder, restorer)) == ["restored"]
+    assert _statuses(_run(folder, restorer)) == ["skipped"]
+
+
+def test_a_pipe_in_place_of_the_journal_is_told(tmp_path: Path) -> None:
+    folder, restorer = _folder(tmp_path, 1), Restorer(Darker())
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / NAME)
+    (outcome,) = _run(folder, restorer)
+    assert (outcome.status, "a pipe or a device" in outcome.reason) == ("failed", True)

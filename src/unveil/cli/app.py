@@ -1,6 +1,9 @@
 """Assemble the verbs into the `unveil` command and turn errors into one line."""
 
+import errno
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -8,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from unveil._version import __version__
+from unveil.cli.wording import complain, print_any_name
 from unveil.errors import UnveilError
 
 # Verb → module, which holds a function named after the verb, or a typer app `app` with sub-verbs.
@@ -52,6 +56,9 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+# Typer brings its own copy of click, or an installed one; both are reached from here.
+_WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[2]
+
 _app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False)
 
 
@@ -80,10 +87,49 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words[:end]
     options = [word for word in words[:end] if word != "--debug"]
     words = (["--debug"] if debug else []) + options + words[end:]
+    print_any_name()
+    raise SystemExit(_run(words, debug))
+
+
+def _run(words: list[str], debug: bool) -> int:
+    """Run a command; what can go wrong on a healthy machine becomes one line."""
     try:
-        _app(words)
+        command = typer.main.get_command(_app)
+        return int(command.main(words, prog_name="unveil", standalone_mode=False) or 0)
+    except _WRONG_USAGE as error:
+        return _explain(error)
+    except typer.Abort:
+        complain("aborted")
     except UnveilError as error:
         if debug:
             raise
-        typer.echo(f"unveil: {error}", err=True)
-        raise SystemExit(1) from None
+        complain(error)
+    except MemoryError:
+        if debug:
+            raise
+        complain("not enough memory for this; try smaller images, sizes or batches")
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _drop_output()
+            return 1
+        if debug:
+            raise
+        place = f"{error.filename!s}: " if error.filename else ""
+        complain(f"{place}{error.strerror or error}")
+    return 1
+
+
+def _explain(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        name = error.ctx.command_path if getattr(error, "ctx", None) else "unveil"
+        text = error.format_message().removesuffix(".")
+        complain(f"{text}; `{name} --help` lists what there is")
+    return int(error.exit_code)
+
+
+def _drop_output() -> None:
+    """Keep Python from writing into a pipe that nobody reads any more."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, suppress(OSError):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unveil.cli.options import MOST_THREADS, Repeats, Threads, numbers, use_threads, whole_numbers
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -23,23 +24,22 @@ def model(
     models: Annotated[
         list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
     ] = None,
-    size: Annotated[int, typer.Option(min=8, help="Side of the square image in pixels.")] = 512,
-    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 5,
+    size: Annotated[
+        int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")
+    ] = 512,
+    repeats: Repeats = 5,
     step: Annotated[
         bool, typer.Option(help="Also time a training step on 16×3×64×64 pixels.")
     ] = True,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time networks beside a plain convolution network, taking turns in one run."""
     import json
 
-    import torch
-
     from unveil.bench.model import bench_models
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     names = models or ["cu_mamba_small", "mtair_small"]
     result = bench_models(names, size=size, repeats=repeats, step=step)
     if as_json:
@@ -50,19 +50,16 @@ def model(
 
 @app.command()
 def passes(
-    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 15,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    repeats: Repeats = 15,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time the fused passes beside the same in plain PyTorch operations."""
     import json
 
-    import torch
-
     from unveil.bench.passes import bench_passes
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     result = bench_passes(repeats=repeats)
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
@@ -85,26 +82,20 @@ def restore(
         list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
     ] = None,
     sizes: Annotated[str, typer.Option(help="Megapixels, e.g. 0.25,1,4.")] = "0.25,1,4,24",
-    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 3,
+    repeats: Repeats = 3,
     limit: Annotated[
         float, typer.Option(min=0.0, help="Leave out passes that would take longer, in seconds.")
     ] = 300.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time whole photographs beside a convolution network and non-local means, in one run."""
     import json
 
-    import torch
-
     from unveil.bench.restore import bench_restore
 
-    try:
-        megapixels = [float(size) for size in sizes.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"expected numbers with commas, got {sizes!r}") from None
-    if threads is not None:
-        torch.set_num_threads(threads)
+    megapixels = numbers(sizes, lambda size: 0 < size <= 250, "megapixels up to 250")
+    use_threads(threads)
     names = models or ["cu_mamba_small", "mtair_small"]
     result = bench_restore(names, megapixels=megapixels, repeats=repeats, limit=limit)
     if as_json:
@@ -128,7 +119,7 @@ def scan(
     ] = "256,1024,4096,16384,65536",
     channels: Annotated[str, typer.Option(help="Channels d, with commas.")] = "96,192",
     states: Annotated[str, typer.Option(help="States n, with commas.")] = "8,16",
-    repeats: Annotated[int, typer.Option(min=1, help="Turns; medians are printed.")] = 7,
+    repeats: Repeats = 7,
     threads: Annotated[str, typer.Option(help="Threads of the kernel, with commas.")] = "1,2",
     only_native: Annotated[bool, typer.Option(help="Leave out all but the kernel.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -138,21 +129,14 @@ def scan(
 
     from unveil.bench.scan import bench_scan
 
-    sizes = [_integers(text) for text in (lengths, channels, states)]
-    result = bench_scan(
-        *sizes, repeats=repeats, threads=_integers(threads), only_native=only_native
-    )
+    bounds = ((lengths, 2**20), (channels, 4096), (states, 256))
+    sizes = [whole_numbers(text, most) for text, most in bounds]
+    chosen = whole_numbers(threads, MOST_THREADS)
+    result = bench_scan(*sizes, repeats=repeats, threads=chosen, only_native=only_native)
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
         _print_scan(result)
-
-
-def _integers(text: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
-        raise typer.BadParameter(f"expected positive integers with commas, got {text!r}")
-    return [int(word) for word in words]
 
 
 def _print_scan(result: "ScanBench") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.options import Exclude, Include
+from unveil.cli.options import MOST_SEED, Exclude, Include, Threads, use_threads
 
 if TYPE_CHECKING:
     from unveil.evaluation import Report
@@ -35,24 +35,23 @@ def compare(
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise and of the bootstrap.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the noise and of the bootstrap.")
+    ] = 0,
     confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    threads: Threads = None,
     device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")
     ] = False,
 ) -> None:
     """Compare two models image by image."""
-    import torch
-
     from unveil.evaluation import compare as run
     from unveil.evaluation import comparison_to_json, comparison_to_markdown, make_cases
     from unveil.ops.heap import keep_freed_memory
 
     keep_freed_memory()
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     options = {
         "cases": make_cases(sigma or [], degradations or []),
         "layout": layout,

@@ -51,9 +51,11 @@ def check(
 @app.command()
 def toy(
     out: Annotated[Path, typer.Argument(help="Gets the folders train and test.")],
-    count: Annotated[int, typer.Option(help="Pictures to train on.", min=1)] = 24,
-    test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0)] = 6,
-    size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=16)] = 320,
+    count: Annotated[int, typer.Option(help="Pictures to train on.", min=1, max=100_000)] = 24,
+    test_count: Annotated[int, typer.Option(help="Pictures to test on.", min=0, max=100_000)] = 6,
+    size: Annotated[
+        int, typer.Option(help="Side of the pictures, pixels.", min=16, max=4096)
+    ] = 320,
     seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace a set that is there.")] = False,
 ) -> None:

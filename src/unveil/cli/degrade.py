@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unveil.cli.wording import complain
+
 if TYPE_CHECKING:
     from unveil.degradations import Parameter, Pipeline
 
@@ -76,7 +78,7 @@ def degrade(
             continue
         typer.echo(json.dumps(record) if as_json else "  ".join(record.values()))
     for failure in failures:
-        typer.echo(f"unveil: {failure}", err=True)
+        complain(failure)
     if failures:
         raise typer.Exit(1)
 
@@ -161,6 +163,7 @@ def _targets(
 
 
 def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: Path | None) -> str:
+    import os
     import zlib
 
     import numpy as np
@@ -174,7 +177,7 @@ def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: 
     if depth is not None:
         far = load_rgb(depth)[..., 0].astype(np.float32)
         frame = Frame(0, 0, pixels.shape[0], pixels.shape[1], far / max(float(far.max()), 1e-6))
-    rng = np.random.default_rng((seed, zlib.crc32(photo.name.encode())))
+    rng = np.random.default_rng((seed, zlib.crc32(os.fsencode(photo.name))))
     drawn = pipeline.draw(rng)
     degraded = drawn(pixels.astype(np.float32) / np.float32(peak), rng, frame)
     dtype = np.uint8 if pixels.dtype == np.uint8 else np.uint16

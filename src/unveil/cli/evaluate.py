@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unveil.cli.options import Exclude, Include
+from unveil.cli.options import MOST_SEED, Exclude, Include, Threads, use_threads
 
 if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
@@ -47,8 +47,10 @@ def evaluate(
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise; papers use 0.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads to use.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the noise; papers use 0.")
+    ] = 0,
+    threads: Threads = None,
     device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite another evaluation.")] = False,
     as_json: Annotated[
@@ -56,8 +58,6 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score a model on a folder of images, beside published numbers of the same protocol."""
-    import torch
-
     from unveil.evaluation import evaluate as run
     from unveil.evaluation import (
         load_restorer,
@@ -69,8 +69,7 @@ def evaluate(
     from unveil.ops.heap import keep_freed_memory
 
     keep_freed_memory()
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     chosen = protocol_named(protocol)
     cases = make_cases(sigma or [], degradations or [])
     with progress(model) as on_image:

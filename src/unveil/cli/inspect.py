@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unveil.cli.options import MaxMegapixels
+from unveil.cli.wording import complain
+
 if TYPE_CHECKING:
     from unveil.inference.readout import Sighting
 
@@ -15,9 +18,7 @@ def inspect(
         str | None,
         typer.Option(help="A model's id or a weights file; default: the bundled all-in-one model."),
     ] = None,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
-    ] = 250.0,
+    max_megapixels: MaxMegapixels = 250.0,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go into folders below the given ones.")
     ] = False,
@@ -32,7 +33,7 @@ def inspect(
     from unveil.inference.restorer import Restorer
 
     files, refused = find_images(paths, recursive=recursive)
-    restorer = Restorer(model, device=device)
+    restorer = Restorer(model, device=device, max_megapixels=max_megapixels)
     results: list[dict[str, Any]] = []
     failures = [str(error) for _, error in refused]
     for path in files:
@@ -48,7 +49,7 @@ def inspect(
     if as_json:
         typer.echo(json.dumps({"results": results}, indent=2))
     for failure in failures:
-        typer.echo(f"unveil: {failure}", err=True)
+        complain(failure)
     if failures:
         raise typer.Exit(1)
 

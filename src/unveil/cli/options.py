@@ -1,8 +1,15 @@
-"""Options that several verbs take."""
+"""Options that several verbs take, and their bounds."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+
+# More than any machine has; torch itself stops at 2³¹.
+MOST_THREADS = 1024
+# The legacy generator that papers used takes no larger ones.
+MOST_SEED = 2**32 - 1
+_MOST_DIGITS = 18
 
 Include = Annotated[
     list[str] | None,
@@ -12,3 +19,64 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Leave out files whose name matches. May be repeated."),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads to use.")]
+MaxMegapixels = Annotated[
+    float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
+]
+Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="Turns; medians are printed.")]
+
+
+def use_threads(threads: int | None) -> None:
+    """Give torch so many threads; None leaves them as they are."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def whole_number(text: str) -> int | None:
+    """Return a whole number above 0 written in digits; None for anything else or above 10¹⁸.
+
+    >>> whole_number("12"), whole_number("-1"), whole_number("9" * 5000)
+    (12, None, None)
+    """
+    if not (text.isascii() and text.isdecimal()) or len(text) > _MOST_DIGITS:
+        return None
+    return int(text) or None
+
+
+def whole_numbers(text: str, most: int) -> list[int]:
+    """Return whole numbers above 0 that are joined by commas.
+
+    Args:
+        text: As given.
+        most: The largest that is accepted.
+
+    Raises:
+        BadParameter: It is something else.
+    """
+    found = [whole_number(word.strip()) for word in text.split(",")]
+    good = [number for number in found if number is not None and number <= most]
+    if len(good) < len(found):
+        raise typer.BadParameter(f"expected whole numbers up to {most:,} with commas, got {text!r}")
+    return good
+
+
+def numbers(text: str, accept: Callable[[float], bool], what: str) -> list[float]:
+    """Return numbers that are joined by commas.
+
+    Args:
+        text: As given.
+        accept: Whether a number is in its range.
+        what: They are expected to be, for the message.
+
+    Raises:
+        BadParameter: It is something else.
+    """
+    try:
+        found = [float(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(map(accept, found)):
+        raise typer.BadParameter(f"expected {what} with commas, got {text!r}")
+    return found

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from unveil.cli.options import MaxMegapixels, Threads, use_threads, whole_number
+from unveil.cli.wording import complain
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from unveil.inference.plan import Job
 
 _LOG_SECONDS = 30
+# As large as any image that is read.
+_LARGEST_TILE = 1_000_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -69,11 +74,9 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace results that are there.")
     ] = False,
-    max_megapixels: Annotated[
-        float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
-    ] = 250.0,
+    max_megapixels: MaxMegapixels = 250.0,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads the network uses.")] = None,
+    threads: Threads = None,
     shard: Annotated[
         str | None,
         typer.Option(help="Only part i of n: for n processes at once.", metavar="i/n"),
@@ -81,8 +84,6 @@ def restore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
-    import torch
-
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging.formats import format_named
     from unveil.inference.batch import Saving
@@ -101,8 +102,7 @@ def restore(
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
     keep_freed_memory()
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     restorer = Restorer(
         model,
         task=cast("Any", task),
@@ -120,7 +120,7 @@ def restore(
     _report(outcomes, made.failed, compare, as_json, stopped is not None)
     if stopped is not None:
         count = f"{len(outcomes)} of {len(made.jobs)} files"
-        typer.echo(f"unveil: stopped after {count}; start again to go on", err=True)
+        complain(f"stopped after {count}; start again to go on")
         raise typer.Exit(128 + stopped)
     if made.failed or any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
@@ -131,17 +131,19 @@ def _tile(text: str) -> int | Literal["auto", "off"]:
 
     if text in ("auto", "off"):
         return cast("Literal['auto', 'off']", text)
-    if not text.isdecimal() or int(text) < SMALLEST_TILE:
-        expected = f"auto, off, or {SMALLEST_TILE} pixels or more"
+    side = whole_number(text)
+    if side is None or not SMALLEST_TILE <= side <= _LARGEST_TILE:
+        expected = f"auto, off, or {SMALLEST_TILE} to {_LARGEST_TILE} pixels"
         raise typer.BadParameter(f"expected {expected}, got {text!r}", param_hint="--tile")
-    return int(text)
+    return side
 
 
 def _shard(text: str) -> tuple[int, int]:
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal()):
+    part, _, parts = text.partition("/")
+    number, count = whole_number(part), whole_number(parts)
+    if number is None or count is None:
         raise typer.BadParameter(f"expected i/n, such as 2/3, got {text!r}", param_hint="--shard")
-    return int(number), int(count)
+    return number, count
 
 
 def _run(
@@ -251,7 +253,7 @@ def _report(
         _print_lines(results)
     for entry in results:
         if entry["status"] == "failed":
-            typer.echo(f"unveil: {entry['error']}", err=True)
+            complain(entry["error"])
 
 
 def _print_lines(results: list[dict[str, Any]]) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from unveil.cli.options import MOST_THREADS
+
 
 def serve(
     host: Annotated[
@@ -26,13 +28,15 @@ def serve(
         typer.Option(help="Weights to offer beside the bundled ones, and prefer; repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads the network uses.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads the network uses.")
+    ] = None,
     max_megapixels: Annotated[float, typer.Option(help="Refuse larger images.")] = 100.0,
     max_megabytes: Annotated[
         float, typer.Option(help="Refuse larger uploads.", min=0, max=1e9)
     ] = 200.0,
     queue: Annotated[
-        int, typer.Option(min=1, help="Images that may wait while one is restored.")
+        int, typer.Option(min=1, max=100_000, help="Images that may wait while one is restored.")
     ] = 16,
     timeout: Annotated[float, typer.Option(help="Seconds after which a request is given up.")] = (
         600.0

@@ -35,8 +35,8 @@ def train(
         ),
     ] = False,
     accelerator: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes per machine.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="Processes per machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, max=65_536, help="Machines.")] = 1,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the recipes' JSON schema and stop.")
     ] = False,

@@ -1,4 +1,11 @@
-"""Words that several verbs print."""
+"""Words that several verbs print, and lines that stay lines whatever a name holds."""
+
+import codecs
+import sys
+
+import typer
+
+_LONGEST = 1000
 
 
 def counted(number: int, what: str) -> str:
@@ -8,3 +15,52 @@ def counted(number: int, what: str) -> str:
     ('1 thread', '2 threads')
     """
     return f"{number} {what}" + ("s" if number != 1 else "")
+
+
+def complain(message: object) -> None:
+    """Print one line on stderr.
+
+    Args:
+        message: An error or its text.
+    """
+    typer.echo(f"unveil: {one_line(str(message))}", err=True)
+
+
+def one_line(text: str) -> str:
+    r"""Return a text as one line for a terminal: control characters escaped, the middle cut out.
+
+    >>> one_line("a\nb\x1b[2J")
+    'a\\nb\\x1b[2J'
+    >>> len(one_line("9" * 100_000)) < 1100
+    True
+    """
+    if len(text) > _LONGEST:
+        left_out = len(text) - _LONGEST
+        half = _LONGEST // 2
+        text = f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"
+    return "".join(c if c.isprintable() or _is_byte(c) else _escaped(c) for c in text)
+
+
+def print_any_name() -> None:
+    """Let stdout pass on names as the file system has them, and escape what it cannot encode."""
+    codecs.register_error("unveil", _encode_anyway)
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="unveil")
+
+
+def _encode_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    part = error.object[error.start : error.end]
+    if all(map(_is_byte, part)):
+        return codecs.lookup_error("surrogateescape")(error)
+    return codecs.lookup_error("backslashreplace")(error)
+
+
+def _is_byte(character: str) -> bool:
+    """Tell whether a character stands for a byte of a name that is not UTF-8 (PEP 383)."""
+    return "\udc80" <= character <= "\udcff"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -17,6 +17,8 @@ CATALOGUE: Mapping[str, Degradation] = {
     entry.name: entry for entry in (*NOISE, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT)
 }
 
+_MOST_STEPS = 64
+
 
 def parse(description: str) -> Pipeline:
     """Read a short description of a degradation.
@@ -40,6 +42,8 @@ def parse(description: str) -> Pipeline:
     """
     if description.strip() in ("identity", ""):
         return Pipeline()
+    if description.count("+") >= _MOST_STEPS:
+        raise InputError(f"{description.count('+') + 1} steps; expected {_MOST_STEPS} at most")
     return Pipeline(tuple(_parse_step(text.strip()) for text in description.split("+")))
 
 

@@ -1,6 +1,7 @@
 """Crops that show a restorer at its worst: degraded | restored | clean."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def crop_path(output: Path, case: str, name: str) -> Path:
         name: Of the image.
     """
     # Degradations and image names hold characters that file systems refuse.
-    key = hashlib.sha256(f"{case}\0{name}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.fsencode(f"{case}\0{name}")).hexdigest()[:16]
     return output / "crops" / f"{key}.png"
 
 

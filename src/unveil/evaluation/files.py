@@ -1,6 +1,7 @@
 """Find the test images in a folder."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ class TestSet:
                         content = hashlib.file_digest(file, "sha256").hexdigest()
                 except OSError as error:
                     raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-                result.update(f"{entry.name}\0{path.name}\0{content}\n".encode())
+                line = f"{entry.name}\0{path.name}\0{content}\n"
+                result.update(os.fsencode(line))
         return result.hexdigest()[:16]
 
 

@@ -1,5 +1,6 @@
 """What the network is shown: test images read and degraded, the same on every run."""
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class _Degrader:
     def __call__(self, clean: Image, name: str) -> Image:
         if self._pipeline is not None:
             # Keyed by name, so that an image added to the folder leaves the others as they were.
-            key = zlib.crc32(name.encode())
+            key = zlib.crc32(os.fsencode(name))
             degraded: Image = self._pipeline(clean, np.random.default_rng([self._seed, key]))
             return degraded
         if self._sigma is None:

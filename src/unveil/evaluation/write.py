@@ -28,6 +28,7 @@ def write_report(report: Report, output: Path) -> None:
     }
     for name, text in texts.items():
         try:
-            (output / name).write_text(text, encoding="utf-8")
+            # Names of images need not be UTF-8; a page or a JSON file must be.
+            (output / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise OutputError(f"{output / name}: cannot be written: {error.strerror}") from error

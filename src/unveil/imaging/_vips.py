@@ -1,6 +1,8 @@
 """libvips, set up once: few threads of its own, no cached files, errors in one line."""
 
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 # Decoding and encoding share the machine with a network that wants its cores.
@@ -34,6 +36,44 @@ def _tolerate_any_text(pyvips: Any) -> None:
 
     for module in (pyvips, pyvips.error):
         module._to_string = tolerant
+
+
+def open_image(path: Path, **options: Any) -> Any:
+    """Open an image file; libvips takes names of bytes that are not UTF-8 as sources only.
+
+    Args:
+        path: Of the file.
+        options: Of libvips' loader.
+    """
+    pyvips = vips()
+    if _is_utf8(path):
+        return pyvips.Image.new_from_file(str(path), **options)
+    source = pyvips.Source.new_from_file(os.fsencode(path))
+    return pyvips.Image.new_from_source(source, "", **options)
+
+
+def save_image(image: Any, path: Path, saver: str, **options: Any) -> None:
+    """Encode an image into a file, whatever the bytes of its name.
+
+    Args:
+        image: A libvips image.
+        path: Of the file.
+        saver: Of libvips: ``"png"``, ``"tiff"``, ``"heif"``, …
+        options: Of the saver.
+    """
+    if _is_utf8(path):
+        getattr(image, f"{saver}save")(str(path), **options)
+    else:
+        target = vips().Target.new_to_file(os.fsencode(path))
+        getattr(image, f"{saver}save_target")(target, **options)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def reason(error: Exception) -> str:

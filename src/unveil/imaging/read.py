@@ -7,7 +7,7 @@ import numpy as np
 
 from unveil.errors import ImageFileError
 from unveil.imaging import jpeg, png, tiff, webp
-from unveil.imaging._vips import reason, vips
+from unveil.imaging._vips import open_image, reason, vips
 from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
     AVIF,
@@ -78,7 +78,7 @@ def load_rgb(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Arr
 def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
     pyvips = vips()
     try:
-        header = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
+        header = open_image(path, access="sequential", fail_on="error")
         check_size(path, header.width, header.height, max_megapixels)
         _check_supported(path, kind, header)
         bits = _field(header, "bits-per-sample") or 8 * np.dtype(_DTYPES[header.format]).itemsize

@@ -1,6 +1,8 @@
 """Write image files: under a temporary name first, so that nothing torn is ever seen."""
 
+import errno
 import glob
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +14,11 @@ import numpy as np
 
 from unveil.errors import InputError, OutputError
 from unveil.imaging import jpeg, png, tiff, webp
-from unveil.imaging._vips import reason, vips
+from unveil.imaging._vips import reason, save_image, vips
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP, Format, format_of_suffix
 from unveil.imaging.image import Array, Image, as_stored, converted, shortened
+from unveil.imaging.scratch import is_disk_full
 
 # Visually transparent, at a fraction of lossless size; JPEG files follow their own quality instead.
 _DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
@@ -101,11 +104,24 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise OutputError(str(error).replace(str(temporary), str(path))) from error
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise _named(error, path, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _named(error: OSError, path: Path, temporary: Path) -> OutputError:
+    """Say what went wrong in terms of `path`; the temporary name means nothing to anyone."""
+    if is_disk_full(error):
+        full = OutputError(
+            f"{path}: cannot be written: the disk that holds {path.parent} is full; free some "
+            "space, or choose a folder on another disk"
+        )
+        full.errno = errno.ENOSPC
+        return full
+    if not isinstance(error, OutputError):
+        return OutputError(f"{path}: cannot be written: {error.strerror or error}")
+    text = str(error).replace(str(temporary.with_suffix(".raw")), str(path))
+    return OutputError(text.replace(str(temporary), str(path)))
 
 
 def remove_leftovers(path: Path) -> None:
@@ -210,6 +226,9 @@ def _with_fields(picture: Any, image: Image) -> Any:
 
 def _encode(image: Any, path: Path, saver: str, **options: Any) -> None:
     try:
-        getattr(image, f"{saver}save")(str(path), **options)
+        save_image(image, path, saver, **options)
     except vips().Error as error:
-        raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
+        # Of several lines, the one about the disk need not be the last.
+        full = OSError(str(error))
+        why = os.strerror(errno.ENOSPC) if is_disk_full(full) else reason(error)
+        raise OutputError(f"{path}: cannot be written: {why}") from error

@@ -169,10 +169,14 @@ class _Run:
         if self.saving.force:
             return False
         beside = comparison_name(job.target)
+        remember = self.saving.remember
+        if remember and job.target.exists() and not self.journal.is_done(job.target, key):
+            # Another run on this folder may have made it since the journal was read.
+            self.journal.refresh(job.target.parent)
         lacking = self.saving.compare and not beside.exists()
-        if self.saving.remember and self.journal.is_done(job.target, key):
+        if remember and self.journal.is_done(job.target, key):
             return not lacking
-        known = self.saving.remember and self.journal.knows(job.target)
+        known = remember and self.journal.knows(job.target)
         for target in [job.target] + ([beside] if self.saving.compare and not known else []):
             if target.exists():
                 raise OutputError(f"{target}: exists; give --force to replace it")
@@ -196,7 +200,7 @@ class _Run:
             _make_folder(job.target.parent)
             # A forced run may replace an older result, which `begin` would take for the new one.
             if self.saving.remember and not job.target.exists():
-                if self.journal.knows(job.target):
+                if self.journal.knew(job.target):
                     remove_leftovers(job.target)
                 self.journal.begin(job.target, made.key)
             write_image(job.target, made.after, quality=self.saving.quality)

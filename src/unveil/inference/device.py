@@ -24,9 +24,11 @@ def usable_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device {name!r}: expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "meta":
+        raise InputError(f"device {name!r} computes nothing; expected auto, cpu, cuda or cuda:N")
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"device {name!r} cannot be used here: {reason}") from error
     return device

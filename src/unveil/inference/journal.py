@@ -7,9 +7,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from unveil.bounded import parse_json, require_regular
 from unveil.errors import OutputError
 
 NAME = ".unveil-restored.jsonl"
+# A name has 255 bytes at most, each at most six characters of JSON.
+_MOST_LINE = 4096
+_UNKNOWN: dict[str, Any] = {"key": None, "stamp": []}
 
 
 def content_hash(path: Path) -> str:
@@ -31,6 +35,7 @@ class Journal:
 
     def __init__(self) -> None:
         self._folders: dict[Path, dict[str, dict[str, Any]]] = {}
+        self._at_start: dict[Path, frozenset[str]] = {}
 
     def is_done(self, target: Path, key: str) -> bool:
         """Tell whether `target` is the unchanged result of what `key` stands for."""
@@ -39,9 +44,18 @@ class Journal:
             return False
         return entry["stamp"] is None or entry["stamp"] == _stamp(target)
 
+    def refresh(self, folder: Path) -> None:
+        """Read what other processes have noted meanwhile about the results in `folder`."""
+        self._folders.pop(folder, None)
+
     def knows(self, target: Path) -> bool:
         """Tell whether `target` was made, or at least begun, by an earlier run."""
         return target.name in self._entries(target.parent)
+
+    def knew(self, target: Path) -> bool:
+        """Tell whether `target` was begun before this run first looked into its folder."""
+        self._entries(target.parent)
+        return target.name in self._at_start[target.parent]
 
     def begin(self, target: Path, key: str) -> None:
         """Note that `target`, which does not exist, is about to be made."""
@@ -54,6 +68,8 @@ class Journal:
     def _add(self, target: Path, key: str, stamp: list[int] | None) -> None:
         entry = {"target": target.name, "key": key, "stamp": stamp}
         try:
+            if (target.parent / NAME).exists():
+                require_regular(target.parent / NAME)
             with (target.parent / NAME).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
@@ -64,6 +80,7 @@ class Journal:
     def _entries(self, folder: Path) -> dict[str, dict[str, Any]]:
         if folder not in self._folders:
             self._folders[folder] = _read(folder / NAME)
+            self._at_start.setdefault(folder, frozenset(self._folders[folder]))
         return self._folders[folder]
 
 
@@ -71,13 +88,14 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     """Read the lines that make sense: the last one may have been cut off."""
     found: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                entry = json.loads(line)
-                if not isinstance(entry, dict) or not {"target", "key", "stamp"} <= entry.keys():
-                    continue
-                if isinstance(entry["target"], str):
-                    found[entry["target"]] = entry
+        require_regular(path)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            # A longer line is none of ours; its rest is read as lines that make no sense.
+            while line := file.readline(_MOST_LINE):
+                with contextlib.suppress(ValueError):
+                    entry = parse_json(line)
+                    if isinstance(entry, dict) and isinstance(entry.get("target"), str):
+                        found[entry["target"]] = {**_UNKNOWN, **entry}
     return found
 
 

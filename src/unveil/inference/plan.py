@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from string import Formatter
 
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import IMAGE_SUFFIXES
@@ -86,12 +87,14 @@ class Naming:
     format: Format | None = None
 
     def __post_init__(self) -> None:
+        # Checked before it is filled in: a width could make a name of gigabytes.
         try:
-            name = self(Path("a.png"))
-        except (KeyError, IndexError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"name {self.template!r}: only {{stem}} and {{ext}} can be filled in"
-            ) from error
+            fields = [part[1:] for part in Formatter().parse(self.template) if part[1] is not None]
+        except ValueError:
+            fields = [("", "", None)]
+        if any(field not in (("stem", "", None), ("ext", "", None)) for field in fields):
+            raise InputError(f"name {self.template!r}: only {{stem}} and {{ext}} can be filled in")
+        name = self(Path("a.png"))
         if Path(name).name != name or format_of_suffix(name) is None:
             raise InputError(
                 f"name {self.template!r} makes {name!r}; expected a file name with an image suffix"

@@ -1,0 +1,76 @@
+"""Small files of text and JSON, read within bounds: nothing a file holds may hang or exhaust us."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+# Far beyond any configuration or line of a journal, and read in no time.
+MOST_BYTES = 2**20
+_MOST_DEPTH = 64
+
+
+def require_regular(path: Path) -> None:
+    """See that `path` names a file on a disk: a pipe would keep us waiting, a device may not end.
+
+    Raises:
+        OSError: It names nothing, a folder, a pipe or a device; `strerror` says which.
+
+    >>> require_regular(Path("/dev/null"))
+    Traceback (most recent call last):
+    OSError: [Errno 22] a pipe or a device, expected a file: '/dev/null'
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "a folder, expected a file", str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(22, "a pipe or a device, expected a file", str(path))
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Read a file of UTF-8 text.
+
+    Args:
+        path: Of the file.
+        most: Bytes it may have.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+        ValueError: It is too large, or not UTF-8.
+    """
+    require_regular(path)
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"larger than {most:,} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start})") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON that is not nested deeply and has no numbers of thousands of digits.
+
+    Raises:
+        ValueError: It is not JSON, or beyond these bounds.
+
+    >>> parse_json("[" * 100 + "]" * 100)
+    Traceback (most recent call last):
+    ValueError: nested more than 64 deep
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [content]
+    for _ in range(_MOST_DEPTH):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return content
+    raise ValueError(f"nested more than {_MOST_DEPTH} deep")
+
+
+def _children(value: Any) -> list[Any]:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [child for child in inner if isinstance(child, dict | list)]
