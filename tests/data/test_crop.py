@@ -22,7 +22,7 @@ def test_a_blurred_window_is_the_blurred_photos_part(corner):
     pipeline = parse("blur:defocus,radius=4")
     photo = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
     whole = pipeline(to_unit(photo), np.random.default_rng(0))
-    part = degrade_window(photo, pipeline, np.random.default_rng(0), corner, (16, 16))
+    part, _ = degrade_window(photo, pipeline, np.random.default_rng(0), corner, (16, 16))
     top, left = corner
     assert np.abs(part - whole[top : top + 16, left : left + 16]).max() < 1e-4
 
@@ -33,6 +33,6 @@ def test_a_window_begins_on_the_block_grid_whatever_its_place():
     text = "blur:motion,length=0+jpeg:quality=30"
     pipeline = parse(text)
     assert pipeline.margin == 8
-    moved = degrade_window(photo, pipeline, np.random.default_rng(0), (19, 21), (16, 16))
+    moved, _ = degrade_window(photo, pipeline, np.random.default_rng(0), (19, 21), (16, 16))
     alone = parse("jpeg:quality=30")(to_unit(photo[19:35, 21:37]), np.random.default_rng(0))
     assert np.abs(moved - alone).max() < 2.5 / 255

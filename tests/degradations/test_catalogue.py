@@ -18,11 +18,23 @@ from unveil.errors import InputError
         "noise:sigma_255=0..55",
         "noise_uint8:sigma_255=15|25|50",
         "camera:shot=0.001..0.01,p=0.5+jpeg:quality=20",
+        "rain:density=0.2,style=streaks|layer|sheet,blend=screen",
+        "gray+blur:defocus,radius=1..2,p=0.3,side=both+tone:gamma=0.8..1.2,side=degraded",
     ],
 )
 def test_descriptions_survive_a_round_trip(text):
     assert str(parse(text)) == text
     assert str(parse(str(parse(text)))) == text
+
+
+def test_named_choices_are_drawn_alike():
+    pipeline = parse("rain:style=streaks|drops")
+    assert pipeline.steps[0].values == {"style": Choice(("streaks", "drops"))}
+    drawn = [pipeline.draw(np.random.default_rng(i)).steps[0].values["style"] for i in range(400)]
+    assert set(drawn) == {"streaks", "drops"}
+    assert drawn.count("drops") == pytest.approx(200, abs=50)
+    assert not pipeline.exact
+    assert parse("rain:style=drops").exact
 
 
 def test_values_ranges_and_alternatives_are_told_apart():
@@ -47,6 +59,12 @@ def test_values_ranges_and_alternatives_are_told_apart():
         ("jpeg:quality=20.5", "whole number"),
         ("jpeg:p=2", "outside 0..1"),
         ("noise+", "unknown degradation"),
+        ("rain:style=sheets", "unknown style 'sheets'.*did you mean 'sheet'"),
+        ("rain:style=0.5", "unknown style '0.5'.*known: streaks, layer, sheet, drops"),
+        ("rain:style=streaks|", "unknown style ''"),
+        ("rain:style=a..b", "unknown style"),
+        ("rain:sheets", "did you mean 'sheet'"),
+        ("jpeg:side=clean", "unknown side 'clean'.*known: degraded, both"),
     ],
 )
 def test_mistakes_are_named(text, message):

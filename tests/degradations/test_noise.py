@@ -23,6 +23,28 @@ def test_gaussian_noise_has_its_sigma_and_is_not_clipped():
     assert parse("noise:sigma_255=100")(GRAY, _rng()).min() < 0
 
 
+@pytest.mark.parametrize("kind", ["noise", "noise_uint8"])
+@pytest.mark.parametrize("common", [-0.5, -0.2, 0, 0.4, 1])
+def test_channels_correlate_as_asked_at_the_same_sigma(kind, common):
+    noise = parse(f"{kind}:sigma_255=20,common={common}")(GRAY, _rng()) * 255 - 100
+    assert noise.std(axis=(0, 1)) == pytest.approx([20, 20, 20], rel=0.015)
+    correlation = np.corrcoef(noise.reshape(-1, 3).T)
+    assert correlation[[0, 0, 1], [1, 2, 2]] == pytest.approx([common] * 3, abs=0.02)
+    if common == 1:
+        assert np.array_equal(noise[..., 0], noise[..., 2])
+    if common == -0.5 and kind == "noise":
+        assert np.abs(noise.mean(axis=2)).max() < 1e-3
+
+
+def test_grain_blurs_noise_and_keeps_its_sigma():
+    noise = parse("noise:sigma_255=20,grain=1")(GRAY, _rng()) - GRAY
+    assert noise.std() * 255 == pytest.approx(20, rel=0.03)
+    plane = noise[..., 0]
+    assert np.corrcoef(plane[1:].ravel(), plane[:-1].ravel())[0, 1] == pytest.approx(
+        np.exp(-0.25), abs=0.02
+    )
+
+
 def test_uint8_noise_is_whole_levels_and_half_a_level_darker():
     noisy = parse("noise_uint8:sigma_255=10")(GRAY, _rng()) * 255
     assert np.abs(noisy - noisy.round()).max() < 1e-4

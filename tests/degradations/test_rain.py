@@ -98,3 +98,72 @@ def test_streaks_overlap_by_adding_their_light():
         for value in (0.02, 0.01)
     )
     np.testing.assert_allclose(bright, 2 * faint, atol=1e-5)
+
+
+STYLES = ("streaks", "layer", "sheet", "drops")
+
+
+@pytest.mark.parametrize("angle", [-35, 20])
+@pytest.mark.parametrize("grain", ["dots", "gaussian"])
+def test_layers_run_at_the_angle_asked_for(angle, grain):
+    text = f"rain:style=layer,grain={grain},angle={angle},length=40,width=5,density=1,veil=0"
+    light = parse(text)(_black(300, 300), np.random.default_rng(1))[..., 0]
+    dy, dx = np.gradient(light.astype(np.float64))
+    across = 0.5 * np.arctan2(2 * (dx * dy).sum(), (dx * dx - dy * dy).sum())
+    assert np.rad2deg(across) == pytest.approx(-angle, abs=3)
+
+
+@pytest.mark.parametrize("density", [0.2, 1.2])
+def test_a_layer_leaves_as_many_pixels_dry_as_streaks_of_its_density_would(density):
+    text = f"rain:style=layer,density={density},veil=0,brightness=0.4"
+    light = parse(text)(_black(256, 256), np.random.default_rng(0))[..., 0]
+    assert (light == 0).mean() == pytest.approx(np.exp(-density), abs=0.02)
+    assert (light > 0.4).mean() == pytest.approx(0.002, abs=0.0015)
+
+
+def test_near_drops_follow_a_poisson_law_and_are_flat():
+    text = "rain:style=drops,density=0.05,length=40,width=12,depth=1,brightness=0.1,veil=0,spread=0"
+    rain = parse(text)
+    # Area of a swept disc; over crops the mean cover is the density.
+    light = [rain(_black(96, 96), np.random.default_rng(i)).mean() for i in range(200)]
+    assert np.mean(light) == pytest.approx(0.05 * 0.1, rel=0.15)
+    # Var = density / area of a drop, at most, where drops are small beside the crop.
+    assert np.std(light) > 0.1 * np.sqrt(0.05 * (40 * 12 + 113)) / 96 * 0.6
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_every_style_brightens_and_reaches_the_borders(style):
+    text = f"rain:style={style},veil=0,density=0.6"
+    mean = np.mean(
+        [parse(text)(_black(64, 64), np.random.default_rng(i)) for i in range(60)], axis=(0, 3)
+    )
+    assert mean.min() >= 0
+    assert mean[:8].mean() == pytest.approx(mean.mean(), rel=0.3)
+    assert mean[:, -8:].mean() == pytest.approx(mean.mean(), rel=0.3)
+
+
+def test_blends_follow_their_formulas():
+    image = np.full((64, 64, 3), 0.6, np.float32)
+    added, screened, laid = (
+        parse(f"rain:veil=0,density=0.3,blend={blend}")(image, np.random.default_rng(0))
+        for blend in ("add", "screen", "alpha")
+    )
+    light = parse("rain:veil=0,density=0.3")(_black(64, 64), np.random.default_rng(0))
+    few = np.clip(light, 0, 1)
+    np.testing.assert_allclose(added, np.clip(0.6 + light, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(screened, 1 - 0.4 * (1 - few), atol=1e-5)
+    sky = np.array([0.86, 0.88, 0.90])
+    np.testing.assert_allclose(laid, 0.6 + few * (sky - 0.6), atol=1e-5)
+
+
+def test_patches_stay_dry_and_mist_grows_with_distance():
+    even, patchy = (
+        parse(f"rain:style=layer,veil=0,grain=gaussian,density=1,length=5,patchy={p}")(
+            _black(200, 200), np.random.default_rng(2)
+        )
+        for p in (0, 1)
+    )
+    blocks = [x[..., 0].reshape(10, 20, 10, 20).mean(axis=(1, 3)) for x in (even, patchy)]
+    assert blocks[1].std() / blocks[1].mean() > 2 * blocks[0].std() / blocks[0].mean()
+    misty = parse("rain:density=0,veil=0,mist=1.5")(_black(120, 160), np.random.default_rng(0))
+    assert misty[:20].mean() > 1.5 * misty[-20:].mean()

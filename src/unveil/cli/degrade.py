@@ -9,7 +9,8 @@ import typer
 from unveil.cli.wording import complain
 
 if TYPE_CHECKING:
-    from unveil.degradations import Parameter, Pipeline
+    from unveil.degradations import Pipeline
+    from unveil.degradations.records import AnyParameter
 
 
 def degrade(
@@ -84,16 +85,21 @@ def degrade(
 
 
 def _catalogue() -> dict[str, Any]:
-    """Return the degradations as plain data; `p` is every step's."""
+    """Return the degradations as plain data; `p` and `side` are every step's."""
+    from dataclasses import replace
+
     from unveil.degradations import CATALOGUE
-    from unveil.degradations.pipeline import PROBABILITY
+    from unveil.degradations.pipeline import PROBABILITY, SIDE
 
     return {
         "identity": {"about": "changes nothing", "parameters": {}, "presets": []},
         **{
             entry.name: {
                 "about": entry.about,
-                "parameters": {p.name: _facts(p) for p in (*entry.parameters, PROBABILITY)},
+                "parameters": {
+                    p.name: _facts(p)
+                    for p in (*entry.parameters, PROBABILITY, replace(SIDE, default=entry.side))
+                },
                 "presets": list(entry.presets),
             }
             for entry in CATALOGUE.values()
@@ -101,9 +107,9 @@ def _catalogue() -> dict[str, Any]:
     }
 
 
-def _facts(parameter: "Parameter") -> dict[str, Any]:
-    names = ("about", "low", "high", "default")
-    return {name: getattr(parameter, name) for name in names}
+def _facts(parameter: "AnyParameter") -> dict[str, Any]:
+    names = ("about", "low", "high", "names", "default")
+    return {name: getattr(parameter, name) for name in names if hasattr(parameter, name)}
 
 
 def _catalogue_text() -> str:
@@ -111,7 +117,11 @@ def _catalogue_text() -> str:
     for name, entry in _catalogue().items():
         lines.append(f"{name}: {entry['about']}")
         for parameter, facts in entry["parameters"].items():
-            bounds = "{low:g}..{high:g}, default {default:g}".format(**facts)
+            bounds = (
+                f"{'|'.join(facts['names'])}, default {facts['default']}"
+                if "names" in facts
+                else "{low:g}..{high:g}, default {default:g}".format(**facts)
+            )
             lines.append(f"  {parameter:<12} {facts['about']} ({bounds})")
         if entry["presets"]:
             lines.append(f"  presets      {', '.join(entry['presets'])}")

@@ -57,7 +57,8 @@ def degrade_window(
     rng: np.random.Generator,
     corner: tuple[int, int],
     size: tuple[int, int],
-) -> Pixels:
+    truth: NDArray[Any] | None = None,
+) -> tuple[Pixels, Pixels]:
     """Degrade a window as a part of its photo.
 
     The window is degraded with the pipeline's margin around it, which is cut off after. The margin
@@ -69,15 +70,21 @@ def degrade_window(
         rng: Source of randomness.
         corner: First row and column of the window.
         size: Rows and columns of the window.
+        truth: Same shape as the photo, where that is degraded already; None takes the photo.
 
     Returns:
+        The window degraded, and its truth with what steps of side ``both`` did to it; each
         (rows, columns, 3).
     """
     margin = pipeline.margin
     top, left = corner[0] - margin, corner[1] - margin
-    window = to_unit(cut(photo, top, left, size[0] + 2 * margin, size[1] + 2 * margin))
-    degraded = pipeline(window, rng, Frame(top, left, photo.shape[0], photo.shape[1]))
-    return degraded[margin : margin + size[0], margin : margin + size[1]]
+    whole = size[0] + 2 * margin, size[1] + 2 * margin
+    window = to_unit(cut(photo, top, left, *whole))
+    clean = None if truth is None else to_unit(cut(truth, top, left, *whole))
+    frame = Frame(top, left, photo.shape[0], photo.shape[1])
+    degraded, clean = pipeline.pair(window, rng, frame, truth=clean)
+    rows, columns = slice(margin, margin + size[0]), slice(margin, margin + size[1])
+    return degraded[rows, columns], clean[rows, columns]
 
 
 def degrade_shrunk(
@@ -109,8 +116,8 @@ def degrade_shrunk(
     whole = side + 2 * margin
     first, start = (round((corner - margin) * factor) for corner in (top, left))
     window = to_unit(cut(photo, first, start, round(whole * factor), round(whole * factor)))
-    clean = _shrink(window, whole)
-    degraded = pipeline(clean, rng, Frame(top - margin, left - margin, rows, columns))
+    frame = Frame(top - margin, left - margin, rows, columns)
+    degraded, clean = pipeline.pair(_shrink(window, whole), rng, frame)
     inner = slice(margin, margin + side)
     return degraded[inner, inner], clean[inner, inner]
 

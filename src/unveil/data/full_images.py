@@ -3,7 +3,7 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, cut, degrade_window, to_unit
+from unveil.data.crop import Pixels, degrade_window, to_unit
 from unveil.data.sources import Source
 from unveil.data.training_set import Sample, to_tensor
 from unveil.degradations import Pipeline
@@ -68,9 +68,9 @@ class FullImages(Dataset[Sample]):
         self, start: Pixels, clean: Pixels, rng: np.random.Generator
     ) -> tuple[Pixels, Pixels]:
         height, width = clean.shape[:2]
+        truth = None if start is clean else clean
         if self.crop is None:
-            return self._pipeline(start, rng), clean
+            return self._pipeline.pair(start, rng, truth=truth)
         rows, columns = min(self.crop, height), min(self.crop, width)
         corner = (height - rows) // 2, (width - columns) // 2
-        degraded = degrade_window(start, self._pipeline, rng, corner, (rows, columns))
-        return degraded, cut(clean, *corner, rows, columns)
+        return degrade_window(start, self._pipeline, rng, corner, (rows, columns), truth)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, cut, degrade_shrunk, degrade_window, to_unit
+from unveil.data.crop import Pixels, degrade_shrunk, degrade_window
 from unveil.data.pairing import Pair
 from unveil.data.sampling import SampleKey, TaskWeights
 from unveil.data.sources import Source
@@ -205,8 +205,8 @@ class TrainingSet(Dataset[Sample]):
             factor = shrink ** rng.random()
             return degrade_shrunk(photo, pipeline, rng, factor, patch)
         top, left = (int(rng.integers(max(1, size - patch + 1))) for size in photo.shape[:2])
-        clean = to_unit(cut(photo, top, left, patch, patch))
-        return degrade_window(start, pipeline, rng, (top, left), (patch, patch)), clean
+        truth = None if pair.degraded is None else photo
+        return degrade_window(start, pipeline, rng, (top, left), (patch, patch), truth)
 
 
 def flip_rotate(image: Pixels, turn: int) -> Pixels:

@@ -4,17 +4,29 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from unveil.degradations.blur import BLUR
+from unveil.degradations.development import DEVELOPMENT
 from unveil.degradations.haze import HAZE
 from unveil.degradations.jpeg import JPEG
 from unveil.degradations.lowlight import LOWLIGHT
 from unveil.degradations.noise import NOISE
-from unveil.degradations.pipeline import PROBABILITY, Pipeline, Step
+from unveil.degradations.pipeline import PROBABILITY, SIDE, Pipeline, Step
 from unveil.degradations.rain import RAIN
-from unveil.degradations.records import Choice, Degradation, Parameter, Span, Value
+from unveil.degradations.records import (
+    AnyParameter,
+    Choice,
+    Degradation,
+    NamedParameter,
+    Parameter,
+    Side,
+    Span,
+    Value,
+)
+from unveil.degradations.sensor import SENSOR
 from unveil.errors import InputError
 
 CATALOGUE: Mapping[str, Degradation] = {
-    entry.name: entry for entry in (*NOISE, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT)
+    entry.name: entry
+    for entry in (*NOISE, *SENSOR, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT, *DEVELOPMENT)
 }
 
 _MOST_STEPS = 64
@@ -24,9 +36,11 @@ def parse(description: str) -> Pipeline:
     """Read a short description of a degradation.
 
     Steps are joined by ``+`` and applied from left to right. A step is a name, then after a colon
-    a kind or a preset, then ``parameter=value`` pairs, joined by commas. A value is a number, a
-    range ``low..high`` or alternatives ``a|b|c``, both drawn at every call. Every step accepts
-    ``p``, the probability that it is applied. ``identity`` and the empty text change nothing.
+    a kind or a preset, then ``parameter=value`` pairs, joined by commas. A value is a number or a
+    name, a range ``low..high`` of numbers, or alternatives ``a|b|c``; ranges and alternatives are
+    drawn at every call. Every step accepts ``p``, the probability that it is applied, and
+    ``side``: ``both`` changes the clean image of a training pair in the same way, ``degraded``
+    does not. ``identity`` and the empty text change nothing.
 
     Args:
         description: For example ``"rain:light+noise:sigma_255=0..55"``.
@@ -56,6 +70,7 @@ def _parse_step(text: str) -> Step:
     degradation, preset, words = _find(name, words, text)
     values = dict(preset)
     probability = 1.0
+    side: Side | None = None
     seen: set[str] = set()
     for word in words:
         key, equals, raw = (part.strip() for part in word.partition("="))
@@ -66,9 +81,11 @@ def _parse_step(text: str) -> Step:
         seen.add(key)
         if key == PROBABILITY.name:
             probability = _number(raw, PROBABILITY, text)
+        elif key == SIDE.name:
+            side = "both" if _name(raw, SIDE, text) == "both" else "degraded"
         else:
             values[key] = _value(raw, _parameter(degradation, key, text), text)
-    return Step(degradation, values, probability)
+    return Step(degradation, values, probability, side)
 
 
 def _find(
@@ -93,16 +110,19 @@ def _find(
     return degradation, degradation.presets[head], words[1:]
 
 
-def _parameter(degradation: Degradation, name: str, text: str) -> Parameter:
+def _parameter(degradation: Degradation, name: str, text: str) -> AnyParameter:
     try:
         return degradation.parameter(name)
     except KeyError:
-        known = [*(p.name for p in degradation.parameters), PROBABILITY.name]
+        known = [*(p.name for p in degradation.parameters), PROBABILITY.name, SIDE.name]
         hint = _nearest(name, known)
         raise InputError(f"unknown parameter {name!r} in {text!r}; {hint}") from None
 
 
-def _value(raw: str, parameter: Parameter, text: str) -> Value:
+def _value(raw: str, parameter: AnyParameter, text: str) -> Value:
+    if isinstance(parameter, NamedParameter):
+        names = tuple(_name(part, parameter, text) for part in raw.split("|"))
+        return Choice(names) if len(names) > 1 else names[0]
     if "|" in raw:
         return Choice(tuple(_number(part, parameter, text) for part in raw.split("|")))
     if ".." not in raw:
@@ -111,6 +131,14 @@ def _value(raw: str, parameter: Parameter, text: str) -> Value:
     if low > high:
         raise InputError(f"range {raw!r} in {text!r} runs downwards; write {high:g}..{low:g}")
     return Span(low, high)
+
+
+def _name(raw: str, parameter: NamedParameter, text: str) -> str:
+    name = raw.strip()
+    if name not in parameter.names:
+        hint = _nearest(name, parameter.names)
+        raise InputError(f"unknown {parameter.name} {name!r} in {text!r}; {hint}")
+    return name
 
 
 def _number(raw: str, parameter: Parameter, text: str) -> float:

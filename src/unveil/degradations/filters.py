@@ -45,6 +45,66 @@ def smooth(image: Image, sigma: float) -> tuple[Image, float]:
     return image, float(np.square(kernel).sum())
 
 
+def gaussian_blur(image: Image, sigma: float) -> Image:
+    """Blur with a separable Gaussian, edges mirrored.
+
+    Args:
+        image: (h, w, c).
+        sigma: Standard deviation in pixels; 0 changes nothing.
+
+    Returns:
+        (h, w, c).
+
+    >>> bool(np.allclose(gaussian_blur(np.ones((5, 9, 3), np.float32), 1.5), 1))
+    True
+    """
+    if sigma < 0.1:
+        return image
+    kernel = gaussian_kernel(sigma)
+    radius = kernel.size // 2
+    for axis in (0, 1):
+        width = [(0, 0)] * image.ndim
+        width[axis] = (radius, radius)
+        padded = np.pad(image, width, mode="symmetric")
+        size = image.shape[axis]
+        image = kernel[radius] * _shifted(padded, axis, radius, size)
+        for step in range(1, radius + 1):
+            both = _shifted(padded, axis, radius - step, size) + _shifted(
+                padded, axis, radius + step, size
+            )
+            image += kernel[radius + step] * both
+    return image
+
+
+def _shifted(image: Image, axis: int, start: int, size: int) -> Image:
+    return image[start : start + size] if axis == 0 else image[:, start : start + size]
+
+
+def resized(image: Image, shape: tuple[int, int], kernel: str = "bicubic") -> Image:
+    """Bring an image to another size, without aliasing.
+
+    Args:
+        image: (h, w, c).
+        shape: Rows and columns of the result.
+        kernel: ``bilinear`` or ``bicubic``.
+
+    Returns:
+        (h', w', c).
+
+    >>> resized(np.ones((8, 6, 3), np.float32), (4, 3)).shape
+    (4, 3, 3)
+    """
+    # torch takes a second to import: only those who resize wait for it
+    import torch  # noqa: PLC0415
+
+    tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    with torch.no_grad():
+        other = torch.nn.functional.interpolate(
+            tensor, shape, mode=kernel, antialias=True, align_corners=False
+        )
+    return np.ascontiguousarray(other[0].numpy().transpose(1, 2, 0))
+
+
 def convolve(image: Image, kernel: NDArray[np.float32]) -> Image:
     """Convolve every channel with a kernel; edges are mirrored.
 

@@ -6,10 +6,51 @@ from unveil.degradations.filters import smooth
 from unveil.degradations.records import Degradation, Image, Parameter
 
 _SIGMA = Parameter("sigma_255", 25.0, 0.0, 255.0, "standard deviation on the 0-255 scale")
+_COMMON = Parameter(
+    "common", 0, -0.5, 1, "correlation of channels: 1 equal, 0 independent, -0.5 chroma only"
+)
+_GRAIN = Parameter("grain", 0, 0, 4, "standard deviation of the grain, pixels; 0 is white")
 
 
-def add_gaussian(image: Image, rng: np.random.Generator, *, sigma_255: float) -> Image:
-    """Add white Gaussian noise; the result is float and not clipped.
+def channel_noise(shape: tuple[int, ...], rng: np.random.Generator, common: float) -> Image:
+    """Draw white Gaussian noise of variance 1 whose channels correlate by a given coefficient.
+
+    The covariance of the channels, ``(1 - r) I + r 1 1^T``, has the eigenvalue ``1 + 2 r`` for
+    what the channels share and ``1 - r`` for their differences.
+
+    Args:
+        shape: (h, w, 3).
+        rng: Source of randomness.
+        common: ``r``, from -0.5 (the channels' mean is free of noise) to 1 (channels are equal).
+
+    Returns:
+        (h, w, 3).
+
+    >>> noise = channel_noise((64, 64, 3), np.random.default_rng(0), 1)
+    >>> bool((noise[..., 0] == noise[..., 2]).all())
+    True
+    """
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    if common == 0:
+        return noise
+    shared = noise.mean(axis=2, keepdims=True)
+    if common == 1:
+        return np.repeat(shared * np.float32(3**0.5), 3, axis=2)
+    noise -= shared
+    noise *= np.float32((1 - common) ** 0.5)
+    noise += shared * np.float32(max(1 + 2 * common, 0) ** 0.5)
+    return noise
+
+
+def add_gaussian(
+    image: Image,
+    rng: np.random.Generator,
+    *,
+    sigma_255: float,
+    common: float = 0,
+    grain: float = 0,
+) -> Image:
+    """Add Gaussian noise, white unless it has grain; the result is float and not clipped.
 
     ``degraded = clean + sigma_255 / 255 * n``, ``n ~ N(0, 1)`` for every pixel and channel.
 
@@ -17,6 +58,9 @@ def add_gaussian(image: Image, rng: np.random.Generator, *, sigma_255: float) ->
         image: (h, w, 3) in [0, 1].
         rng: Source of randomness.
         sigma_255: Standard deviation on the 0-255 scale.
+        common: Correlation of the noise between channels, -0.5 to 1.
+        grain: Standard deviation, in pixels, of a blur of the noise that keeps its variance: the
+            blotches of pictures that were denoised or enlarged.
 
     Returns:
         (h, w, 3), partly outside [0, 1].
@@ -31,13 +75,18 @@ def add_gaussian(image: Image, rng: np.random.Generator, *, sigma_255: float) ->
     """
     if sigma_255 == 0:
         return image.copy()
-    noise = rng.standard_normal(image.shape, dtype=np.float32)
-    noise *= np.float32(sigma_255 / 255)
+    noise = channel_noise(image.shape, rng, common)
+    gain = 1.0
+    if grain >= 0.1:
+        noise, gain = smooth(noise, grain)
+    noise *= np.float32(sigma_255 / 255 / gain)
     noise += image
     return noise
 
 
-def add_gaussian_uint8(image: Image, rng: np.random.Generator, *, sigma_255: float) -> Image:
+def add_gaussian_uint8(
+    image: Image, rng: np.random.Generator, *, sigma_255: float, common: float = 0
+) -> Image:
     """Add Gaussian noise, clip, and truncate to whole levels, as the all-in-one papers do.
 
     ``degraded = floor(clip(255 * clean + sigma_255 * n, 0, 255)) / 255``, with ``255 * clean``
@@ -48,6 +97,7 @@ def add_gaussian_uint8(image: Image, rng: np.random.Generator, *, sigma_255: flo
         image: (h, w, 3) in [0, 1].
         rng: Source of randomness.
         sigma_255: Standard deviation on the 0-255 scale.
+        common: Correlation of the noise between channels before clipping, -0.5 to 1.
 
     Returns:
         (h, w, 3), multiples of 1/255 in [0, 1].
@@ -62,7 +112,7 @@ def add_gaussian_uint8(image: Image, rng: np.random.Generator, *, sigma_255: flo
     """
     levels = np.rint(image * np.float32(255))
     if sigma_255 > 0:
-        levels += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(sigma_255)
+        levels += channel_noise(image.shape, rng, common) * np.float32(sigma_255)
     np.clip(levels, 0, 255, out=levels)
     return np.asarray(np.floor(levels) / np.float32(255), dtype=np.float32)
 
@@ -151,14 +201,14 @@ NOISE = (
     Degradation(
         "noise",
         add_gaussian,
-        (_SIGMA,),
-        about="white Gaussian noise, float, not clipped",
+        (_SIGMA, _COMMON, _GRAIN),
+        about="Gaussian noise, float, not clipped",
         strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
     ),
     Degradation(
         "noise_uint8",
         add_gaussian_uint8,
-        (_SIGMA,),
+        (_SIGMA, _COMMON),
         about="Gaussian noise clipped and truncated to 8 bits (all-in-one protocol)",
         strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
     ),

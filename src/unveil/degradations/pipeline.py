@@ -1,26 +1,53 @@
 """Steps in a row: what a short description means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import numpy as np
 
-from unveil.degradations.records import Choice, Degradation, Frame, Image, Parameter, Span, Value
+from unveil.degradations.records import (
+    Choice,
+    Degradation,
+    Frame,
+    Image,
+    NamedParameter,
+    Parameter,
+    Side,
+    Span,
+    Value,
+)
 from unveil.errors import InputError
 
 __all__ = ["Choice", "Frame", "Pipeline", "Span", "Step"]
 
 PROBABILITY = Parameter("p", 1.0, 0.0, 1.0, "probability that the step is applied")
+SIDE = NamedParameter(
+    "side", "degraded", ("degraded", "both"), "images of a training pair that the step changes"
+)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A degradation with its values; those not given have their defaults."""
+    """A degradation with its values; those not given have their defaults.
+
+    Attributes:
+        degradation: What is done.
+        values: By parameter.
+        probability: That the step is applied.
+        given_side: The side that the description states; None leaves the degradation's own.
+    """
 
     degradation: Degradation
     values: Mapping[str, Value] = field(default_factory=dict)
     probability: float = 1.0
+    given_side: Side | None = None
+
+    @property
+    def side(self) -> Side:
+        """The images of a training pair that the step changes."""
+        return self.given_side or self.degradation.side
 
     @property
     def exact(self) -> bool:
@@ -39,7 +66,7 @@ class Step:
             for parameter in known
             if parameter.name in self.values
         }
-        return Step(self.degradation, drawn)
+        return replace(self, values=drawn, probability=1.0)
 
     def __call__(self, image: Image, rng: np.random.Generator, frame: Frame | None = None) -> Image:
         """Apply the step; all its values must be exact."""
@@ -54,6 +81,7 @@ class Step:
         largest = {
             p.name: _largest(self.values.get(p.name, p.default))
             for p in self.degradation.parameters
+            if isinstance(p, Parameter)
         }
         return self.degradation.reach(largest)
 
@@ -62,6 +90,8 @@ class Step:
         parts = [f"{name}={_text(value)}" for name, value in self.values.items()]
         if self.probability < 1:
             parts.append(f"p={_text(self.probability)}")
+        if self.given_side is not None:
+            parts.append(f"side={self.given_side}")
         if not parts:
             return self.degradation.name
         # A kind is already written after a colon: `blur:motion,length=9`.
@@ -122,28 +152,79 @@ class Pipeline:
         Raises:
             InputError: The image is not (h, w, 3) float32.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32:
-            raise InputError(
-                f"got an image of shape {image.shape} and type {image.dtype}, "
-                "expected (h, w, 3) float32 in [0, 1]; repeat gray and divide by the range"
-            )
+        _check(image)
         degraded = image.copy() if not self.steps else image
         for step in self.draw(rng).steps:
             degraded = step(degraded, rng, frame)
         return image.copy() if degraded is image else degraded
+
+    def pair(
+        self,
+        image: Image,
+        rng: np.random.Generator,
+        frame: Frame | None = None,
+        *,
+        truth: Image | None = None,
+    ) -> tuple[Image, Image]:
+        """Degrade an image and bring its truth along.
+
+        Steps of side ``both`` change the truth too, with the same draws: a gray photograph with
+        noise has a gray truth, a darker tone curve after rain darkens the scene behind it. The
+        degraded image is the one that calling the pipeline returns.
+
+        Args:
+            image: (h, w, 3) float32 in [0, 1].
+            rng: Source of randomness.
+            frame: Where the image sits in its photo; None where it is the whole photo.
+            truth: Same shape, where the image is degraded already; None takes the image itself.
+
+        Returns:
+            The degraded image and its truth, each (h, w, 3) float32.
+
+        Raises:
+            InputError: The image is not (h, w, 3) float32.
+
+        >>> from unveil.degradations import parse
+        >>> red = np.zeros((8, 8, 3), np.float32) + np.float32([0.9, 0.1, 0.1])
+        >>> noisy, truth = parse("gray+noise:sigma_255=25").pair(red, np.random.default_rng(0))
+        >>> bool(np.ptp(truth) < 1e-6), bool(np.ptp(noisy) > 0.1)
+        (True, True)
+        """
+        _check(image)
+        target = image if truth is None else truth
+        degraded = image
+        for step in self.draw(rng).steps:
+            if step.side == "degraded":
+                degraded = step(degraded, rng, frame)
+            elif degraded is target:
+                degraded = target = step(degraded, rng, frame)
+            else:
+                same = deepcopy(rng)
+                degraded, target = step(degraded, rng, frame), step(target, same, frame)
+        return (image.copy() if degraded is image else degraded), target
 
     def __str__(self) -> str:
         """Write the description that parses to this pipeline."""
         return "+".join(map(str, self.steps)) if self.steps else "identity"
 
 
+def _check(image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32:
+        raise InputError(
+            f"got an image of shape {image.shape} and type {image.dtype}, "
+            "expected (h, w, 3) float32 in [0, 1]; repeat gray and divide by the range"
+        )
+
+
 def _largest(value: Value) -> float:
     if isinstance(value, Choice):
-        return max(value.values)
-    return value.high if isinstance(value, Span) else value
+        return max(map(float, value.values))
+    return value.high if isinstance(value, Span) else float(value)
 
 
 def _text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Choice):
         return "|".join(map(_text, value.values))
     if isinstance(value, Span):

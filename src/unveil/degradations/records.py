@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,10 @@ class Span(NamedTuple):
 class Choice(NamedTuple):
     """Values of which one is drawn at every call."""
 
-    values: tuple[float, ...]
+    values: tuple[float | str, ...]
 
 
-Value: TypeAlias = float | Span | Choice
+Value: TypeAlias = float | str | Span | Choice
 
 
 class Frame(NamedTuple):
@@ -68,7 +68,7 @@ class Parameter:
     integer: bool = False
     log: bool = False
 
-    def draw(self, value: Value, rng: np.random.Generator) -> float:
+    def draw(self, value: Value, rng: np.random.Generator) -> float | str:
         """Turn a value, span or choice into a number; an exact value draws nothing."""
         if isinstance(value, Choice):
             return value.values[int(rng.integers(len(value.values)))]
@@ -79,6 +79,34 @@ class Parameter:
         if self.log and value.low > 0:
             return float(np.exp(rng.uniform(np.log(value.low), np.log(value.high))))
         return float(rng.uniform(value.low, value.high))
+
+
+@dataclass(frozen=True)
+class NamedParameter:
+    """One parameter of a degradation whose values are names.
+
+    Attributes:
+        name: Name in the short description.
+        default: Value where the description is silent.
+        names: The values accepted.
+        about: Meaning, for help texts.
+    """
+
+    name: str
+    default: str
+    names: tuple[str, ...]
+    about: str
+
+    def draw(self, value: Value, rng: np.random.Generator) -> float | str:
+        """Turn a value or choice into a name; an exact value draws nothing."""
+        if isinstance(value, Choice):
+            return value.values[int(rng.integers(len(value.values)))]
+        assert isinstance(value, str)
+        return value
+
+
+AnyParameter: TypeAlias = Parameter | NamedParameter
+Side: TypeAlias = Literal["degraded", "both"]
 
 
 def _no_reach(_: Mapping[str, float]) -> float:
@@ -98,18 +126,21 @@ class Degradation:
         strengths: Argument lists from weak to strong, for contact sheets.
         framed: Whether `apply` takes the position of a crop in its photo.
         reach: From the largest values to how far, in pixels, neighbours influence a pixel.
+        side: What the step changes in a training pair unless the description says otherwise: the
+            degraded image, or both images alike, as tone and size do.
     """
 
     name: str
     apply: Callable[..., Image]
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[AnyParameter, ...] = ()
     presets: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     about: str = ""
     strengths: tuple[str, ...] = ()
     framed: bool = False
     reach: Callable[[Mapping[str, float]], float] = _no_reach
+    side: Side = "degraded"
 
-    def parameter(self, name: str) -> Parameter:
+    def parameter(self, name: str) -> AnyParameter:
         """Look a parameter up by name.
 
         Raises:

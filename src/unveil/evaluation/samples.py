@@ -104,7 +104,7 @@ def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> 
     for entry in test_set.entries:
         clean, degraded = _pair(entry, protocol)
         if degraded is None:
-            degraded = degrade(clean, entry.name)
+            degraded, clean = degrade(clean, entry.name)
         yield Sample(entry.name, degraded, clean)
 
 
@@ -120,7 +120,7 @@ def check_images(test_set: TestSet, protocol: Protocol) -> None:
 
 
 class _Degrader:
-    """Maps (clean, name) to degraded; the uint8 noise depends on the order of the calls."""
+    """Maps (clean, name) to degraded and truth; uint8 noise depends on the order of the calls."""
 
     def __init__(self, protocol: Protocol, case: Case, seed: int) -> None:
         self._noise = protocol.noise
@@ -130,21 +130,20 @@ class _Degrader:
         # The legacy generator: its stream is the one the protocols' authors drew from.
         self._stream = np.random.RandomState(seed)
 
-    def __call__(self, clean: Image, name: str) -> Image:
+    def __call__(self, clean: Image, name: str) -> tuple[Image, Image]:
         if self._pipeline is not None:
             # Keyed by name, so that an image added to the folder leaves the others as they were.
             key = zlib.crc32(os.fsencode(name))
-            degraded: Image = self._pipeline(clean, np.random.default_rng([self._seed, key]))
-            return degraded
+            return self._pipeline.pair(clean, np.random.default_rng([self._seed, key]))
         if self._sigma is None:
             raise InputError("clean images need a noise level or a degradation")
         if self._noise == "float":
             same = np.random.RandomState(self._seed)
             noise = same.normal(0, self._sigma / 255, clean.shape)
-            return np.asarray(clean + noise, np.float32)
+            return np.asarray(clean + noise, np.float32), clean
         noise = self._stream.standard_normal(clean.shape) * self._sigma
         noisy = np.clip(np.rint(clean * 255.0) + noise, 0, 255).astype(np.uint8)
-        return to_unit(noisy)
+        return to_unit(noisy), clean
 
 
 def _pair(entry: Entry, protocol: Protocol) -> tuple[Image, Image | None]:
