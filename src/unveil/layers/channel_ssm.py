@@ -155,7 +155,7 @@ class ChannelSSM(ImageWide):
             # Relative mean and log-power keep the descriptor of order one at any noise level.
             description = torch.cat([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
         # Channel c belongs to token c mod length: a pixel's rows of tokens need no copy.
-        by_token = description.view(len(description), -1, self.length).transpose(1, 2)
+        by_token = description.view(description.shape[0], -1, self.length).transpose(1, 2)
         image = self.describe_image(description.flatten(1))
         tokens = self.embedding + self.describe_token(by_token) + image[:, None]
         normed: Tensor = self.token_norm(tokens)
@@ -180,25 +180,25 @@ class ChannelSSM(ImageWide):
     def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
         """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
         M = self.token_matrix(x, context).to(weight.dtype)
-        by_token = weight.view(1, -1, self.length).expand(len(M), -1, -1)
-        return torch.bmm(by_token, M).view(len(M), *weight.shape)
+        by_token = weight.view(1, -1, self.length).expand(M.shape[0], -1, -1)
+        return torch.bmm(by_token, M).view(M.shape[0], *weight.shape)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Mix the channels of ``(b, h, w, c)`` and return the same shape."""
-        rows = x.reshape(len(x), -1, self.length)
+        rows = x.reshape(x.shape[0], -1, self.length)
         if self.options.form == "scan":
             return self._scan(rows, x, context).reshape(x.shape)
-        M = self.token_matrix(x, context).to(x.dtype).expand(len(x), -1, -1)
+        M = self.token_matrix(x, context).to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.bmm(rows, M.transpose(1, 2)).reshape(x.shape)
 
     def _scan(self, rows: Tensor, x: Tensor, context: Context | None) -> Tensor:
         """Scan ``(b, pixels, length)`` along its last axis: every pixel is a feature."""
         delta, A, B, C = self.parameters_of(self.tokens(x, context))
-        delta = delta[:, None].expand(len(x), rows.shape[1], -1)
+        delta = delta[:, None].expand(x.shape[0], rows.shape[1], -1)
         if self.local_dt is not None:
-            by_pixel = self.local_dt(x).reshape(len(x), -1, 1)
+            by_pixel = self.local_dt(x).reshape(x.shape[0], -1, 1)
             delta = delta + by_pixel.repeat_interleave(self.options.per_token, 1)
-        B, C = (item.transpose(1, 2).expand(len(x), -1, -1) for item in (B, C))
+        B, C = (item.transpose(1, 2).expand(x.shape[0], -1, -1) for item in (B, C))
         A = A.expand(rows.shape[1], B.shape[1])
         y: Tensor = self.scan(rows, delta, A, B, C, delta_softplus=True) + rows * self.D
         if self.options.directions == 1:

@@ -1,5 +1,6 @@
 """Operations on tensors; no modules, no parameters."""
 
+from unveil.ops import _flops as _flops
 from unveil.ops.causal_conv1d import causal_conv1d
 from unveil.ops.depthwise_conv import depthwise_conv
 from unveil.ops.gated_depthwise import gated_depthwise

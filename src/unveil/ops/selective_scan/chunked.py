@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from unveil.ops._route import is_tracing, transformed
 from unveil.ops.selective_scan.reference import per_channel
 
 BLOCK = 16
@@ -35,8 +36,9 @@ def scan(
     """
     length = u.shape[1]
     B, C = (x.expand(-1, length, -1, -1) for x in (B, C))
-    # Under export and compile the graph itself decides what is kept.
-    forget = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    # Under export, compile and tracing the graph itself decides what is kept.
+    recorded = torch.compiler.is_compiling() or is_tracing()
+    forget = torch.is_grad_enabled() and not recorded and transformed() is None
     outputs = []
     for start in range(0, length, CHUNK):
         size = min(CHUNK, length - start)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
-from unveil.ops._route import refuse_second_derivatives
+from unveil.ops._route import is_plain, is_tracing, refuse_second_derivatives, transformed
 from unveil.ops.selective_scan.contract import ScanArguments
 from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 
@@ -23,12 +23,12 @@ from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 SEGMENT = 32
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_PLAIN_TYPES = (Tensor, torch.nn.Parameter, type(None))
 _TENSORS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, "
     "Tensor? delta_bias, Tensor? initial_state, Tensor? delta_weight"
 )
-_OPTIONS = "bool delta_softplus, str layout, str[] orders"
+# One string for the orders: torch.jit.trace records no lists of strings.
+_OPTIONS = "bool delta_softplus, str layout, str orders"
 _GRADIENTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state", "delta_weight")
 
 # Typed loosely: torch leaves these functions untyped.
@@ -60,6 +60,9 @@ def why_not(a: ScanArguments) -> str | None:
             return (
                 f"the native backend takes float32, bfloat16 and float16; {name} is {value.dtype}"
             )
+    reason = transformed()
+    if reason is not None:
+        return f"the native backend cannot run this call: {reason}"
     return None if _is_loaded() else library.status().reason
 
 
@@ -90,25 +93,17 @@ def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
     tensors = (
         a.u, a.delta, a.A, a.B, a.C, a.D, a.z, a.delta_bias, a.initial_state, a.delta_weight,
     )  # fmt: skip
-    keep = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
-    options = (a.delta_softplus, a.layout, a.orders, keep)
-    if not _is_plain(tensors):
+    # A traced graph serves with and without gradients; its backward recomputes the states.
+    keep = torch.is_grad_enabled() and not is_tracing()
+    keep = keep and any(x is not None and x.requires_grad for x in tensors)
+    options = (a.delta_softplus, a.layout, ",".join(a.orders), keep)
+    if not is_plain(tensors):
         y, last, _ = torch.ops.unveil.selective_scan.default(*tensors, *options)
     elif keep:
         y, last, _ = _Scan.apply(*tensors, *options)  # type: ignore[no-untyped-call]
     else:
         y, last, _ = _forward(*tensors, *options)
     return y, last
-
-
-def _is_plain(tensors: tuple[Tensor | None, ...]) -> bool:
-    """Whether nobody traces, wraps or intercepts: then the way through the dispatcher is saved."""
-    return not (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or any(type(x) not in _PLAIN_TYPES for x in tensors)
-    )
 
 
 @cache
@@ -134,7 +129,7 @@ def _collect(tensors: tuple[Any, ...], options: tuple[Any, ...]) -> ScanArgument
     softplus, layout, orders = options
     return ScanArguments(
         u, delta, _wide(A), _constant(B), _constant(C), _wide(D), z, _wide(bias), softplus,
-        _wide(initial), layout, tuple(orders), _wide(weight),
+        _wide(initial), layout, tuple(orders.split(",")), _wide(weight),
     )  # fmt: skip
 
 
@@ -188,7 +183,7 @@ def _differentiate(ctx: Any, dout: Tensor | None, dlast: Tensor | None, _: Any) 
         return (None,) * 14
     needed = list(ctx.needs_input_grad[:10])
     run_backward: Any = torch.ops.unveil.selective_scan_backward.default
-    if _is_plain((dout, dlast, kept, *tensors)):
+    if is_plain((dout, dlast, kept, *tensors)):
         run_backward = _backward
     gradients = run_backward(dout, dlast, kept, *tensors, *ctx.options, needed)
     found = (d if wanted else None for d, wanted in zip(gradients, needed, strict=True))
@@ -220,6 +215,8 @@ def _backward(
     sizes = Sizes.of(a)
     if a.u.numel() == 0:
         return _gradients_of_nothing(dlast, _backward_fake(dout, dlast, kept, *values))
+    if kept.shape[2] == 0:
+        kept = _forward(*values[:13], True)[2]
     _, backward, count_parts = _functions()
     parts = count_parts(sizes.packed())
     buffers = _buffers(a, sizes, parts, needed)

@@ -1,0 +1,57 @@
+"""What PyTorch's FLOP counter adds for the registered operators, which it would count as nothing.
+
+As it does elsewhere, it counts products and sums, backward twice the forward, and nothing that is
+element-wise.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import register_flop_formula
+
+from unveil.ops.causal_conv1d.native import CAUSAL_CONV
+from unveil.ops.depthwise_conv.native import DEPTHWISE
+from unveil.ops.selective_scan import native as scan_native
+
+Shape = Sequence[int]
+
+# One state update: Δ·A, (Δu)·B, the decayed state and its sum, the product with C and its sum.
+_PER_UPDATE = 6
+
+_ops: Any = torch.ops.unveil
+# Their modules register the operators.
+_CONVOLUTIONS = [DEPTHWISE.name, CAUSAL_CONV.name]
+assert scan_native
+
+
+@register_flop_formula([getattr(_ops, name) for name in _CONVOLUTIONS])
+def convolution(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+    """Count a depth-wise convolution: two operations per tap and feature."""
+    return 2 * prod(x) * prod(weight[1:])
+
+
+@register_flop_formula([getattr(_ops, f"{name}_backward") for name in _CONVOLUTIONS])
+def convolution_backward(_: Shape, x: Shape, weight: Shape, *__: Any, **___: Any) -> int:
+    """Count the gradients of input and weight."""
+    return 2 * convolution(x, weight)
+
+
+@register_flop_formula(_ops.selective_scan)
+def scan(u: Shape, delta: Shape, A: Shape, *rest: Any, **_: Any) -> int:
+    """Count the recurrence, and the product with `delta_weight` where there is one."""
+    weight, layout = rest[6], rest[8]
+    channels = u[1] if layout == "bdl" else u[-1]
+    tokens = prod(u) // max(channels, 1)
+    directions = A[0] if layout == "bhwd" else 1
+    updates = tokens * directions * channels * A[-1]
+    projected = 0 if weight is None else 2 * tokens * prod(weight)
+    del delta
+    return _PER_UPDATE * updates + projected
+
+
+@register_flop_formula(_ops.selective_scan_backward)
+def scan_backward(_: Shape, __: Shape, ___: Shape, *tensors: Any, **____: Any) -> int:
+    """Count the scan's gradients as twice the forward."""
+    return 2 * scan(*tensors)
