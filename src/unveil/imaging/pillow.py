@@ -18,6 +18,7 @@ from unveil.imaging.image import (
     shortened,
     spread,
 )
+from unveil.imaging.limits import check_memory
 
 # By channels, as pillow-heif calls them.
 _DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
@@ -79,6 +80,9 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
     width, height = file.size
     check_size(path, width, height, max_megapixels)
     bits = int(file.info.get("bit_depth") or 8) if kind is HEIC else 8
+    if kind is HEIC:
+        held = 4.5 * (2 if bits > 8 else 1)
+        check_memory(path, width, height, held, max_megapixels, "a HEIC of this size")
     if bits <= 8 and file.mode not in _MODES:
         raise ImageFileError(f"{path}: samples of mode {file.mode}; expected 8-bit gray or RGB")
     samples = _deep_samples(path, bits) if bits > 8 else np.asarray(file.convert(_MODES[file.mode]))

@@ -23,6 +23,7 @@ from unveil.imaging.formats import (
     format_of_file,
 )
 from unveil.imaging.image import Array, Image, Metadata, spread, upright
+from unveil.imaging.limits import check_declared, check_memory, strip_rows
 from unveil.imaging.scratch import allocate, release
 
 _CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, TIFF: tiff, WEBP: webp}
@@ -49,6 +50,7 @@ def read_image(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> I
     """
     path = Path(path)
     kind = format_of_file(path)
+    check_declared(path, kind, max_megapixels)
     if kind in (HEIC, BMP):
         from unveil.imaging.pillow import read_with_pillow  # noqa: PLC0415 - optional extra
 
@@ -82,6 +84,10 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
         check_size(path, header.width, header.height, max_megapixels)
         _check_supported(path, kind, header)
         bits = _field(header, "bits-per-sample") or 8 * np.dtype(_DTYPES[header.format]).itemsize
+        if kind is AVIF:
+            held = (1.5 + header.bands) * (2 if bits > 8 else 1)
+            size = header.width, header.height
+            check_memory(path, *size, held, max_megapixels, "an AVIF of this size")
         stored = _decode(pyvips, header, bits if kind is AVIF and bits > 8 else None)
     except pyvips.Error as error:
         raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
@@ -138,8 +144,9 @@ def _decode(pyvips: Any, image: Any, upper: int | None) -> Array:
     dtype = np.dtype(_DTYPES[image.format])
     out = allocate((image.height, image.width, image.bands), dtype)
     region = pyvips.Region.new(image)
-    for top in range(0, image.height, _STRIP_ROWS):
-        rows = min(_STRIP_ROWS, image.height - top)
+    step = strip_rows(image.width * image.bands * dtype.itemsize, _STRIP_ROWS)
+    for top in range(0, image.height, step):
+        rows = min(step, image.height - top)
         strip = np.frombuffer(region.fetch(0, top, image.width, rows), dtype)
         strip = strip if upper is None else spread(strip, upper)
         out[top : top + rows] = strip.reshape(rows, image.width, image.bands)
