@@ -16,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from unveil.bounded import parse_json
 from unveil.errors import CheckpointError, InputError
 from unveil.imaging.write import replacing
 from unveil.layers.context import Context, ImageWide
@@ -32,6 +34,7 @@ _RIDGE = 1e-3
 _STEPS = 500
 # Features that hardly vary must not count for much in pictures of another kind.
 _LEAST_SCALE = 1e-2
+_LARGEST_WINDOW = 65_536
 
 Vector = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -63,6 +66,11 @@ class Readout:
         # From JSON they come as lists.
         object.__setattr__(self, "causes", tuple(self.causes))
         object.__setattr__(self, "by_prompts", tuple(self.by_prompts))
+        rows = {len(self.weight), len(self.bias), len(self.causes) + 1}
+        if len(rows) > 1 or len({len(row) for row in self.weight}) > 1:
+            raise ValueError("weight and bias have no row per cause and one for the noise level")
+        if any(not 1 <= side <= _LARGEST_WINDOW for side in self.windows.values()):
+            raise ValueError(f"windows are not within 1..{_LARGEST_WINDOW} pixels")
 
 
 @dataclass(frozen=True)
@@ -172,8 +180,12 @@ def read_readout(weights: Path) -> Readout | None:
     """
     stored = read_metadata(weights).get(_KEY)
     try:
-        return None if stored is None else Readout(**json.loads(stored))
-    except (TypeError, ValueError) as error:
+        return None if stored is None else TypeAdapter(Readout).validate_python(parse_json(stored))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "values"
+        raise CheckpointError(f"{weights}: its read-out's {place}: {first['msg']}") from None
+    except ValueError as error:
         raise CheckpointError(f"{weights}: its read-out cannot be read: {error}") from error
 
 

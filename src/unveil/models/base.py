@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from unveil.errors import InputError
@@ -17,6 +17,9 @@ _UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temp
 _SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "local_dt", "x_proj", "B_proj", "C_proj",
          "scan.norm.", "describe_")  # fmt: skip
 
+# Of any number and any list in a configuration: ten times what networks have.
+_LARGEST, _MOST_ENTRIES = 8192, 16
+
 
 class ModelConfig(BaseModel):
     """Base of the networks' configurations: frozen, and unknown fields are errors.
@@ -26,6 +29,15 @@ class ModelConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        for name, value in self:
+            if isinstance(value, int | float) and abs(value) > _LARGEST:
+                raise ValueError(f"{name} is beyond {_LARGEST}")
+            if isinstance(value, tuple) and len(value) > _MOST_ENTRIES:
+                raise ValueError(f"{name} has {len(value)} entries, more than {_MOST_ENTRIES}")
+        return self
 
 
 class RestorationModel(nn.Module):

@@ -15,19 +15,26 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from unveil._version import __version__
+from unveil.bounded import MOST_BYTES, parse_json, read_text
 from unveil.errors import CheckpointError, InputError
-from unveil.models.base import RestorationModel
-from unveil.models.registry import get_record, list_models
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.models.record import ModelRecord
+from unveil.models.registry import create_model, get_record, list_models, outline
+from unveil.models.weights_file import (
+    TensorFacts,
+    facts_of,
+    misfits,
+    read_header,
+    read_tensors,
+)
 
 WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 _HUB = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 
 
 def save_checkpoint(
@@ -43,6 +50,9 @@ def save_checkpoint(
     Returns:
         The file.
 
+    Raises:
+        InputError: The network has no configuration, or is of no registered kind.
+
     >>> from unveil import create_model
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = save_checkpoint(create_model("cu_mamba_tiny"), Path(folder, "a.safetensors"))
@@ -50,9 +60,9 @@ def save_checkpoint(
     'cu_mamba_tiny'
     """
     path = Path(path)
+    entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
     partial = path.with_name(f".{path.name}.partial")
     try:
         # Written by ourselves, so that the file has the permissions the user's files have.
@@ -75,6 +85,9 @@ def save_pretrained(
 
     Returns:
         The folder.
+
+    Raises:
+        InputError: As `save_checkpoint`.
     """
     folder = Path(folder)
     save_checkpoint(model, folder / WEIGHTS_NAME, metadata)
@@ -93,23 +106,27 @@ def push_to_hub(model: RestorationModel, repo_id: str, **options: Any) -> str:
 
     Returns:
         The commit's address.
+
+    Raises:
+        InputError: As `save_checkpoint`.
     """
     from huggingface_hub import HfApi  # noqa: PLC0415
 
     api = HfApi()
-    api.create_repo(repo_id, exist_ok=True, **options)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder)
+        api.create_repo(repo_id, exist_ok=True, **options)
         commit = api.upload_folder(repo_id=repo_id, folder_path=folder)
     return str(commit)
 
 
 def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
-    """Load a network from a file, a folder or, when asked so explicitly, from the hub.
+    """Load a network from a file, a folder, the package or, when asked so, from the hub.
 
     Args:
-        source: A ``.safetensors`` file, a folder with ``model.safetensors``, or
-            ``hf://owner/name[@revision]``, the only form that may download.
+        source: A ``.safetensors`` file, a folder with ``model.safetensors``, the id of a model
+            whose weights are bundled, or ``hf://owner/name[@revision]``, the only form that may
+            download.
         device: Where the network goes.
 
     Returns:
@@ -117,6 +134,9 @@ def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -
 
     Raises:
         CheckpointError: There is no such file, or it is damaged, foreign or does not fit.
+
+    >>> from_pretrained("cu_mamba_small").model_id
+    'cu_mamba_small'
     """
     match = _HUB.fullmatch(str(source))
     if match:
@@ -124,6 +144,8 @@ def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -
     path = Path(source)
     if path.is_dir():
         path = path / WEIGHTS_NAME
+    if not path.exists() and str(source) in list_models():
+        return create_model(str(source), pretrained=True).to(device)
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise CheckpointError(
             f"{source}: no such file or folder; to download from the hub write hf://{source}"
@@ -145,18 +167,24 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
         CheckpointError: The file is missing, damaged, a pickle, foreign or does not fit.
     """
     path = Path(path)
-    metadata, state = _read(path)
-    description = metadata.get("unveil")
+    header = read_header(path)
+    description = header.metadata.get("unveil")
     beside = path.with_name(CONFIG_NAME)
     if description is None and beside.exists():
-        description = beside.read_text(encoding="utf-8", errors="replace")
+        description = _read_config(beside)
     if description is None:
         raise CheckpointError(
-            f"{path}: holds {len(state)} tensors but no unveil configuration, neither in its "
-            f"metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
+            f"{path}: holds {len(header.tensors)} tensors but no unveil configuration, neither in "
+            f"its metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
         )
-    model = _build(path, description)
-    load_weights(model, state, path)
+    record, config = _described(path, description)
+    if config != record.config:
+        # Before it is built: a configuration may claim any size.
+        _require_fit(header.tensors, outline(record, config), path, record.id)
+    model = record.build(config)
+    model.model_id = record.id
+    _require_fit(header.tensors, facts_of(model.state_dict()), path, record.id)
+    load_weights(model, read_tensors(path), path)
     return model.to(device).eval()
 
 
@@ -166,7 +194,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         CheckpointError: The file is missing, damaged or a pickle.
     """
-    return _read(Path(path), weights=False)[0]
+    return read_header(Path(path), tensors=False).metadata
 
 
 def bundled_weights() -> list[str]:
@@ -191,7 +219,9 @@ def load_bundled(model: RestorationModel) -> None:
             "train it, or load a file with from_pretrained"
         )
     with as_file(weights) as path:
-        load_weights(model, _read(path)[1], path)
+        header = read_header(path)
+        _require_fit(header.tensors, facts_of(model.state_dict()), path, model.model_id)
+        load_weights(model, read_tensors(path), path)
     model.eval()
 
 
@@ -200,6 +230,11 @@ def _bundled(model_id: str) -> Any:
 
 
 def _description(model: RestorationModel) -> dict[str, Any]:
+    if not isinstance(getattr(model, "config", None), ModelConfig):
+        raise InputError(
+            f"a {type(model).__name__} has no configuration to be built from again; save a network "
+            "from create_model or from_pretrained, or this one's state_dict yourself"
+        )
     config = model.config.model_dump(mode="json")
     return {"model": _variant_of(model), "config": config, "unveil_version": __version__}
 
@@ -209,65 +244,50 @@ def _variant_of(model: RestorationModel) -> str:
     if model.model_id:
         return model.model_id
     family = [r for r in map(get_record, list_models()) if r.build is type(model)]
+    if not family:
+        raise InputError(
+            f"{type(model).__name__} is no registered network, so nothing could build it again; "
+            "register it, or save its state_dict yourself"
+        )
     return next((r for r in family if r.config == model.config), family[0]).id
 
 
-def _build(path: Path, description: str) -> RestorationModel:
+def _read_config(path: Path) -> str:
     try:
-        content = json.loads(description)
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be read ({reason})") from None
+
+
+def _described(path: Path, description: str) -> tuple[ModelRecord, ModelConfig]:
+    """Return the variant and the configuration that a file names."""
+    try:
+        if len(description) > MOST_BYTES:
+            raise ValueError(f"larger than {MOST_BYTES:,} bytes")
+        content = parse_json(description)
         record = get_record(content["model"])
-        config = type(record.config).model_validate(content["config"])
+        return record, type(record.config).model_validate(content["config"])
     except InputError as error:
         raise CheckpointError(f"{path}: made by another version of unveil? {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"])) or "values"
         raise CheckpointError(f"{path}: its configuration's {place}: {first['msg']}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be read ({error})") from None
-    model = record.build(config)
-    model.model_id = record.id
-    return model
 
 
-def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return a file's metadata and tensors."""
-    _refuse_unreadable(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if weights else []
-            return metadata, {name: file.get_tensor(name) for name in names}
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"{path}: damaged, truncated or not a safetensors file ({error}); get it again"
-        ) from None
-
-
-def _refuse_unreadable(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    # A safetensors file begins with the length of its header in eight bytes, which may be any.
-    is_ours = start[4:] == b"\0\0\0\0{"
-    # torch.save writes a zip archive, older versions and pickle.dump a protocol marker.
-    pickled = start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
-    if pickled and not is_ours:
-        raise CheckpointError(_pickle_message(path))
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty")
-    if path.suffix in _PICKLE_SUFFIXES:
-        raise CheckpointError(f"{path}: expected a .safetensors file")
-
-
-def _pickle_message(path: Path) -> str:
-    return (
-        f"{path}: a pickle, which can run any program when it is opened, so unveil does not open "
-        "it; load it with torch.load(path, weights_only=True) into a model from create_model and "
-        "write that with unveil.models.checkpoint.save_checkpoint"
-    )
+def _require_fit(
+    found: Mapping[str, TensorFacts],
+    expected: Mapping[str, TensorFacts],
+    source: str | Path,
+    model_id: str,
+) -> None:
+    problems = misfits(found, expected)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise CheckpointError(f"{source}: does not fit {model_id}: {problems[0]}{more}")
 
 
 def load_weights(model: RestorationModel, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -279,21 +299,13 @@ def load_weights(model: RestorationModel, state: Mapping[str, Tensor], source: s
         source: Where they come from, for messages.
 
     Raises:
-        CheckpointError: A name or shape does not fit, or a value is not finite.
+        CheckpointError: A name, shape or type does not fit, or a value is not finite.
     """
     expected = model.state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{name} is unknown" for name in state if name not in expected]
-    problems += [
-        f"{name} has shape {tuple(state[name].shape)}, the model {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise CheckpointError(
-            f"{source}: does not fit {model.model_id or type(model).__name__}: {problems[0]}{more}"
-        )
+    name = model.model_id or type(model).__name__
+    _require_fit(facts_of(state), facts_of(expected), source, name)
+    # Doubles that single precision cannot hold become infinite.
+    state = {name: value.to(expected[name].dtype) for name, value in state.items()}
     broken = next((name for name, value in state.items() if not value.isfinite().all()), None)
     if broken is not None:
         raise CheckpointError(f"{source}: {broken} holds values that are not finite")

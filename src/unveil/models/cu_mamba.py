@@ -69,8 +69,8 @@ class Level(ModelConfig):
     """
 
     width: int = Field(gt=0)
-    encoder: int = Field(ge=0)
-    decoder: int = Field(default=0, ge=0)
+    encoder: int = Field(ge=0, le=32)
+    decoder: int = Field(default=0, ge=0, le=32)
     parts: tuple[Part, ...] = ("spatial", "channel")
     ssm_every: int = Field(default=1, gt=0)
 

@@ -79,8 +79,8 @@ class Level(ModelConfig):
     """
 
     width: int = Field(gt=0)
-    encoder: int = Field(ge=0)
-    decoder: int = Field(default=0, ge=0)
+    encoder: int = Field(ge=0, le=32)
+    decoder: int = Field(default=0, ge=0, le=32)
     heads: int = Field(default=1, gt=0)
     mix_every: int = Field(default=1, gt=0)
     dual: bool = True
@@ -123,7 +123,7 @@ class MTAIRConfig(ModelConfig):
         Level(width=192, encoder=6, decoder=6, heads=4, dual=False, prompt_dim=320, prompt_size=32),
         Level(width=384, encoder=8, heads=8, dual=False, prompt_dim=320, prompt_size=16),
     )
-    refinement: int = Field(default=4, ge=0)
+    refinement: int = Field(default=4, ge=0, le=32)
     stem_factor: Literal[1, 2, 4] = 1
     embed_bias: bool = False
     block: Literal["paper", "gated"] = "paper"

@@ -1,16 +1,25 @@
 """The variants by name, and how to make one."""
 
+import math
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from unveil.errors import InputError
 from unveil.models import cu_mamba, mtair
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
+from unveil.models.weights_file import TensorFacts, facts_of
 
 __all__ = ["ModelRecord", "build_config", "create_model", "get_record", "list_models"]
+
+# Four gigabytes in single precision.
+MOST_PARAMETERS = 2**30
+# Networks whose widths and numbers are below this are built without being counted first.
+_PLAIN_WIDTH = 512
 
 
 def _collect(*families: tuple[ModelRecord, ...]) -> dict[str, ModelRecord]:
@@ -42,7 +51,7 @@ def get_record(model_id: str) -> ModelRecord:
     >>> get_record("cu_mamba_small").tile
     512
     """
-    if model_id not in _RECORDS:
+    if not isinstance(model_id, str) or model_id not in _RECORDS:
         raise InputError(f"no model {model_id!r}{_nearest(model_id, list_models())}")
     return _RECORDS[model_id]
 
@@ -81,6 +90,42 @@ def build_config(
         raise InputError(f"{model_id}: {place}: {first['msg']}") from None
 
 
+def outline(record: ModelRecord, config: ModelConfig) -> dict[str, TensorFacts]:
+    """Return name, shape and type of every tensor of a network without allocating any.
+
+    Args:
+        record: Of the variant.
+        config: Which may differ from the variant's own.
+    """
+    with torch.device("meta"):
+        return facts_of(record.build(config).state_dict())
+
+
+def _check_size(record: ModelRecord, config: ModelConfig) -> None:
+    """Refuse what would take all memory while it is being built.
+
+    Raises:
+        InputError: The network would have more than `MOST_PARAMETERS`.
+    """
+    if config == record.config or max(_integers(config.model_dump()), default=0) <= _PLAIN_WIDTH:
+        return
+    parameters = sum(math.prod(facts.shape) for facts in outline(record, config).values())
+    if parameters > MOST_PARAMETERS:
+        raise InputError(
+            f"{record.id} with these options has {parameters:,} parameters; "
+            f"expected {MOST_PARAMETERS:,} at most"
+        )
+
+
+def _integers(value: Any) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value
+    if isinstance(inner, tuple | list) or isinstance(value, dict):
+        for one in inner:
+            yield from _integers(one)
+
+
 def create_model(model_id: str, pretrained: bool = False, **overrides: Any) -> RestorationModel:
     """Build a network.
 
@@ -93,14 +138,16 @@ def create_model(model_id: str, pretrained: bool = False, **overrides: Any) -> R
         The network: in evaluation mode with weights, else in training mode.
 
     Raises:
-        InputError: An unknown id or field; the nearest is named.
+        InputError: An unknown id or field (the nearest is named), or a network out of all reason.
         CheckpointError: `pretrained`, and no weights are bundled or they do not fit the overrides.
 
     >>> model = create_model("cu_mamba_tiny", spatial_ssm=False)
     >>> model.size_multiple
     4
     """
-    model = get_record(model_id).build(build_config(model_id, **overrides))
+    record, config = get_record(model_id), build_config(model_id, **overrides)
+    _check_size(record, config)
+    model = record.build(config)
     model.model_id = model_id
     if pretrained:
         # Loading is the one part that touches files; the checkpoint module builds on this one.
