@@ -12,7 +12,9 @@ from unveil.data import (
     SampleKey,
     StepBatches,
     TrainingSet,
+    check_sources,
     clean_source,
+    generated_source,
     paired_source,
     worker_context,
 )
@@ -267,6 +269,58 @@ def test_pairs_of_different_sizes_are_refused(folder):
     dataset = TrainingSet([paired_source(folder / "pairs", include="0.png")])
     with pytest.raises(DataError, match="data check"):
         dataset.sample(0, 0, 8)
+
+
+def test_the_truth_goes_through_what_belongs_to_the_scene(folder):
+    source = clean_source(folder / "clean", "gray+noise:sigma_255=20,common=1+tone:ev=-1")
+    dataset = TrainingSet([source, replace(source, shrink=1.5)])
+    for index in range(12):
+        sample = dataset.sample(0, index, 24)
+        clean, degraded = sample["clean"], sample["degraded"]
+        assert torch.equal(clean[0], clean[1])
+        assert torch.equal(degraded[0], degraded[2])
+        assert float((degraded - clean).std()) > 0.02
+        assert float(clean.max()) < 0.8  # a white of 1 becomes 0.73 by one stop
+
+
+def test_pairs_may_go_through_more(folder):
+    plain, more = (
+        TrainingSet([paired_source(folder / "pairs", degradation=text)], augment=False)
+        for text in (None, "jpeg:quality=10+tone:ev=-1")
+    )
+    for index in range(5):
+        first, second = (dataset.sample(0, index, 24) for dataset in (plain, more))
+        assert first["name"] == second["name"]
+        darker = first["clean"] * 2 ** (-1 / 2.2)
+        assert torch.allclose(second["clean"], darker, atol=1e-6)
+        assert not torch.allclose(
+            second["degraded"], first["degraded"] * 2 ** (-1 / 2.2), atol=0.02
+        )
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_generated_pictures_are_decided_by_their_address_too(folder):
+    drawn = generated_source("any", {"identity": 1, "jpeg:quality=80": 1}, task="clean")
+    mixture = [drawn, clean_source(folder / "clean", "noise:sigma_255=5", task="noise")]
+    dataset = TrainingSet(mixture, seed=1)
+    whole = _samples(dataset)
+    assert _equal(_samples(dataset, workers=1), whole)
+    assert _equal(_samples(TrainingSet(mixture, seed=1), first_step=2), whole)
+    names = {dataset.sample(0, i, 16, (("clean", 1.0),))["name"] for i in range(200)}
+    assert names == set(drawn.generated)
+    other = TrainingSet([generated_source("flat", task="clean"), mixture[1]], seed=1)
+    assert other.fingerprint != dataset.fingerprint
+
+
+def test_generated_sources_are_checked(folder):
+    for kinds in ([], "round", ["flat", "flat"], ["any", "flat"]):
+        with pytest.raises(DataError, match="generated pictures are"):
+            generated_source(kinds)
+    with pytest.raises(DataError, match="neither files nor shrink"):
+        replace(generated_source("flat"), shrink=2.0)
+    report = check_sources([generated_source("flat"), clean_source(folder / "clean", "noise")])
+    assert report.usable
+    assert len(report.without_bad([generated_source("flat")])) == 1
 
 
 def test_a_set_without_photos_or_degradation_is_refused(folder):

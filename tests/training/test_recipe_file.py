@@ -65,11 +65,19 @@ def test_an_unknown_key_is_an_error_naming_the_nearest(change, key, nearest):
         ("schedule.phases.0.task_loss={haze: 1}", "the task haze that a phase names"),
         ("optim.task_loss={noise: 0}", "optim.task_loss"),
         ("schedule.phases.0.tasks={haze: 1}", "no source in data.train has the task haze"),
-        ("data.train.0.pairs=y", "either `clean: FOLDER` or `pairs: FOLDER`"),
+        ("data.train.0.pairs=y", "one of `clean: FOLDER`, `pairs: FOLDER`"),
         ("optim.memory=lots", "amount of memory"),
         ("evaluation.degradations=[]", "clean sets need `degradations`"),
         ("evaluation.sets.0.shrink=2", "`shrink` and `weight` are for training"),
-        ("data.train.0.layout=pairs", "`layout` is for pairs"),
+        ("data.train.0.layout=pairs", "`layout` and `steps` are for pairs"),
+        ("data.train.0.steps=jpeg", "`layout` and `steps` are for pairs"),
+        ("data.train.0={generated: flats}", "expected `any`, or one or several of flat, gradient"),
+        ("data.train.0={generated: flat, include: a}", "`generated` has none"),
+        ("data.train.0={generated: flat, shrink: 2}", "`shrink` is for clean folders"),
+        ("data.train.0={generated: flat, task: art}", "'art' is not in `degradation`"),
+        ("evaluation.sets.0={generated: flat}", "`generated` and `steps` are for training"),
+        ("degradation.noise.0.steps=nois", "did you mean 'noise'"),
+        ("degradation.noise.0.clean=tone:faint", "unknown word 'faint'"),
         ("data.train.0.include=*.png", "quote what starts with a special sign"),
         ("seed=-1", "seed"),
         ("optim.betas=[0.9, 1]", "betas"),
@@ -84,6 +92,13 @@ def test_a_wrong_value_is_an_error_saying_why(change, message):
         parse_recipe(TEXT + "seed: 1\n", [change])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_steps_of_clean_change_both_sides():
+    change = "degradation.noise.0={clean: 'gray+jpeg:quality=90', steps: 'noise:sigma_255=5'}"
+    (way,) = parse_recipe(TEXT, [change]).degradation["noise"]
+    assert way.description == "gray+jpeg:quality=90,side=both+noise:sigma_255=5"
+    assert parse_recipe(TEXT).degradation["noise"][0].description == "noise:sigma_255=25"
 
 
 def test_a_missing_section_is_named():

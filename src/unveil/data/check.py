@@ -76,7 +76,7 @@ class Report:
             )
             for source in sources
         )
-        usable = tuple(source for source in kept if source.pairs)
+        usable = tuple(source for source in kept if source.pairs or source.generated)
         if not usable:
             raise DataError(f"no photo can be used: {len(bad)} files have problems; repair the set")
         return usable

@@ -1,9 +1,10 @@
 """What a training or test set consists of: photos of a task and how they are degraded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unveil.data.generated import generated_kinds
 from unveil.data.pairing import (
     Matching,
     Pair,
@@ -27,11 +28,12 @@ class Source:
         task: Name of the task, handed on with every sample.
         pairs: Clean photos, with their degraded versions if the set is paired.
         degradations: For clean photos: pipelines with the share of samples each is used for.
-            For pairs: applied to the degraded photo as well, usually empty.
+            For pairs: what the degraded photo goes through in addition, often nothing.
         weight: Share of samples drawn from this source, relative to the other sources.
         shrink: Largest factor by which a clean photo is shrunk before a patch is cut and degraded,
             drawn anew for each sample, uniformly in its logarithm from 1: a patch then shows more
             of the scene, which haze needs.
+        generated: In place of files: kinds of pictures drawn anew for each sample, all alike often.
         without_clean: Degraded files whose clean partner is missing.
         without_degraded: Clean files whose degraded partner is missing.
     """
@@ -41,6 +43,7 @@ class Source:
     degradations: Degradations = ()
     weight: float = 1.0
     shrink: float = 1.0
+    generated: tuple[str, ...] = ()
     without_clean: tuple[Path, ...] = ()
     without_degraded: tuple[Path, ...] = ()
 
@@ -55,6 +58,8 @@ class Source:
             raise DataError(
                 f"task {self.task!r}: pairs cannot be shrunk, it would alter what degraded them"
             )
+        if self.generated and (self.pairs or self.shrink > 1):
+            raise DataError(f"task {self.task!r}: generated pictures have neither files nor shrink")
 
     @property
     def files(self) -> list[Path]:
@@ -96,13 +101,47 @@ def clean_source(
     if not files:
         raise DataError(f"{folder}: no image files; check the folder and the name filters")
     root = existing_folder(folder)
-    shares = {degradation: 1.0} if isinstance(degradation, str) else degradation
     return Source(
         task,
         tuple(Pair(path, None, path.relative_to(root).as_posix()) for path in files),
-        tuple((parse(text), float(share)) for text, share in shares.items()),
+        _pipelines(degradation),
         weight,
         shrink,
+    )
+
+
+def _pipelines(degradation: str | Mapping[str, float]) -> Degradations:
+    shares = {degradation: 1.0} if isinstance(degradation, str) else degradation
+    return tuple((parse(text), float(share)) for text, share in shares.items())
+
+
+def generated_source(
+    kinds: str | Sequence[str],
+    degradation: str | Mapping[str, float] = "identity",
+    *,
+    task: str = "restore",
+    weight: float = 1.0,
+) -> Source:
+    """Draw clean pictures: flat areas, gradients, patterns, pages.
+
+    Args:
+        kinds: Names among `unveil.data.GENERATED`, or ``"any"`` for all.
+        degradation: As in `clean_source`.
+        task: Name of the task.
+        weight: Share of samples drawn from this source, relative to others.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: A kind is unknown.
+        InputError: A description cannot be read.
+
+    >>> generated_source(["flat", "text"], "noise:sigma_255=0..5").generated
+    ('flat', 'text')
+    """
+    return Source(
+        task, (), _pipelines(degradation), weight=weight, generated=generated_kinds(kinds)
     )
 
 
@@ -110,6 +149,7 @@ def paired_source(
     folder: str | Path,
     layout: str | None = None,
     *,
+    degradation: str | Mapping[str, float] | None = None,
     task: str = "restore",
     weight: float = 1.0,
     include: Patterns = None,
@@ -120,6 +160,7 @@ def paired_source(
     Args:
         folder: Holds degraded and clean photos; ``$VARIABLES`` are expanded.
         layout: How they correspond, see `match_pairs`; None finds the usual layouts.
+        degradation: What the degraded photos go through in addition, as in `clean_source`.
         task: Name of the task.
         weight: Share of samples drawn from this source, relative to others.
         include: Keep only degraded files whose name matches a shell pattern, or one of several.
@@ -130,9 +171,11 @@ def paired_source(
 
     Raises:
         DataError: The folder is missing or no file has a partner.
+        InputError: A description cannot be read.
     """
     matching = match_pairs(folder, layout, include=include, exclude=exclude)
-    return _from_matching(matching, folder, task, weight)
+    source = _from_matching(matching, folder, task, weight)
+    return source if degradation is None else replace(source, degradations=_pipelines(degradation))
 
 
 def _from_matching(matching: Matching, folder: str | Path, task: str, weight: float) -> Source:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from unveil.data.crop import Pixels, degrade_shrunk, degrade_window
+from unveil.data.generated import draw_generated
 from unveil.data.pairing import Pair
 from unveil.data.sampling import SampleKey, TaskWeights
 from unveil.data.sources import Source
@@ -69,7 +70,7 @@ class TrainingSet(Dataset[Sample]):
         Raises:
             DataError: There is no photo at all, or a clean source has no degradation.
         """
-        if not sources or any(not source.pairs for source in sources):
+        if not sources or any(not (source.pairs or source.generated) for source in sources):
             raise DataError("a training set needs at least one source, and a photo in each")
         for source in sources:
             if not source.degradations and any(pair.degraded is None for pair in source.pairs):
@@ -85,7 +86,10 @@ class TrainingSet(Dataset[Sample]):
     @property
     def fingerprint(self) -> str:
         """What stands for the photographs' names and order, on which every draw depends."""
-        names = [[pair.name for pair in source.pairs] for source in self.sources]
+        names = [
+            [pair.name for pair in source.pairs] or list(source.generated)
+            for source in self.sources
+        ]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
 
     def preload(self, progress: Callable[[int, int], None] | None = None) -> int:
@@ -182,13 +186,17 @@ class TrainingSet(Dataset[Sample]):
     def _draw(
         self, source: Source, patch: int, rng: np.random.Generator
     ) -> tuple[Pixels, Pixels, str]:
-        pair = source.pairs[int(rng.integers(len(source.pairs)))]
-        pipeline = _choose(source, rng)
-        degraded, clean = self._crop(pair, pipeline, patch, source.shrink, rng)
+        if source.generated:
+            name = source.generated[int(rng.integers(len(source.generated)))]
+            degraded, clean = _generate(name, _choose(source, rng), patch, rng)
+        else:
+            pair = source.pairs[int(rng.integers(len(source.pairs)))]
+            name, pipeline = pair.name, _choose(source, rng)
+            degraded, clean = self._crop(pair, pipeline, patch, source.shrink, rng)
         if self.augment:
             turn = int(rng.integers(8))
             degraded, clean = flip_rotate(degraded, turn), flip_rotate(clean, turn)
-        return degraded, clean, pair.name
+        return degraded, clean, name
 
     def _crop(
         self, pair: Pair, pipeline: Pipeline, patch: int, shrink: float, rng: np.random.Generator
@@ -234,6 +242,15 @@ def flip_rotate(image: Pixels, turn: int) -> Pixels:
 def to_tensor(image: Pixels) -> torch.Tensor:
     """Turn (h, w, 3) into a contiguous (3, h, w) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _generate(
+    kind: str, pipeline: Pipeline, patch: int, rng: np.random.Generator
+) -> tuple[Pixels, Pixels]:
+    """Draw a picture and degrade its middle, so that filters find pixels beyond the patch."""
+    margin = pipeline.margin
+    picture = draw_generated(kind, patch + 2 * margin, rng)
+    return degrade_window(picture, pipeline, rng, (margin, margin), (patch, patch))
 
 
 def _choose(source: Source, rng: np.random.Generator) -> Pipeline:

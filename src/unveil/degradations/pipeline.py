@@ -203,6 +203,24 @@ class Pipeline:
                 degraded, target = step(degraded, rng, frame), step(target, same, frame)
         return (image.copy() if degraded is image else degraded), target
 
+    def __add__(self, other: "Pipeline") -> "Pipeline":
+        """Put another pipeline's steps after these."""
+        return Pipeline(self.steps + other.steps)
+
+    def on_both_sides(self) -> "Pipeline":
+        """Let every step change the truth of a training pair, too.
+
+        >>> from unveil.degradations import parse
+        >>> print(parse("tone:ev=-1+jpeg:quality=90").on_both_sides())
+        tone:ev=-1+jpeg:quality=90,side=both
+        """
+        return Pipeline(
+            tuple(
+                step if step.side == "both" else replace(step, given_side="both")
+                for step in self.steps
+            )
+        )
+
     def __str__(self) -> str:
         """Write the description that parses to this pipeline."""
         return "+".join(map(str, self.steps)) if self.steps else "identity"

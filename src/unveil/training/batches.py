@@ -25,6 +25,7 @@ from unveil.data import (
     TrainingSet,
     check_sources,
     clean_source,
+    generated_source,
     paired_source,
     worker_context,
 )
@@ -43,19 +44,17 @@ def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source
 
     Args:
         source: As the recipe has it.
-        degradation: Descriptions with their shares, for a clean source.
+        degradation: Descriptions with their shares, for clean photographs.
 
     Raises:
         DataError: The folder is missing or empty.
     """
-    common: dict[str, Any] = {
-        "task": source.task,
-        "weight": source.weight,
-        "include": source.include,
-        "exclude": source.exclude,
-    }
+    common: dict[str, Any] = {"task": source.task, "weight": source.weight}
+    if source.generated is not None:
+        return generated_source(source.generated, degradation, **common)
+    common |= {"include": source.include, "exclude": source.exclude}
     if source.pairs is not None:
-        return paired_source(source.pairs, source.layout, **common)
+        return paired_source(source.pairs, source.layout, degradation=source.steps, **common)
     assert source.clean is not None
     return clean_source(source.clean, degradation, shrink=source.shrink, **common)
 
@@ -71,7 +70,7 @@ def training_sources(recipe: Recipe) -> list[Source]:
 def _shares(ways: Iterable[recipes.Alternative]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for way in ways:
-        description = way.steps or "identity"
+        description = way.description
         shares[description] = shares.get(description, 0.0) + way.share
     return shares
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from unveil.data import generated_kinds
+from unveil.degradations import parse
+from unveil.errors import UnveilError
 from unveil.training.losses import parse_loss
 from unveil.training.quantities import parse_bytes, parse_duration
 
@@ -27,6 +30,22 @@ def _checked_bytes(text: str) -> str:
     return text
 
 
+def _checked_kinds(names: str | list[str]) -> str | list[str]:
+    try:
+        generated_kinds(names)
+    except UnveilError as error:
+        raise ValueError(str(error)) from None
+    return names
+
+
+def _checked_steps(text: str) -> str:
+    try:
+        parse(text)
+    except UnveilError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
 LossText = Annotated[str, AfterValidator(_checked_loss)]
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 Memory = Annotated[str, AfterValidator(_checked_bytes)]
@@ -35,6 +54,8 @@ TaskWeights = dict[str, Annotated[float, Field(gt=0)]]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Patterns = str | Annotated[list[str], Field(min_length=1)]
+Kinds = Annotated[str | list[str], AfterValidator(_checked_kinds)]
+Steps = Annotated[str, AfterValidator(_checked_steps)]
 
 
 class Section(BaseModel):
@@ -60,14 +81,19 @@ class ModelSection(Section):
 
 
 class Source(Section):
-    """Photographs of one task: a folder of clean ones, or a folder of pairs.
+    """Photographs of one task: a folder of clean ones, a folder of pairs, or generated pictures.
 
     Attributes:
         clean: Folder of clean photographs; the task's degradations make the other half.
         pairs: Folder holding degraded and clean photographs, matched by `layout`.
         layout: How pairs are matched: None finds the usual sub-folders (`input`/`target`,
             `lq`/`gt`, ...).
-        task: Name of the task: the key of `degradation` for clean folders, a label for pairs.
+        generated: Kinds of clean pictures that are drawn anew for each patch, one name or a list of
+            those in `unveil.data.GENERATED`, or `any`; the task's degradations make the other half.
+        steps: For pairs: what the degraded photograph goes through in addition, e.g.
+            `jpeg:quality=55..96,p=0.5`; steps of side `both` change its partner too.
+        task: Name of the task: the key of `degradation` for clean folders and generated pictures,
+            a label for pairs.
         weight: Share of a batch drawn from this source, relative to the other sources.
         shrink: For clean folders: the largest factor by which a photograph is shrunk before it is
             cut and degraded, drawn from 1 on for each patch, which then shows more of the scene.
@@ -78,6 +104,8 @@ class Source(Section):
     clean: Path | None = None
     pairs: Path | None = None
     layout: str | None = None
+    generated: Kinds | None = None
+    steps: Steps | None = None
     task: str = "restore"
     weight: Annotated[float, Field(gt=0)] = 1.0
     shrink: Annotated[float, Field(ge=1)] = 1.0
@@ -85,20 +113,23 @@ class Source(Section):
     exclude: Patterns | None = None
 
     @property
-    def folder(self) -> Path:
-        """Where the photographs lie."""
-        folder = self.clean or self.pairs
-        assert folder is not None
-        return folder
+    def folder(self) -> Path | None:
+        """Where the photographs lie; None for generated pictures."""
+        return self.clean or self.pairs
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Source":
-        if (self.clean is None) == (self.pairs is None):
-            raise ValueError("a source is either `clean: FOLDER` or `pairs: FOLDER`")
-        if self.pairs is not None and self.shrink > 1:
+        kinds = (self.clean, self.pairs, self.generated)
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError(
+                "a source is one of `clean: FOLDER`, `pairs: FOLDER` and `generated: KINDS`"
+            )
+        if self.clean is None and self.shrink > 1:
             raise ValueError("`shrink` is for clean folders: pairs cannot be shrunk")
-        if self.clean is not None and self.layout is not None:
-            raise ValueError("`layout` is for pairs")
+        if self.pairs is None and (self.layout is not None or self.steps is not None):
+            raise ValueError("`layout` and `steps` are for pairs")
+        if self.generated is not None and (self.include or self.exclude):
+            raise ValueError("`include` and `exclude` choose files: `generated` has none")
         return self
 
 
@@ -126,11 +157,21 @@ class Alternative(Section):
 
     Attributes:
         steps: Degradations joined by `+`, e.g. `noise:sigma_255=0..55`; empty leaves it clean.
+        clean: Steps that change the clean photograph before it is degraded, so that the target has
+            them, too, e.g. `gray` or `tone:dim+soft:sigma=0..2`.
         share: How often this one is drawn, relative to the task's other alternatives.
     """
 
-    steps: str
+    steps: Steps
+    clean: Steps = ""
     share: Annotated[float, Field(gt=0)] = 1.0
+
+    @property
+    def description(self) -> str:
+        """All steps in one description; those of `clean` have side `both`."""
+        if not self.clean:
+            return self.steps or "identity"
+        return str(parse(self.clean).on_both_sides() + parse(self.steps))
 
 
 class OptimSection(Section):
@@ -242,6 +283,8 @@ class Evaluation(Section):
     def _consistent(self) -> "Evaluation":
         if (self.every is None) == (self.every_steps is None):
             raise ValueError("give either `every` or `every_steps`")
+        if any(one.generated is not None or one.steps is not None for one in self.sets):
+            raise ValueError("`generated` and `steps` are for training")
         if any(one.clean is not None for one in self.sets) and not self.degradations:
             raise ValueError("clean sets need `degradations`")
         if any(one.shrink > 1 or one.weight != 1 for one in self.sets):
@@ -268,7 +311,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _tasks_known(self) -> "Recipe":
         for source in self.data.train:
-            if source.clean is not None and source.task not in self.degradation:
+            if source.pairs is None and source.task not in self.degradation:
                 known = ", ".join(sorted(self.degradation)) or "nothing"
                 raise ValueError(f"task {source.task!r} is not in `degradation`, which has {known}")
         tasks = {source.task for source in self.data.train}

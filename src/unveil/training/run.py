@@ -185,7 +185,7 @@ def train(
         check_folder(out, resume=resume, force=force)
         check_space(out, sum(p.numel() * p.element_size() for p in network.parameters()))
         sources = () if resume else (*recipe.data.train, *recipe.evaluation.sets)
-        check_outside(out, (existing_folder(source.folder) for source in sources))
+        check_outside(out, (existing_folder(one.folder) for one in sources if one.folder))
     dataset = training_set(recipe)
     trained = [path for source in dataset.sources for path in source.files]
     pairs = validation_pairs(recipe.evaluation, network.size_multiple, trained) if first else []
