@@ -144,7 +144,6 @@ def _bomb_png(path: Path) -> None:
 _REFUSED = {
     "cmyk.jpg": (_cmyk, "CMYK"),
     "cmyk.tif": (_cmyk, "CMYK"),
-    "pages.tif": (_pages, "several pages"),
     "frames.webp": (_pages, "animation"),
     "frames.png": (_pages, "animation"),
     "frames.gif": (_pages, "a GIF file; expected one of jpeg"),

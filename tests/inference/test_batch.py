@@ -305,15 +305,20 @@ def test_colours_that_only_png_can_tell_are_not_lost_unsaid(
     assert body in (tmp_path / "b.png").read_bytes()
 
 
-@pytest.mark.parametrize(("packet", "told"), [(b'<a hdrgm:Version="1.0"/>', 1), (b"<a/>", 0)])
+@pytest.mark.parametrize(("name", "told"), [("b.jpg", 0), ("b.png", 1)])
 def test_a_lost_gain_map_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, packet: bytes, told: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: int
 ) -> None:
+    packet = b'<a xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"/>'
     PIL.Image.new("RGB", (9, 8), "gray").save(tmp_path / "a.jpg", xmp=packet)
-    made = plan([tmp_path / "a.jpg"], output=tmp_path / "b.jpg")
+    PIL.Image.new("L", (5, 4)).save(tmp_path / "map.jpg")
+    with (tmp_path / "a.jpg").open("ab") as file:
+        file.write((tmp_path / "map.jpg").read_bytes())
+    made = plan([tmp_path / "a.jpg"], output=tmp_path / name)
     (outcome,) = restore_files(Restorer(Identity()), made.jobs)
     assert outcome.status == "restored"
     assert caplog.text.count("gain map") == told
+    assert (b"hdrgm:Version" in (tmp_path / name).read_bytes()) == (not told)
 
 
 @pytest.mark.parametrize(("size", "told"), [(60_000, 0), (70_000, 1)])

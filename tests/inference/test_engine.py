@@ -15,6 +15,7 @@ from unveil.imaging.scratch import allocate
 from unveil.inference import engine as engine_module
 from unveil.inference.engine import Engine, Tiling
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
+from unveil.inference.strength import Strength
 from unveil.inference.tiles import fitted_grid
 from unveil.inference.windows import spread
 from unveil.layers.context import Context
@@ -58,7 +59,7 @@ def test_integers_are_rounded_and_saturate(dtype: str) -> None:
     step = round(0.1 * top)
     wanted = [0, top // 2 - step, top - step]
     assert np.abs(_restored(Darker(), pixels)[0, 0].astype(int) - wanted).max() <= 1
-    half = _restored(Darker(), pixels, strength=0.5)[0, 0].astype(int)
+    half = _restored(Darker(), pixels, strength=Strength.of(0.5))[0, 0].astype(int)
     assert np.abs(half - [0, top // 2 - step / 2, top - step / 2]).max() <= 1
 
 

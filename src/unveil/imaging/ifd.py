@@ -13,6 +13,7 @@ import numpy as np
 
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 34665, 34853, 40965
 ORIENTATION, MAKER_NOTE = 274, 37500
+SUB_IFDS = 330
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
 
 _CHILDREN = {EXIF_IFD, GPS_IFD, INTEROP_IFD}
@@ -21,8 +22,13 @@ _TYPES = {
     1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2),
     9: (4, 4), 10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8), 18: (8, 8),
 }  # fmt: skip
+_NUMBERS = {
+    1: "<B", 3: "<H", 4: "<I", 5: "<II", 6: "<b", 8: "<h", 9: "<i", 10: "<ii", 11: "<f", 12: "<d",
+    16: "<Q", 17: "<q",
+}  # fmt: skip
 _MAX_BYTES = 64 * 2**20  # of all directories: entries may all point at the same large block
 _MAX_DEPTH = 3
+_MAX_DIRECTORIES = 1000  # of one file, sub-directories included
 
 
 @dataclass
@@ -38,13 +44,37 @@ class Value:
         size = _TYPES[self.kind][0]
         return int.from_bytes(self.data[:size], "little")
 
+    def integers(self) -> list[int]:
+        """Return all items of an unsigned integer value."""
+        size = _TYPES[self.kind][0]
+        return [int.from_bytes(part, "little") for part in _parts(self.data, size)]
+
+    def number(self) -> float:
+        """Return the first item, whatever its numeric type; 0 when there is none.
+
+        >>> Value(5, 1, struct.pack("<II", 3, 2)).number()
+        1.5
+        """
+        code = _NUMBERS.get(self.kind)
+        if code is None or len(self.data) < struct.calcsize(code):
+            return 0.0
+        found = struct.unpack_from(code, self.data)
+        return float(found[0] / (found[1] or 1) if len(found) == 2 else found[0])
+
 
 @dataclass
 class Ifd:
-    """A directory: its values by tag, and the directories it points to."""
+    """A directory: its values by tag, and the directories it points to.
+
+    Attributes:
+        values: By tag.
+        children: By tag.
+        at: Offset at which it was read.
+    """
 
     values: dict[int, Value] = field(default_factory=dict)
     children: dict[int, "Ifd"] = field(default_factory=dict)
+    at: int = field(default=0, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.values or self.children)
@@ -110,7 +140,7 @@ def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
 
 
 def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: _Reading) -> Ifd:
-    ifd = Ifd()
+    ifd = Ifd(at=offset)
     reading.visited.add(offset)
     for tag, kind, count, cell in _entries(file, layout, offset):
         if kind not in _TYPES or count * _TYPES[kind][0] > reading.budget:
@@ -132,6 +162,100 @@ def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: 
             with suppress(ValueError):
                 ifd.children[tag] = _read_ifd(file, layout, at, depth + 1, reading)
     return ifd
+
+
+def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
+    """Read the directory at `offset` and all that follow it: the pages of a TIFF file.
+
+    Args:
+        file: A TIFF file.
+        layout: Of the file.
+        offset: Of its first directory.
+
+    Returns:
+        For each page its directory, followed by those that its tag SubIFDs names.
+
+    Raises:
+        ValueError: If the first directory lies outside the file.
+    """
+    pages: list[list[Ifd]] = []
+    reading, left = _Reading(), _MAX_DIRECTORIES
+    while offset and offset not in reading.visited and left > 0:
+        try:
+            page = [_read_ifd(file, layout, offset, 0, reading)]
+        except ValueError:
+            if not pages:
+                raise
+            break
+        subs = page[0].values.get(SUB_IFDS)
+        for at in subs.integers()[: left - 1] if subs else ():
+            if at not in reading.visited:
+                with suppress(ValueError):
+                    page.append(_read_ifd(file, layout, at, 0, reading))
+        pages.append(page)
+        left -= len(page)
+        offset = _next(file, layout, offset)
+    return pages
+
+
+def _next(file: BinaryIO, layout: Layout, offset: int) -> int:
+    """Return the offset of the directory after the one at `offset`; 0 when there is none."""
+    at = next_pointer(file, layout, offset)
+    file.seek(at)
+    cell = file.read(8 if layout.big else 4)
+    return int.from_bytes(cell, "little" if layout.order == "<" else "big")
+
+
+def next_pointer(file: BinaryIO, layout: Layout, offset: int) -> int:
+    """Return where the directory at `offset` has its pointer to the next one."""
+    width = 8 if layout.big else 2
+    file.seek(offset)
+    number = int.from_bytes(file.read(width), "little" if layout.order == "<" else "big")
+    return offset + width + number * layout.entry
+
+
+def entry_of(file: BinaryIO, layout: Layout, offset: int, tag: int) -> int:
+    """Return where the directory at `offset` has its entry for `tag`.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    for number, (found, *_) in enumerate(_entries(file, layout, offset)):
+        if found == tag:
+            return offset + (8 if layout.big else 2) + number * layout.entry
+    raise ValueError(f"no tag {tag}")
+
+
+def last_directory(file: BinaryIO) -> int:
+    """Return the offset of the last directory of a TIFF file that we wrote."""
+    layout, offset = read_header(file)
+    while after := _next(file, layout, offset):
+        offset = after
+    return offset
+
+
+def append_directory(file: BinaryIO, layout: Layout, after: int, ifd: Ifd) -> int:
+    """Write `ifd` at the end of a TIFF file.
+
+    Args:
+        file: Open for reading and writing.
+        layout: Of the file.
+        after: Offset of the directory that it follows; 0 makes it the first.
+        ifd: Directory.
+
+    Returns:
+        Its offset.
+    """
+    end = file.seek(0, 2)
+    end += file.write(bytes(end % 2))
+    file.write(write_ifd(ifd, layout, end))
+    file.seek(next_pointer(file, layout, after) if after else 8 if layout.big else 4)
+    file.write(layout.pointer(end))
+    return end
+
+
+def _parts(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data) - size + 1, size)]
 
 
 def _entries(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:

@@ -9,6 +9,11 @@ from unveil.imaging.formats import PNG, Format
 
 Array = np.ndarray[Any, Any]
 
+# Names of what a file may hold beside its picture.
+GAIN_MAP = "the gain map that makes the photo HDR"
+VIDEO = "the video of a motion photo"
+CREDENTIALS = "the content credentials, which sign the old pixels"
+
 # Per millimetre: as much as every format can store, and finer than light can tell apart.
 _MAX_DENSITY = 100_000.0
 
@@ -20,6 +25,23 @@ def plausible_density(x: float, y: float) -> tuple[float, float] | None:
     ((11.8, 11.8), None)
     """
     return (x, y) if 0 < x <= _MAX_DENSITY and 0 < y <= _MAX_DENSITY else None
+
+
+@dataclass(frozen=True)
+class Trailer:
+    """What follows the picture in its file.
+
+    Attributes:
+        data: Its bytes; none where there are too many to keep.
+        start: Offset at which it stood.
+        index: Offset of the structure that holds offsets into it, where there was one.
+        size: How many bytes it has.
+    """
+
+    data: bytes
+    start: int
+    index: int | None
+    size: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,7 @@ class Metadata:
         density: Pixels per millimetre, horizontal and vertical; None when the file gives none.
         quality: Of a JPEG file: libjpeg's quality, chroma subsampled, progressive.
         lossless: Of a WebP file: whether it was compressed without loss.
+        trailer: Of a JPEG file: what follows the picture.
         raw: The container's own metadata, verbatim, to be put back into a file of the same format.
     """
 
@@ -46,6 +69,7 @@ class Metadata:
     density: tuple[float, float] | None = None
     quality: tuple[int, bool, bool] | None = None
     lossless: bool = False
+    trailer: Trailer | None = None
     raw: tuple[Any, ...] = ()
 
 
@@ -59,6 +83,11 @@ class Image:
         format: Kind of the file it came from.
         bits: Significant bits per sample: 8, 10, 12, 16 or 32.
         metadata: Everything else.
+        extra: ``(h, w, n)`` of the same type: samples that are neither colour nor transparency,
+            such as a scanner's infrared. None where there are none.
+        white: Of float samples, the value that stands for white.
+        pages: Further images of the file.
+        left_out: What the file also holds and no result keeps, in words.
     """
 
     pixels: Array
@@ -66,6 +95,10 @@ class Image:
     format: Format = PNG
     bits: int = 8
     metadata: Metadata = field(default_factory=Metadata)
+    extra: Array | None = None
+    white: float = 1.0
+    pages: tuple["Image", ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 # numpy steps that turn samples stored under an EXIF orientation upright: transpose, then flips.

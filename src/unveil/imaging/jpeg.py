@@ -3,21 +3,27 @@
 Source: ITU-T T.81 annexes B and K, JFIF 1.02, Exif 2.32, XMP part 3, ICC.1 annex B.
 """
 
+import io
 import shutil
+import struct
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from unveil.imaging.exif import build_exif, orientation_of, parse_exif
-from unveil.imaging.image import Array, Metadata, plausible_density
+from unveil.imaging.image import CREDENTIALS, Array, Metadata, plausible_density
+from unveil.imaging.trailer import ISO_GAIN_MAP, MPF, described, mend_index, read_trailer
 
 _APP0, _APP1, _APP2, _APP13, _COM = 0xE0, 0xE1, 0xE2, 0xED, 0xFE
+_APP11 = 0xEB
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _ICC, _PHOTOSHOP, _JFIF = b"ICC_PROFILE\0", b"Photoshop 3.0\0", b"JFIF\0"
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
-# APP2 also holds an index of further pictures in the file, which we do not write.
-_CARRIED = {_APP0: (_JFIF,), _APP1: (_EXIF, _XMP, _XMP_MORE), _APP2: (_ICC,), _APP13: (b"",)}
+# The maker's own segments are carried, too, but for those that belong to the old pixels: APP11
+# holds their signature (C2PA) or refines them (JPEG XT), APP14 tells how they are encoded.
+_CARRIED = frozenset({_COM, *range(_APP1, 0xF0)} - {_APP11, 0xEE})
+_FRAMES = (0xC0, 0xC1, 0xC2)
 _SEGMENT = 65533
 _MOST_XMP, _MOST_IPTC = _SEGMENT - len(_XMP), _SEGMENT - 40
 
@@ -35,8 +41,10 @@ _LUMINANCE = np.array(
 def extract(path: Path) -> Metadata:
     """Return the metadata of a JPEG file; segments that make no sense are left out."""
     with path.open("rb") as file:
-        found = _segments(file)
-    carried = tuple((m, body) for m, body in found if _is_carried(m, body))
+        placed = _placed_segments(file)
+        scan = file.tell()
+    found = [(marker, body) for marker, body, _ in placed]
+    index = next((at for m, body, at in placed if m == _APP2 and body.startswith(MPF)), None)
     exif = _first(found, _APP1, _EXIF)
     return Metadata(
         orientation=orientation_of(exif),
@@ -46,7 +54,8 @@ def extract(path: Path) -> Metadata:
         iptc=_iptc(_first(found, _APP13, _PHOTOSHOP)),
         density=_density(_first(found, _APP0, _JFIF)),
         quality=_quality(found),
-        raw=carried,
+        trailer=read_trailer(path, scan, None if index is None else index + len(MPF)),
+        raw=tuple((m, body) for m, body in found if _is_carried(m, body)),
     )
 
 
@@ -55,24 +64,79 @@ def embed(encoded: BinaryIO, target: BinaryIO, metadata: Metadata, verbatim: boo
 
     Args:
         encoded: What the encoder wrote.
-        target: Where the result goes.
+        target: Where the result goes; open for reading, too.
         metadata: To be put in.
-        verbatim: Put back the segments of the JPEG file that `metadata` came from.
+        verbatim: Put back the segments of the JPEG file that `metadata` came from, and what
+            followed its picture.
     """
     found = _segments(encoded)
     carried = metadata.raw if verbatim else tuple(_build(metadata))
+    trailer = metadata.trailer if verbatim and keeps_trailer(metadata) else None
     if not verbatim and not any(marker == _APP0 for marker, _ in carried):
         carried = tuple(s for s in found if s[0] == _APP0) + carried
+    index = None
     target.write(b"\xff\xd8")
     for marker, body in carried + tuple(s for s in found if not _is_carried(*s)):
+        if marker == _APP2 and body.startswith((MPF, ISO_GAIN_MAP)):
+            if trailer is None:
+                continue
+            index = target.tell() + 4 + len(MPF) if body.startswith(MPF) else index
         target.write(bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2, "big") + body)
     shutil.copyfileobj(encoded, target)
+    if trailer is not None:
+        end = target.tell()
+        target.write(trailer.data)
+        if index is not None:
+            mend_index(target, index, end, trailer)
 
 
-def left_out(metadata: Metadata) -> list[str]:
+def keeps_trailer(metadata: Metadata) -> bool:
+    """Tell whether a JPEG result keeps what follows the picture."""
+    return metadata.trailer is not None and bool(metadata.trailer.data)
+
+
+def names_of_trailer(metadata: Metadata) -> list[str]:
+    """Name what follows the picture of a JPEG file, as what would be lost without it."""
+    return described(metadata.trailer, (body[:64] for _, body in metadata.raw), metadata.xmp)
+
+
+def other_parts(path: Path) -> list[str]:
+    """Name what a JPEG file holds that belongs to its old pixels alone."""
+    with path.open("rb") as file:
+        signed = any(m == _APP11 and b"jumb" in body[:64] for m, body in _segments(file))
+    return [CREDENTIALS] if signed else []
+
+
+def own_segments(metadata: Metadata) -> list[str]:
+    """Name the segments of a JPEG file that no other format has a place for.
+
+    >>> own_segments(Metadata(raw=((0xE1, b"FLIR..."), (0xE1, b"Exif.."), (0xE4, b"x"))))
+    ['APP1', 'APP4']
+    """
+    known = (_EXIF[:4], _XMP[:28], _ICC, _PHOTOSHOP, _JFIF, MPF, ISO_GAIN_MAP)
+    names = {
+        f"APP{marker - 0xE0}"
+        for marker, body in metadata.raw
+        if marker != _COM and not body.startswith(known) and not body.startswith(_XMP_MORE)
+    }
+    return sorted(names, key=lambda name: int(name[3:]))
+
+
+def frame_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height in the header of a JPEG file; None when it has none."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    frame = next((body for m, body in _segments(io.BytesIO(data)) if m in _FRAMES), b"")
+    if len(frame) < 5:
+        return None
+    height, width = struct.unpack(">HH", frame[1:5])
+    return (width, height) if width and height else None
+
+
+def too_large(metadata: Metadata) -> list[str]:
     """Name what of another format's metadata is too large for the segments of a JPEG file.
 
-    >>> left_out(Metadata(xmp=bytes(70_000), iptc=b"short"))
+    >>> too_large(Metadata(xmp=bytes(70_000), iptc=b"short"))
     ['XMP']
     """
     sizes = {"XMP": (metadata.xmp, _MOST_XMP), "IPTC": (metadata.iptc, _MOST_IPTC)}
@@ -81,8 +145,13 @@ def left_out(metadata: Metadata) -> list[str]:
 
 def _segments(file: BinaryIO) -> list[tuple[int, bytes]]:
     """Read marker segments; leaves `file` at the first scan."""
+    return [(marker, body) for marker, body, _ in _placed_segments(file)]
+
+
+def _placed_segments(file: BinaryIO) -> list[tuple[int, bytes, int]]:
+    """Read marker segments, each with the offset of its body; leaves `file` at the first scan."""
     file.seek(2)
-    found: list[tuple[int, bytes]] = []
+    found: list[tuple[int, bytes, int]] = []
     while True:
         start = file.tell()
         head = file.read(2)
@@ -92,11 +161,12 @@ def _segments(file: BinaryIO) -> list[tuple[int, bytes]]:
         if len(head) < 2 or head[0] != 0xFF or head[1] in (0xDA, 0xD9) or size < 2:
             file.seek(start)
             return found
-        found.append((head[1], file.read(size - 2)))
+        at = file.tell()
+        found.append((head[1], file.read(size - 2), at))
 
 
 def _is_carried(marker: int, body: bytes) -> bool:
-    return marker == _COM or any(body.startswith(p) for p in _CARRIED.get(marker, ()))
+    return marker in _CARRIED or (marker == _APP0 and body.startswith(_JFIF))
 
 
 def _first(found: list[tuple[int, bytes]], marker: int, prefix: bytes) -> bytes | None:
@@ -134,7 +204,7 @@ def _density(jfif: bytes | None) -> tuple[float, float] | None:
 def _quality(found: list[tuple[int, bytes]]) -> tuple[int, bool, bool] | None:
     """Return libjpeg's quality nearest to the luminance table, and what else an encoder chose."""
     table = next((body for m, body in found if m == 0xDB), None)
-    frame = next(((m, body) for m, body in found if m in (0xC0, 0xC1, 0xC2)), None)
+    frame = next(((m, body) for m, body in found if m in _FRAMES), None)
     if table is None or frame is None or len(table) < 65 or table[0] >> 4:
         return None
     given = np.sort(np.frombuffer(table[1:65], np.uint8).astype(int))

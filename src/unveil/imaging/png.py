@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unveil.imaging.exif import orientation_of
-from unveil.imaging.image import Metadata, plausible_density
+from unveil.imaging.image import CREDENTIALS, GAIN_MAP, Metadata, plausible_density
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BEFORE_PALETTE = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
@@ -21,6 +21,7 @@ _SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _XMP = b"XML:com.adobe.xmp\0"
 _MAX_CHUNK = 64 * 2**20
 _MAX_PROFILE = 16 * 2**20
+_SAMPLE = 2**16
 
 
 def extract(path: Path) -> Metadata:
@@ -43,6 +44,17 @@ def is_animated(path: Path) -> bool:
     """Tell whether a PNG file is an animation."""
     with path.open("rb") as file:
         return any(name == b"acTL" for name, _ in _chunks(file, wanted=(b"acTL",)))
+
+
+def other_parts(path: Path) -> list[str]:
+    """Name what a PNG file holds beside its picture."""
+    with path.open("rb") as file:
+        names = {name for name, _ in _chunks(file, wanted=(b"gmAP", b"gdAT", b"caBX"))}
+        file.seek(4, 1)  # checksum of the last chunk
+        rest = file.read(_SAMPLE)
+    found = [GAIN_MAP] if names & {b"gmAP", b"gdAT"} else []
+    found += [CREDENTIALS] if b"caBX" in names else []
+    return found + (["what follows the picture"] if rest.strip(b"\0\r\n \xff") else [])
 
 
 def colour_chunk(metadata: Metadata) -> str | None:

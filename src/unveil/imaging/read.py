@@ -1,12 +1,14 @@
 """Read image files strictly: whole or not at all."""
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unveil.errors import ImageFileError
-from unveil.imaging import jpeg, png, tiff, webp
+from unveil.errors import ImageFileError, ImageTooLargeError
+from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import open_image, reason, vips
 from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
@@ -25,9 +27,11 @@ from unveil.imaging.formats import (
 from unveil.imaging.image import Array, Image, Metadata, spread, upright
 from unveil.imaging.limits import check_declared, check_memory, strip_rows
 from unveil.imaging.scratch import allocate, release
+from unveil.imaging.tiff_pages import HEIGHT, WIDTH, Page, Structure, structure_of
 
-_CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, TIFF: tiff, WEBP: webp}
+_CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, WEBP: webp}
 _STRIP_ROWS = 64
+_MOST_BANDS = 8
 _DTYPES = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
 _COLOUR_SPACES = {"srgb", "rgb", "b-w", "rgb16", "grey16", "scrgb", "multiband"}
 
@@ -51,6 +55,8 @@ def read_image(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> I
     path = Path(path)
     kind = format_of_file(path)
     check_declared(path, kind, max_megapixels)
+    if kind in (AVIF, HEIC) and heif.is_sequence(path):
+        raise _animation(path)
     if kind in (HEIC, BMP):
         from unveil.imaging.pillow import read_with_pillow  # noqa: PLC0415 - optional extra
 
@@ -78,30 +84,131 @@ def load_rgb(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Arr
 
 
 def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
-    pyvips = vips()
+    if kind is TIFF:
+        return _read_tiff(path, max_megapixels)
+    header = _opened(path, kind)
+    check_size(path, header.width, header.height, max_megapixels)
+    pages = _field(header, "n-pages") or 1
+    if pages > 1 or (kind is PNG and png.is_animated(path)):
+        raise _animation(path)
+    if kind is AVIF:
+        held = (1.5 + header.bands) * (2 if _bits(header) > 8 else 1)
+        size = header.width, header.height
+        check_memory(path, *size, held, max_megapixels, "an AVIF of this size")
+    stored, bits = _samples(path, kind, header)
+    image = _image(stored, bits, kind, _metadata(path, kind, header))
+    told = {PNG: png.other_parts, JPEG: jpeg.other_parts, AVIF: heif.other_parts}.get(kind)
+    return replace(image, left_out=tuple(told(path))) if told else image
+
+
+def _animation(path: Path) -> ImageFileError:
+    return ImageFileError(
+        f"{path}: an animation; unveil restores single images, extract them first"
+    )
+
+
+def _read_tiff(path: Path, max_megapixels: float) -> Image:
+    """Read the images among the pages of a TIFF file."""
     try:
-        header = open_image(path, access="sequential", fail_on="error")
-        check_size(path, header.width, header.height, max_megapixels)
-        _check_supported(path, kind, header)
-        bits = _field(header, "bits-per-sample") or 8 * np.dtype(_DTYPES[header.format]).itemsize
-        if kind is AVIF:
-            held = (1.5 + header.bands) * (2 if bits > 8 else 1)
-            size = header.width, header.height
-            check_memory(path, *size, held, max_megapixels, "an AVIF of this size")
-        stored = _decode(pyvips, header, bits if kind is AVIF and bits > 8 else None)
-    except pyvips.Error as error:
-        raise ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}") from (
-            error
+        structure = structure_of(path)
+    except ValueError as error:
+        raise ImageFileError(f"{path}: damaged or unsupported tiff: {error}") from error
+    sizes = [
+        (page.ifd.values[WIDTH].first(), page.ifd.values[HEIGHT].first())
+        for page in structure.pages
+        if {WIDTH, HEIGHT} <= page.ifd.values.keys()
+    ]
+    megapixels = sum(width * height for width, height in sizes) / 1e6
+    if len(sizes) > 1 and megapixels > max_megapixels:
+        raise ImageTooLargeError(
+            f"{path}: {len(sizes)} pages of {megapixels:.0f} megapixels in all, above the limit of "
+            f"{max_megapixels:g}; raise it (--max-megapixels) if you trust the file"
         )
-    metadata = _metadata(path, kind, header)
+    images = [_read_page(path, page, max_megapixels) for page in structure.pages]
+    return replace(images[0], pages=tuple(images[1:]), left_out=_told(structure))
+
+
+def _read_page(path: Path, page: Page, max_megapixels: float) -> Image:
+    options = {"page": page.number} | ({} if page.sub is None else {"subifd": page.sub})
+    with ExitStack() as stack:
+        file, multiplied = path, tiff.is_premultiplied(page.ifd)
+        if multiplied:
+            file = stack.enter_context(tiff.unassociated(path, page.ifd))
+        header = _opened(path, TIFF, file, **options)
+        check_size(path, header.width, header.height, max_megapixels)
+        stored, bits = _samples(path, TIFF, header)
+    image = _image(stored, bits, TIFF, tiff.extract(page.ifd))
+    if image.alpha is not None and not tiff.transparency(page.ifd, 1):
+        image = replace(image, alpha=None, extra=image.alpha[..., None])
+    elif image.alpha is not None and multiplied:
+        _divide(image.pixels, image.alpha)
+    return replace(image, white=tiff.white(page.ifd) if bits == 32 else 1.0)
+
+
+def _divide(pixels: Array, alpha: Array) -> None:
+    """Undo the multiplication of colours by transparency, in place."""
+    for top in range(0, len(pixels), _STRIP_ROWS):
+        rows = slice(top, top + _STRIP_ROWS)
+        pixels[rows] = tiff.divided(pixels[rows], alpha[rows])
+        release(pixels)
+
+
+def _told(structure: Structure) -> tuple[str, ...]:
+    """Say which directories of a TIFF file no result keeps."""
+    found = {"reduced copy": structure.reduced, "mask or other page": structure.others}
+    plurals = {"reduced copy": "reduced copies", "mask or other page": "masks or other pages"}
+    return tuple(
+        f"{n} {name if n == 1 else plurals[name]} of the picture" for name, n in found.items() if n
+    )
+
+
+def _opened(path: Path, kind: Format, file: Path | None = None, **options: Any) -> Any:
+    """Open a file with libvips, and check that its samples are ones we take.
+
+    Args:
+        path: Of the file, for messages.
+        kind: Its format.
+        file: What is read in its place.
+        options: Of libvips' loader.
+    """
+    try:
+        header = open_image(file or path, access="sequential", fail_on="error", **options)
+    except vips().Error as error:
+        raise _damaged(path, kind, error) from error
+    _check_supported(path, kind, header)
+    return header
+
+
+def _samples(path: Path, kind: Format, header: Any) -> tuple[Array, int]:
+    """Decode a file that is open; return its samples in file order, and their bits."""
+    pyvips = vips()
+    bits = _bits(header)
+    try:
+        return _decode(pyvips, header, bits if kind is AVIF and bits > 8 else None), bits
+    except pyvips.Error as error:
+        raise _damaged(path, kind, error) from error
+
+
+def _bits(header: Any) -> int:
+    return _field(header, "bits-per-sample") or 8 * np.dtype(_DTYPES[header.format]).itemsize
+
+
+def _damaged(path: Path, kind: Format, error: Exception) -> ImageFileError:
+    return ImageFileError(f"{path}: damaged or unsupported {kind.name}: {reason(error)}")
+
+
+def _image(stored: Array, bits: int, kind: Format, metadata: Metadata) -> Image:
+    """Return an upright image of samples in file order: colours, then at most one of alpha."""
     whole = upright(stored, metadata.orientation)
     colours = 1 if whole.shape[2] <= 2 else 3
+    extra = whole.shape[2] - colours
     return Image(
         pixels=_contiguous(whole[..., :colours]),
-        alpha=_contiguous(whole[..., colours]) if whole.shape[2] > colours else None,
+        alpha=_contiguous(whole[..., colours]) if extra == 1 else None,
         format=kind,
         bits=bits,
         metadata=metadata,
+        extra=_contiguous(whole[..., colours:]) if extra > 1 else None,
     )
 
 
@@ -115,16 +222,10 @@ def _contiguous(view: Array) -> Array:
 
 
 def _check_supported(path: Path, kind: Format, header: Any) -> None:
-    pages = _field(header, "n-pages") or 1
-    if kind is PNG and png.is_animated(path):
-        pages = max(pages, 2)
-    if pages > 1:
-        raise ImageFileError(
-            f"{path}: an animation or several pages; unveil restores single images, extract them"
-        )
     if header.interpretation == "cmyk":
         raise ImageFileError(f"{path}: CMYK, which is meant for printing; convert it to RGB first")
-    if header.interpretation not in _COLOUR_SPACES or header.bands > 4:
+    most = _MOST_BANDS if kind is TIFF else 4
+    if header.interpretation not in _COLOUR_SPACES or header.bands > most:
         raise ImageFileError(
             f"{path}: colour space {header.interpretation} with {header.bands} channels; "
             "expected gray or RGB, with or without alpha"
@@ -163,8 +264,7 @@ def _metadata(path: Path, kind: Format, header: Any) -> Metadata:
     if kind in _CONTAINERS:
         found: Metadata = _CONTAINERS[kind].extract(path)
         return found
-    exif = _field(header, "exif-data")
-    exif = exif.removeprefix(b"Exif\0\0") if exif else None
+    exif = heif.exif_item(path)
     # libheif has turned the pixels as the container says; what EXIF says of it is history.
     return turned_upright(
         Metadata(

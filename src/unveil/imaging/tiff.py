@@ -3,8 +3,15 @@
 libvips writes no EXIF into TIFF, so the directory it wrote is replaced by one that has it.
 """
 
+import shutil
 import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from unveil.imaging.exif import STRUCTURE, build_exif, tiff_directory
 from unveil.imaging.ifd import (
@@ -13,36 +20,130 @@ from unveil.imaging.ifd import (
     ORIENTATION,
     XMP,
     Ifd,
+    Value,
+    append_directory,
+    entry_of,
+    last_directory,
     read_header,
     read_ifd,
-    write_ifd,
 )
-from unveil.imaging.image import Metadata, plausible_density
+from unveil.imaging.image import Array, Metadata, plausible_density
+from unveil.imaging.tiff_pages import COMPRESSION, NEW_SUBFILE_TYPE
 
-COMPRESSION = 259
+EXTRA_SAMPLES = 338
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_OFFSETS = (273, 324)
+_UNIT = 296
+_MIN_SAMPLE, _MAX_SAMPLE = 340, 341
+_KEPT = (NEW_SUBFILE_TYPE, EXTRA_SAMPLES, _MIN_SAMPLE, _MAX_SAMPLE)
 _SAVERS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits"}
 
 
-def extract(path: Path) -> Metadata:
-    """Return the metadata of a TIFF file; empty when its directory cannot be read."""
-    try:
-        with path.open("rb") as file:
-            layout, offset = read_header(file)
-            ifd = read_ifd(file, layout, offset)
-    except (ValueError, struct.error, OverflowError):
-        return Metadata()
+@dataclass(frozen=True)
+class Tags:
+    """What a TIFF page says, to be put back into a TIFF file.
+
+    Attributes:
+        ifd: Tags that belong to the picture.
+        saver: libvips' name of the compression.
+        kept: Tags of the structure that stay as they were: page type, meaning of extra samples,
+            range of floats.
+    """
+
+    ifd: Ifd
+    saver: str = "deflate"
+    kept: dict[int, Value] = field(default_factory=dict)
+
+    @property
+    def premultiplied(self) -> bool:
+        """Whether colours are stored multiplied by transparency."""
+        return is_premultiplied(Ifd(self.kept))
+
+
+def extract(ifd: Ifd) -> Metadata:
+    """Return the metadata in the directory of a TIFF page."""
     orientation = ifd.values[ORIENTATION].first() if ORIENTATION in ifd.values else 1
-    kept = Ifd({t: v for t, v in ifd.values.items() if t not in STRUCTURE}, ifd.children)
+    carried = Ifd({t: v for t, v in ifd.values.items() if t not in STRUCTURE}, ifd.children)
     compression = ifd.values[COMPRESSION].first() if COMPRESSION in ifd.values else 1
+    kept = {t: ifd.values[t] for t in _KEPT if t in ifd.values}
     return Metadata(
         orientation=orientation if 1 <= orientation <= 8 else 1,
-        exif=build_exif(kept),
+        exif=build_exif(carried),
         icc=_data(ifd, ICC),
         xmp=_data(ifd, XMP),
         iptc=_data(ifd, IPTC),
         density=_density(ifd),
-        raw=(kept, _SAVERS.get(compression, "deflate")),
+        raw=(Tags(_readable(carried), _SAVERS.get(compression, "deflate"), kept),),
     )
+
+
+def transparency(ifd: Ifd, extra: int) -> bool:
+    """Tell whether the samples beyond a page's colours are its transparency.
+
+    Args:
+        ifd: Directory of the page.
+        extra: How many there are.
+    """
+    kinds = ifd.values[EXTRA_SAMPLES].integers() if EXTRA_SAMPLES in ifd.values else []
+    return extra == 1 and kinds[:1] in ([_ASSOCIATED], [_UNASSOCIATED])
+
+
+def is_premultiplied(ifd: Ifd) -> bool:
+    """Tell whether a page's colours are multiplied by its transparency."""
+    kinds = ifd.values[EXTRA_SAMPLES].integers() if EXTRA_SAMPLES in ifd.values else []
+    return kinds == [_ASSOCIATED]
+
+
+@contextmanager
+def unassociated(path: Path, ifd: Ifd) -> Iterator[Path]:
+    """Give a copy of a TIFF file that says its colours are not multiplied by transparency.
+
+    libvips would divide them, cutting off fractions.
+
+    Args:
+        path: Of the file.
+        ifd: Of a page whose colours are multiplied.
+    """
+    with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
+        copied = Path(folder) / "copy.tif"
+        shutil.copyfile(path, copied)
+        with copied.open("r+b") as file:
+            layout, _ = read_header(file)
+            entry = entry_of(file, layout, ifd.at, EXTRA_SAMPLES)
+            file.seek(entry + (12 if layout.big else 8))
+            file.write(layout.pack("H", _UNASSOCIATED))
+        yield copied
+
+
+def multiplied(colours: Array, alpha: Array) -> Array:
+    """Return ``(h, w, c)`` colours times ``(h, w)`` alpha, rounded; undoes `divided`."""
+    if colours.dtype.kind == "f":
+        return np.asarray(colours * alpha[..., None])
+    top = np.uint64(np.iinfo(colours.dtype).max)
+    product = colours.astype(np.uint64) * alpha[..., None]
+    return np.asarray(((product * 2 + top) // (top * np.uint64(2))).astype(colours.dtype))
+
+
+def divided(colours: Array, alpha: Array) -> Array:
+    """Return ``(h, w, c)`` colours that were multiplied by ``(h, w)`` alpha as they are without."""
+    opacity = alpha[..., None]
+    if colours.dtype.kind == "f":
+        return np.divide(colours, opacity, out=colours.copy(), where=opacity > 0)
+    top = np.uint64(np.iinfo(colours.dtype).max)
+    half = (opacity // 2).astype(np.uint64)
+    whole = colours.astype(np.uint64) * top + half
+    found = np.floor_divide(whole, opacity, out=whole, where=opacity > 0)
+    return np.where(opacity > 0, np.minimum(found, top), colours).astype(colours.dtype)
+
+
+def white(ifd: Ifd) -> float:
+    """Return the sample value that stands for white in a page of floats: 1, unless tags say more.
+
+    Where SMinSampleValue is not 0, the range may be that of the samples found, which is no scale.
+    """
+    least = ifd.values[_MIN_SAMPLE].number() if _MIN_SAMPLE in ifd.values else 0.0
+    most = ifd.values[_MAX_SAMPLE].number() if _MAX_SAMPLE in ifd.values else 1.0
+    return most if least == 0 and most in (255.0, 1023.0, 4095.0, 16383.0, 65535.0) else 1.0
 
 
 def embed(path: Path, metadata: Metadata, verbatim: bool) -> None:
@@ -53,16 +154,50 @@ def embed(path: Path, metadata: Metadata, verbatim: bool) -> None:
         metadata: To be put in.
         verbatim: Put back the tags of the TIFF file that `metadata` came from.
     """
-    carried = metadata.raw[0] if verbatim else tiff_directory(metadata)
+    tags: Tags = metadata.raw[0] if verbatim else Tags(tiff_directory(metadata))
     with path.open("r+b") as file:
         layout, offset = read_header(file)
         written = read_ifd(file, layout, offset)
         values = {tag: value for tag, value in written.values.items() if tag in STRUCTURE}
+        if verbatim and EXTRA_SAMPLES in values:
+            count = values[EXTRA_SAMPLES].count
+            values[EXTRA_SAMPLES] = Value(3, count, bytes(2 * count))
+        kept = {t: v for t, v in tags.kept.items() if t != EXTRA_SAMPLES or t in values}
+        whole = {**tags.ifd.values, **values, **kept}
+        append_directory(file, layout, 0, Ifd(whole, tags.ifd.children))
+
+
+def append_page(path: Path, other: Path) -> None:
+    """Append the page of the TIFF file `other` to the TIFF file at `path`.
+
+    Args:
+        path: With one page or more.
+        other: With one page, of the same byte order and width of offsets.
+    """
+    with path.open("r+b") as file, other.open("rb") as source:
+        last = last_directory(file)
+        layout, offset = read_header(source)
+        page = read_ifd(source, layout, offset)
         end = file.seek(0, 2)
         end += file.write(bytes(end % 2))
-        file.write(write_ifd(Ifd({**carried.values, **values}, carried.children), layout, end))
-        file.seek(8 if layout.big else 4)
-        file.write(layout.pointer(end))
+        source.seek(0)
+        shutil.copyfileobj(source, file, 2**20)
+        for tag in _OFFSETS:
+            if tag in page.values:
+                moved = [end + at for at in page.values[tag].integers()]
+                code = "Q" if layout.big else "I"
+                data = struct.pack(f"<{len(moved)}{code}", *moved)
+                page.values[tag] = Value(16 if layout.big else 4, len(moved), data)
+        append_directory(file, layout, last, page)
+
+
+def _readable(ifd: Ifd) -> Ifd:
+    """Leave out what libtiff refuses a file for."""
+    unit = ifd.values.get(_UNIT)
+    if unit is None or unit.first() in (1, 2, 3):
+        return ifd
+    none = Value(3, 1, struct.pack("<H", 1))
+    return Ifd({**ifd.values, _UNIT: none}, ifd.children)
 
 
 def _data(ifd: Ifd, tag: int) -> bytes | None:
@@ -70,7 +205,7 @@ def _data(ifd: Ifd, tag: int) -> bytes | None:
 
 
 def _density(ifd: Ifd) -> tuple[float, float] | None:
-    unit = ifd.values[296].first() if 296 in ifd.values else 2
+    unit = ifd.values[_UNIT].first() if _UNIT in ifd.values else 2
     if 282 not in ifd.values or 283 not in ifd.values or unit not in (2, 3):
         return None
     found = []

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import InputError, OutputError
-from unveil.imaging import jpeg, png, tiff, webp
+from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, save_image, vips
+from unveil.imaging.claims import without_claims
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP, Format, format_of_suffix
 from unveil.imaging.image import Array, Image, as_stored, converted, shortened
 from unveil.imaging.scratch import is_disk_full
+from unveil.imaging.thumbnail import renewed
 
 # Visually transparent, at a fraction of lossless size; JPEG files follow their own quality instead.
 _DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
@@ -27,6 +29,8 @@ _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": (
 # Optimal Huffman tables cost libjpeg a copy of all coefficients, 4 to 6 bytes per pixel.
 _BUFFERED_JPEG = 30e6
 _CLASSIC_TIFF_BYTES = 3.5 * 2**30
+# libvips' flags for what it writes itself: XMP and colour profile.
+_KEPT = 2 + 8
 _CONTAINERS: dict[Format, Any] = {JPEG: jpeg, PNG: png, WEBP: webp}
 
 
@@ -55,9 +59,17 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
         raise InputError(f"quality is 1 to 100, got {quality}")
     if image.alpha is not None and not kind.alpha:
         raise OutputError(f"{path}: {kind.name} holds no transparency; choose png, tiff or webp")
+    if image.pages and kind is not TIFF:
+        raise OutputError(
+            f"{path}: {len(image.pages) + 1} pages, of which {kind.name} holds one; choose tiff"
+        )
     verbatim = kind is image.format and bool(image.metadata.raw)
+    kept = verbatim and not (kind is JPEG and _loses_trailer(image))
+    image = image if kept else _without_claims(image)
     if not (verbatim and kind.stores_rotation):
-        image = replace(image, metadata=turned_upright(image.metadata))
+        image = _upright(image)
+    if image.white != 1 and "float32" not in kind.depths:
+        image = replace(image, pixels=image.pixels / np.float32(image.white))
     with replacing(path) as temporary:
         if kind in (HEIC, BMP):
             from unveil.imaging.pillow import write_with_pillow  # noqa: PLC0415 - optional extra
@@ -65,6 +77,32 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
             write_with_pillow(temporary, kind, image, quality or _DEFAULT_QUALITY.get(kind, 0))
         else:
             _write_with_vips(temporary, kind, image, quality, verbatim)
+
+
+def _loses_trailer(image: Image) -> bool:
+    return image.metadata.trailer is not None and not jpeg.keeps_trailer(image.metadata)
+
+
+def _without_claims(image: Image) -> Image:
+    """Take out of an XMP packet what it says of parts of the file that are not written."""
+    old = image.metadata.xmp
+    if old is None or (new := without_claims(old)) == old:
+        return image
+    raw = tuple(
+        (*part[:-1], part[-1].replace(old, new))
+        if isinstance(part, tuple) and isinstance(part[-1], bytes)
+        else part
+        for part in image.metadata.raw
+    )
+    return replace(image, metadata=replace(image.metadata, xmp=new, raw=raw))
+
+
+def _upright(image: Image) -> Image:
+    turned = image.metadata.orientation != 1
+    pages = tuple(map(_upright, image.pages))
+    image = replace(image, metadata=turned_upright(image.metadata), pages=pages)
+    # Seen through an orientation that is no longer said, the thumbnail would lie on its side.
+    return renewed(image) if turned else image
 
 
 def save_png(path: str | Path, pixels: Array) -> None:
@@ -132,32 +170,67 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _write_with_vips(
-    temporary: Path, kind: Format, image: Image, quality: int | None, verbatim: bool
+    temporary: Path,
+    kind: Format,
+    image: Image,
+    quality: int | None,
+    verbatim: bool,
+    large: bool | None = None,
 ) -> None:
+    if large is None:
+        size = sum(page.pixels.nbytes for page in (image, *image.pages))
+        large = size > _CLASSIC_TIFF_BYTES
     orientation = image.metadata.orientation
     if kind is AVIF:
         image = _rounded(image, _avif_bits(image))
-    picture = _to_vips(as_stored(converted(image.pixels, kind), orientation))
+    pixels = converted(image.pixels, kind)
+    if (
+        kind is TIFF
+        and verbatim
+        and image.alpha is not None
+        and image.metadata.raw[0].premultiplied
+    ):
+        pixels = tiff.multiplied(pixels, image.alpha)
+    picture = _to_vips(as_stored(pixels, orientation))
     if image.alpha is not None:
         alpha = as_stored(converted(image.alpha[..., None], kind), orientation)
         picture = picture.bandjoin(_to_vips(alpha)).copy(interpretation=picture.interpretation)
-    options = _options(kind, image, quality, verbatim)
+    if image.extra is not None and verbatim:
+        extra = _to_vips(as_stored(image.extra, orientation))
+        picture = picture.bandjoin(extra).copy(interpretation=picture.interpretation)
+    options = _options(kind, image, quality, verbatim, large)
     if kind is TIFF:
         _encode(picture, temporary, "tiff", **options)
         tiff.embed(temporary, image.metadata, verbatim)
+        for page in image.pages:
+            _append(temporary, page, verbatim, large)
     elif kind is AVIF:
         _encode(_with_fields(picture, image), temporary, "heif", **options)
+        if image.metadata.exif:
+            heif.put_exif(temporary, image.metadata.exif)
     else:
         encoded = temporary.with_suffix(".raw")
         try:
             _encode(picture, encoded, kind.name, **options)
-            with encoded.open("rb") as source, temporary.open("wb") as target:
+            with encoded.open("rb") as source, temporary.open("w+b") as target:
                 _CONTAINERS[kind].embed(source, target, image.metadata, verbatim)
         finally:
             encoded.unlink(missing_ok=True)
 
 
-def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) -> dict[str, Any]:
+def _append(temporary: Path, page: Image, verbatim: bool, large: bool) -> None:
+    """Append a page to a TIFF file."""
+    encoded = temporary.with_suffix(".raw")
+    try:
+        _write_with_vips(encoded, TIFF, page, None, verbatim, large)
+        tiff.append_page(temporary, encoded)
+    finally:
+        encoded.unlink(missing_ok=True)
+
+
+def _options(
+    kind: Format, image: Image, quality: int | None, verbatim: bool, large: bool
+) -> dict[str, Any]:
     """Return the options of libvips' saver."""
     chosen = quality or _DEFAULT_QUALITY.get(kind, 0)
     if kind is JPEG:
@@ -173,11 +246,10 @@ def _options(kind: Format, image: Image, quality: int | None, verbatim: bool) ->
         lossless = quality is None and image.metadata.lossless
         return {"Q": chosen, "lossless": lossless, "exact": True, "keep": "none"}
     if kind is AVIF:
-        return {"Q": chosen, "compression": "av1", "bitdepth": _avif_bits(image)}
+        return {"Q": chosen, "compression": "av1", "bitdepth": _avif_bits(image), "keep": _KEPT}
     if kind is TIFF:
-        compression = image.metadata.raw[1] if verbatim else "deflate"
+        compression = image.metadata.raw[0].saver if verbatim else "deflate"
         predictor = "float" if image.pixels.dtype.kind == "f" else "horizontal"
-        large = image.pixels.nbytes > _CLASSIC_TIFF_BYTES
         return {
             "compression": compression,
             "predictor": predictor,
@@ -214,10 +286,7 @@ def _with_fields(picture: Any, image: Image) -> Any:
     """Attach metadata the way libvips wants it, for containers we do not write ourselves."""
     picture, blob = picture.copy(), vips().GValue.blob_type
     metadata = image.metadata
-    exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
-    fields = {
-        "icc-profile-data": metadata.icc, "exif-data": exif, "xmp-data": metadata.xmp
-    }  # fmt: skip
+    fields = {"icc-profile-data": metadata.icc, "xmp-data": metadata.xmp}
     for name, data in fields.items():
         if data:
             picture.set_type(blob, name, data)

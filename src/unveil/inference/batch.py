@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
-from unveil.imaging import Image, jpeg, png, write_image
-from unveil.imaging.formats import BMP, JPEG, PNG, format_of_suffix
+from unveil.imaging import Image, write_image
+from unveil.imaging.formats import BMP, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
+from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
 from unveil.inference.journal import Journal, content_hash
@@ -218,19 +219,9 @@ class _Run:
 
 def _tell_losses(target: Path, image: Image) -> None:
     kind = format_of_suffix(target)
-    if kind is not None and image.bits > kind.bits:
-        _log.warning("%s: %d-bit samples stored with %d bits, as %s holds no more",
-                     target, image.bits, kind.bits, kind.name)  # fmt: skip
-    if kind is JPEG and image.format is not JPEG and (names := jpeg.left_out(image.metadata)):
-        _log.warning("%s: left out, as jpeg holds at most 64 kB of each: %s",
-                     target, " and ".join(names))  # fmt: skip
-    chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
-    if kind is not None and kind is not PNG and chunk is not None:
-        _log.warning("%s: the colours are told by the chunk %s, which %s has not: they will look "
-                     "different; choose .png", target, chunk, kind.name)  # fmt: skip
-    if image.format is JPEG and b"hdrgm:Version" in (image.metadata.xmp or b""):
-        _log.warning("%s: the gain map that makes the photo HDR is left out; what stays is its "
-                     "standard picture", target)  # fmt: skip
+    assert kind is not None, "it has been written"
+    for sentence in losses(image, kind):
+        _log.warning("%s: %s", target, sentence)
 
 
 def _make_folder(folder: Path) -> None:

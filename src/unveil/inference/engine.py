@@ -16,7 +16,7 @@ from unveil.inference import windows
 from unveil.inference.latent import cut, whole_latent
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple, restore_tensor
-from unveil.inference.samples import Array, add_residual, to_network, to_residual
+from unveil.inference.samples import Array, add_residual, is_gray, to_network, to_residual
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
 from unveil.layers.context import Context
@@ -143,8 +143,19 @@ class Engine:
         self._each_strip(pixels, keep, progress or (lambda _: None))
 
     def _each_strip(self, pixels: Array, write: Write, progress: Progress) -> None:
-        """Pass each strip's rows and residual to `write`; from the top again in smaller tiles."""
-        self._within_memory(pixels, lambda grid: self._strips_in(grid, pixels, write, progress))
+        """Pass each strip's rows and residual to `write`; from the top again in smaller tiles.
+
+        An image whose channels are all equal is gray: its residual is the same for all of them.
+        """
+        shape = pixels.shape
+        given = pixels[..., :1] if is_gray(pixels) else pixels
+
+        def all_channels(rows: slice, residual: Array) -> None:
+            write(rows, np.broadcast_to(residual, (*residual.shape[:2], shape[2])))
+
+        self._within_memory(
+            pixels, lambda grid: self._strips_in(grid, given, all_channels, progress)
+        )
 
     def _within_memory(self, pixels: Array, act: Callable[[Grid | None], Result]) -> Result:
         """Return what `act` makes of a grid, of a smaller one whenever memory runs out."""

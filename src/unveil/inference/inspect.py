@@ -1,11 +1,13 @@
 """Say what the all-in-one network sees in a picture."""
 
+import numpy as np
 import torch
 
 from unveil.imaging import Image
 from unveil.inference.loading import read_out
 from unveil.inference.readout import Sighting, look
-from unveil.inference.restorer import Restorer
+from unveil.inference.restorer import Restorer, check_range
+from unveil.inference.visible import visible_part
 
 
 def inspect_image(restorer: Restorer, image: Image) -> Sighting:
@@ -20,8 +22,13 @@ def inspect_image(restorer: Restorer, image: Image) -> Sighting:
 
     Raises:
         CheckpointError: If the weights hold no read-out.
+        InputError: If the file holds floats that run from 0 to 255 or so.
     """
     readout = read_out(restorer.loaded)
+    check_range(image)
     with torch.inference_mode():
-        context = restorer.engine.describe(image.pixels)
+        part = visible_part(image.pixels, image.alpha)
+        pixels = image.pixels if part is None else part.pixels
+        scaled = pixels if image.white == 1 else pixels / np.float32(image.white)
+        context = restorer.engine.describe(scaled)
     return look(readout, restorer.loaded.network, context)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.inference.samples import Array
+from unveil.inference.visible import restore_visible
 
 # Restores ``(h, w, c)`` colour samples, c 1 or 3, into a new array.
 RestorePixels = Callable[[Array], Array]
@@ -27,7 +28,7 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
         restore: What to do with the colours.
 
     Returns:
-        Same shape and type; alpha is passed through.
+        Same shape and type; alpha is passed through, and so are colours where it is 0.
 
     Raises:
         InputError: If the shape or type is another.
@@ -43,8 +44,14 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
         raise InputError(f"array is {array.dtype}; expected uint8, uint16 or floats in [0, 1]")
     colours = 1 if image.shape[2] <= 2 else 3
     if image.dtype.kind == "f":
-        _require_unit_range(image[..., :colours], "array")
-    out = np.concatenate([restore(image[..., :colours]), image[..., colours:]], axis=2)
+        require_unit_range(image[..., :colours], "array")
+    out = image.copy()
+    alpha = image[..., colours] if image.shape[2] > colours else None
+
+    def into(pixels: Array, made: Array) -> None:
+        made[...] = restore(pixels)
+
+    restore_visible(image[..., :colours], alpha, into, out[..., :colours], None)
     return out.reshape(array.shape).astype(array.dtype, copy=False)
 
 
@@ -66,13 +73,17 @@ def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
         raise InputError(f"tensor is {x.dtype}; expected floats, nominally in [0, 1]")
     exact = x.dtype if x.dtype == torch.float64 else torch.float32
     arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).numpy()
-    _require_unit_range(arrays, "tensor")
+    require_unit_range(arrays, "tensor")
     restored = torch.from_numpy(np.stack([restore(array) for array in arrays]))
     return restored.permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
 
 
-def _require_unit_range(samples: Array, name: str) -> None:
-    """Refuse floats that run from 0 to 255 or so; highlights may be as bright as they like."""
+def require_unit_range(samples: Array, name: str) -> None:
+    """Refuse floats that run from 0 to 255 or so; highlights may be as bright as they like.
+
+    Raises:
+        InputError: If most samples are far above 1.
+    """
     if np.count_nonzero(samples > _BRIGHT) > samples.size / 2:
         raise InputError(
             f"most of the {name}'s values are above {_BRIGHT:g}; expected floats, nominally in "

@@ -16,14 +16,22 @@ from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import MAX_MEGAPIXELS, format_of_suffix
 from unveil.imaging.scratch import allocate_like
+from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
 from unveil.inference.engine import Engine, Progress, Tiling
-from unveil.inference.kinds import is_pillow, restore_array, restore_batch, restore_pillow
+from unveil.inference.kinds import (
+    is_pillow,
+    require_unit_range,
+    restore_array,
+    restore_batch,
+    restore_pillow,
+)
 from unveil.inference.loading import LoadedModel, Task, load
 from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE
+from unveil.inference.visible import restore_visible
 
 Picture = TypeVar("Picture")
 Tile = int | Literal["auto", "off"]
@@ -163,10 +171,40 @@ class Restorer:
         return restored
 
     def restore_image(self, image: Image, *, progress: Progress | None = None) -> Image:
-        """Restore the colours of an image; alpha and metadata are passed on."""
+        """Restore the colours of an image and of its further pages.
+
+        Alpha, other samples and metadata are passed on, and colours where alpha is 0. A thumbnail
+        in the EXIF block is made anew.
+
+        Args:
+            image: From `unveil.imaging.read_image`.
+            progress: Called with the share that is done.
+
+        Raises:
+            InputError: If it holds floats that run from 0 to 255 or so, and no tag says so.
+        """
+        pages = [image, *image.pages]
+        restored = [
+            self._restore_page(page, _part(progress, i, len(pages))) for i, page in enumerate(pages)
+        ]
+        return replace(restored[0], pages=tuple(restored[1:]))
+
+    def _restore_page(self, image: Image, progress: Progress | None) -> Image:
+        check_range(image)
         out = allocate_like(image)
-        self.engine.restore(image.pixels, out, progress)
-        return replace(image, pixels=out)
+
+        def into(pixels: Array, made: Array) -> None:
+            if image.white == 1:
+                self.engine.restore(pixels, made, progress)
+                return
+            # A zero change changes no bit, whatever the scale.
+            change = np.empty_like(pixels)
+            self.engine.change(pixels / np.float32(image.white), change, progress)
+            scaled = self.engine.strength.scaled(change) * np.float32(image.white)
+            np.add(pixels, scaled, out=made)
+
+        restore_visible(image.pixels, image.alpha, into, out, image.pixels)
+        return with_new_thumbnail(image, out)
 
     def _restore_pixels(self, progress: Progress | None) -> Callable[[Array], Array]:
         def restore(pixels: Array) -> Array:
@@ -212,6 +250,23 @@ def read_source(source: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Image:
             f"rename it to {source.stem}{image.format.suffixes[0]}"
         )
     return image
+
+
+def check_range(image: Image) -> None:
+    """Refuse a file of floats on a scale that nothing tells; see `require_unit_range`.
+
+    Raises:
+        InputError: If most samples are far above 1.
+    """
+    if image.pixels.dtype.kind == "f" and image.white == 1:
+        require_unit_range(image.pixels, "file")
+
+
+def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """Return what reports the progress of one of `count` pages as that of all."""
+    if progress is None or count == 1:
+        return progress
+    return lambda share: progress((number + share) / count)
 
 
 def restored_name(source: Path) -> Path:

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.imaging.scratch import release
+
 Array = np.ndarray[Any, Any]
 
+_ROWS = 256
 # Noise reaches beyond [0, 1] and is passed on; a highlight of a thousand would drown the rest.
 _BOUNDS = (-1.0, 2.0)
 
@@ -19,6 +22,23 @@ def full_scale(dtype: np.dtype[Any]) -> float:
     65535.0
     """
     return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
+
+
+def is_gray(pixels: Array) -> bool:
+    """Tell whether ``(h, w, c)`` samples have three channels that are equal everywhere.
+
+    >>> is_gray(np.ones((2, 2, 3))), is_gray(np.ones((2, 2, 1)))
+    (True, False)
+    """
+    if pixels.shape[2] != 3:
+        return False
+    for top in range(0, len(pixels), _ROWS):
+        rows = pixels[top : top + _ROWS]
+        nan = pixels.dtype.kind == "f"
+        if not all(np.array_equal(rows[..., 0], rows[..., c], equal_nan=nan) for c in (1, 2)):
+            return False
+        release(pixels)
+    return True
 
 
 def to_network(window: Array) -> Tensor:

@@ -1,0 +1,39 @@
+"""What a file of some format does not keep of an image, in words."""
+
+from unveil.imaging import jpeg, png
+from unveil.imaging.formats import JPEG, PNG, Format
+from unveil.imaging.image import Image
+
+
+def losses(image: Image, kind: Format) -> list[str]:
+    """Say what a file of format `kind` does not keep of an image, one sentence each.
+
+    Args:
+        image: As it is written.
+        kind: Format of the file.
+    """
+    found = []
+    if image.bits > kind.bits:
+        found.append(f"{image.bits}-bit samples stored with {kind.bits} bits, as {kind.name} "
+                     "holds no more")  # fmt: skip
+    if kind is JPEG and image.format is not JPEG and (names := jpeg.too_large(image.metadata)):
+        found.append(f"left out, as jpeg holds at most 64 kB of each: {' and '.join(names)}")
+    chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
+    if kind is not PNG and chunk is not None:
+        found.append(f"the colours are told by the chunk {chunk}, which {kind.name} has not: they "
+                     "will look different; choose .png")  # fmt: skip
+    parts = [*image.left_out, *_parts(image, kind)]
+    return found + ([f"left out: {'; '.join(parts)}"] if parts else [])
+
+
+def _parts(image: Image, kind: Format) -> list[str]:
+    """Name the parts of a file that only its own format has a place for."""
+    parts = []
+    if image.format is JPEG and not (kind is JPEG and jpeg.keeps_trailer(image.metadata)):
+        parts += jpeg.names_of_trailer(image.metadata)
+    if image.format is JPEG and kind is not JPEG:
+        segments = jpeg.own_segments(image.metadata)
+        parts += [f"the maker's segments {' and '.join(segments)}"] if segments else []
+    if image.extra is not None and kind is not image.format:
+        parts.append("the samples beside its colours that are no transparency; tiff keeps them")
+    return parts
