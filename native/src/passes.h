@@ -44,6 +44,24 @@ struct CausalConvGrads {
   float *x, *weight, *bias;  // bias is always written
 };
 
+// Normalisation, 1x1, depth-wise 3x3, activation(first half) * second half and, where `project` is
+// given, 1x1 and the input added.
+struct GatedUnitArgs {
+  const float *x, *norm_weight, *norm_bias;  // x (b, h, w, c); norm_bias: or null
+  const float* expand;                       // (2 inner, c)
+  const float *weight, *bias;                // depth-wise, (2 inner, 9) and (2 inner) or null
+  const float* project;                      // (c, inner) or null
+  int64_t batch, height, width, channels, inner;
+  int32_t activation;
+  float epsilon;
+};
+
+struct GatedUnitGrads {
+  const float* output;
+  // Both biases are always written, `project` where there is one.
+  float *x, *norm_weight, *norm_bias, *expand, *weight, *bias, *project;
+};
+
 struct PassKernels {
   void (*depthwise_forward)(const DepthwiseArgs& args, float* output);
   void (*depthwise_backward)(const DepthwiseArgs& args, const DepthwiseGrads& grads);
@@ -54,6 +72,8 @@ struct PassKernels {
                              float* grad_gate, int64_t size);
   void (*causal_conv_forward)(const CausalConvArgs& args, float* output);
   void (*causal_conv_backward)(const CausalConvArgs& args, const CausalConvGrads& grads);
+  void (*gated_unit_forward)(const GatedUnitArgs& args, float* output);
+  void (*gated_unit_backward)(const GatedUnitArgs& args, const GatedUnitGrads& grads);
 };
 
 // `parallel_for` for a callable of one index.
@@ -84,6 +104,8 @@ void silu_gate_backward(const float* x, const float* gate, const float* grad, fl
                         float* grad_gate, int64_t size);
 void causal_conv_forward(const CausalConvArgs& args, float* output);
 void causal_conv_backward(const CausalConvArgs& args, const CausalConvGrads& grads);
+void gated_unit_forward(const GatedUnitArgs& args, float* output);
+void gated_unit_backward(const GatedUnitArgs& args, const GatedUnitGrads& grads);
 
 }  // namespace unveil::UNVEIL_ISA
 #endif

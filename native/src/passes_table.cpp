@@ -13,6 +13,8 @@ const PassKernels passes = {
     silu_gate_backward,
     causal_conv_forward,
     causal_conv_backward,
+    gated_unit_forward,
+    gated_unit_backward,
 };
 
 }  // namespace unveil::UNVEIL_ISA

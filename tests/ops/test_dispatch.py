@@ -12,6 +12,7 @@ from unveil.models.cost import count_operations
 from unveil.ops import (
     causal_conv1d,
     depthwise_conv,
+    gated_unit,
     layer_norm,
     norm_gate,
     selective_scan,
@@ -83,6 +84,9 @@ OPERATIONS = {
         x, torch.outer(W, torch.arange(9.0)).view(8, 1, 3, 3)
     ),
     "causal_conv1d": lambda x: causal_conv1d(x, torch.outer(W, torch.arange(4.0)).view(8, 1, 4)),
+    "gated_unit": lambda x: gated_unit(
+        x, W, None, torch.outer(W, W), torch.outer(W, torch.arange(9.0)).view(8, 1, 3, 3) / 20
+    ),
     "selective_scan": _scan,
 }
 

@@ -15,6 +15,8 @@ from unveil.layers.context import Context, ImageWide
 from unveil.layers.convolution import Conv3x3, GatedDepthwise3x3
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
+from unveil.ops import gated_unit
+from unveil.ops.gated_unit.reference import add_linear
 
 
 class PooledAttention(ImageWide):
@@ -73,17 +75,32 @@ class GatedUnit(nn.Module):
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Map ``(b, h, w, channels)`` to the same shape."""
-        y = self.expand(self.norm(x))
         if self.conv is None:
-            first, second = y.chunk(2, -1)
+            first, second = self.expand(self.norm(x)).chunk(2, -1)
             y = first * second
+        elif self.scan is None and self.mixer is None:
+            return self._gated(x, self.conv, self._scaled(self.project))
         else:
-            y = self.conv(y)
+            y = self._gated(x, self.conv)
         if self.project_scan is not None and self.scan is not None:
-            x = _add_linear(x, self.scan(y), self._scaled(self.project_scan))
+            x = add_linear(x, self.scan(y), self._scaled(self.project_scan))
         elif self.scan is not None:
             y = self.scan(y)
         return self._mixed(x, y, context)
+
+    def _gated(self, x: Tensor, conv: GatedDepthwise3x3, project: Tensor | None = None) -> Tensor:
+        """Return what passes the gate, or, with `project`, the unit's output, in one pass."""
+        return gated_unit(
+            x,
+            self.norm.weight,
+            self.norm.bias,
+            self.expand.weight,
+            conv.weight,
+            conv.bias,
+            project,
+            gate=conv.gate,
+            epsilon=self.norm.eps,
+        )
 
     def _scaled(self, linear: nn.Linear) -> Tensor:
         return linear.weight * self.layer_scale[:, None]
@@ -92,16 +109,10 @@ class GatedUnit(nn.Module):
         """Mix y's channels, project, add x; what is one matrix per image goes into the weights."""
         weight = self._scaled(self.project)
         if self.mixer is None:
-            return _add_linear(x, y, weight)
+            return add_linear(x, y, weight)
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
-            return _add_linear(x, self.mixer(y, context), weight)
+            return add_linear(x, self.mixer(y, context), weight)
         return project_per_image(y, self.mixer.folded(weight, y, context), x)
-
-
-def _add_linear(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Return ``x + y · weightᵀ`` in one pass over the features ``(b, h, w, c)``."""
-    added = torch.addmm(x.flatten(0, 2), y.flatten(0, 2), weight.t())
-    return added.view(x.shape)
 
 
 class DenseUnit(nn.Module):

@@ -4,6 +4,7 @@ from unveil.ops import _flops as _flops
 from unveil.ops.causal_conv1d import causal_conv1d
 from unveil.ops.depthwise_conv import depthwise_conv
 from unveil.ops.gated_depthwise import gated_depthwise
+from unveil.ops.gated_unit import gated_unit
 from unveil.ops.layer_norm import layer_norm
 from unveil.ops.norm_gate import norm_gate
 from unveil.ops.selective_scan import ScanOrder, selective_scan, selective_scan_2d
@@ -14,6 +15,7 @@ __all__ = [
     "causal_conv1d",
     "depthwise_conv",
     "gated_depthwise",
+    "gated_unit",
     "layer_norm",
     "norm_gate",
     "selective_scan",

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from unveil.ops.causal_conv1d.native import CAUSAL_CONV
 from unveil.ops.depthwise_conv.native import DEPTHWISE
+from unveil.ops.gated_unit.native import GATED_UNIT
 from unveil.ops.selective_scan import native as scan_native
 
 Shape = Sequence[int]
@@ -36,6 +37,20 @@ def convolution(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
 def convolution_backward(_: Shape, x: Shape, weight: Shape, *__: Any, **___: Any) -> int:
     """Count the gradients of input and weight."""
     return 2 * convolution(x, weight)
+
+
+@register_flop_formula(getattr(_ops, GATED_UNIT.name))
+def unit(x: Shape, _: Any, __: Any, expand: Shape, weight: Shape, *rest: Any, **___: Any) -> int:
+    """Count a gated unit: its convolution and products, two operations per weight and pixel."""
+    project = rest[1]
+    weights = prod(expand) + prod(weight) + (0 if project is None else prod(project))
+    return 2 * prod(x[:3]) * weights
+
+
+@register_flop_formula(getattr(_ops, f"{GATED_UNIT.name}_backward"))
+def unit_backward(_: Shape, *tensors: Any, **__: Any) -> int:
+    """Count the unit's gradients as twice the forward; what it computes anew is not counted."""
+    return 2 * unit(*tensors)
 
 
 @register_flop_formula(_ops.selective_scan)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unveil.errors import BackendUnavailableError
 from unveil.ops import native
 from unveil.ops._route import Route, library, refuse_second_derivatives
 
@@ -166,9 +167,13 @@ def function(name: str, *types: type) -> Callable[..., None]:
         types: Types of its arguments.
 
     Raises:
-        BackendUnavailableError: There is no library.
+        BackendUnavailableError: There is no library, or it was built before it had the function.
     """
-    entry = getattr(native.load(), f"unveil_{name}")
+    try:
+        entry = getattr(native.load(), f"unveil_{name}")
+    except AttributeError:
+        reason = f"the kernel library has no function unveil_{name}: build it anew"
+        raise BackendUnavailableError(reason) from None
     entry.argtypes = types
     entry.restype = None
     found: Callable[..., None] = entry
