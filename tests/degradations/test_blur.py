@@ -7,7 +7,7 @@ from scipy.ndimage import convolve as direct
 from unveil.degradations import Frame, parse
 from unveil.degradations.blur import disc_kernel, motion_kernel
 from unveil.degradations.filters import convolve
-from unveil.degradations.noise import to_srgb
+from unveil.degradations.noise import to_linear, to_srgb
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (7, 7), (1, 1)])
@@ -64,3 +64,19 @@ def test_motion_mixes_light_not_code_values():
     stripes[::2] = 1 - stripes[::2]
     blurred = parse("blur:motion,length=60,bend=0.5")(stripes, np.random.default_rng(0))
     assert abs(np.median(blurred) - to_srgb(np.float32(0.5))) < 0.03  # 0.735, not 0.5
+
+
+def test_lights_leave_trails_as_bright_as_their_light():
+    dark = np.full((61, 61, 3), 0.1, np.float32)
+    dark[30, 30] = 1
+    plain, bright = (
+        parse(f"blur:motion,length=20,bend=0,lights={lights}")(dark, np.random.default_rng(2))
+        for lights in (0, 9)
+    )
+    base = to_linear(dark[:1, :1])[0, 0, 0]
+    added = [float((to_linear(x) - base).sum()) for x in (plain, bright)]
+    assert added[1] / added[0] == pytest.approx((10 - base) / (1 - base), rel=0.02)
+    assert np.array_equal(
+        parse("blur:motion,length=20")(dark * 0.5, np.random.default_rng(2)),
+        parse("blur:motion,length=20,lights=9")(dark * 0.5, np.random.default_rng(2)),
+    )

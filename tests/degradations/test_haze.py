@@ -5,7 +5,7 @@ import pytest
 
 from unveil.data.crop import to_unit
 from unveil.degradations import Frame, parse
-from unveil.degradations.haze import synthetic_depth
+from unveil.degradations.haze_depth import SCENES, scene_depth, synthetic_depth
 from unveil.errors import InputError
 from unveil.imaging import load_rgb
 
@@ -102,3 +102,74 @@ def test_nothing_is_nearer_than_the_lens_allows(unveil_data):
         depth = synthetic_depth(to_unit(load_rgb(file)), np.random.default_rng(seed))
         assert depth.min() >= 0.08
         assert depth.max() <= 1
+
+
+def _scene(height=96, width=128):
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    waves = [0.5 + 0.4 * np.sin(x / a + y / b) for a, b in ((19, 14), (11, 26), (15, 17))]
+    return np.stack(waves, axis=2).astype(np.float32)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_crop_has_its_part_of_every_scenes_depth(scene):
+    photo = _scene(192, 256)
+    for seed in range(4):
+        whole = scene_depth(scene, photo, np.random.default_rng(seed))
+        assert 0.08 <= whole.min() <= whole.max() <= 1
+        frame = Frame(top=60, left=80, height=192, width=256)
+        part = scene_depth(scene, photo[60:160, 80:220], np.random.default_rng(seed), frame)
+        # Windows of the filters end at the crop's borders.
+        inner = np.s_[20:-20, 20:-20]
+        assert np.abs(part - whole[60:160, 80:220])[inner].max() < 0.02
+
+
+def test_scenes_have_the_depth_their_names_say():
+    photo = np.full((96, 128, 3), 0.5, np.float32)
+    planes = [scene_depth("planes", photo, np.random.default_rng(i)) for i in range(30)]
+    assert np.mean([d[:8].mean() - d[-8:].mean() for d in planes]) > 0.3
+    rooms = [scene_depth("room", photo, np.random.default_rng(i)) for i in range(30)]
+    border = np.mean([[d[0].mean(), d[-1].mean(), d[:, 0].mean(), d[:, -1].mean()] for d in rooms])
+    assert np.mean([d.max() for d in rooms]) > border + 0.2
+    assert np.ptp(scene_depth("even", photo, np.random.default_rng(0))) == 0
+    fields = np.mean([scene_depth("field", photo, np.random.default_rng(i)) for i in range(60)], 0)
+    assert np.ptp(fields) < 0.3
+
+
+def test_even_haze_of_any_colour_is_one_line_for_every_channel():
+    """Koschmieder's law with one transmission: each channel is a straight line in the scene."""
+    image = _scene()
+    hazy = parse("haze:scene=even,beta=1.2,airlight=0.5,cast=0.3")(image, np.random.default_rng(3))
+    slopes = []
+    for channel in range(3):
+        slope, offset = np.polyfit(image[..., channel].ravel(), hazy[..., channel].ravel(), 1)
+        line = slope * image[..., channel] + offset
+        assert np.abs(line - hazy[..., channel]).max() < 1e-4
+        slopes.append(slope)
+    assert np.ptp(slopes) < 1e-4
+    assert np.exp(-1.2) - 1e-4 <= slopes[0] <= np.exp(-1.2 * 0.3)
+
+
+def test_the_light_may_have_any_colour_and_vary_over_a_photo():
+    black, far = np.zeros((64, 96, 3), np.float32), np.ones((64, 96), np.float32)
+
+    def light(text):
+        """The light itself: haze so dense that nothing else is seen."""
+        frame = Frame(0, 0, 64, 96, depth=far)
+        return np.stack([parse(text)(black, np.random.default_rng(i), frame) for i in range(200)])
+
+    colours = np.log(light("haze:beta=8,airlight=0.3,tint=0,cast=0.2").mean(axis=(1, 2)))
+    assert colours.std(axis=0) == pytest.approx([0.2] * 3, rel=0.2)
+    assert np.abs(np.corrcoef(colours.T)[np.triu_indices(3, 1)]).max() < 0.25
+    uneven = light("haze:beta=8,airlight=0.5,tint=0,glow=0.2")
+    assert uneven.std(axis=(1, 2)).mean() / 0.5 == pytest.approx(0.2, rel=0.25)
+    assert light("haze:beta=8,airlight=0.5,tint=0").std(axis=(1, 2)).max() < 1e-4
+
+
+def test_dense_and_thin_haze_in_one_photo():
+    image, far = np.zeros((64, 96, 3), np.float32), np.ones((64, 96), np.float32)
+    frame = Frame(0, 0, 64, 96, depth=far)
+    text = "haze:beta=1,airlight=0.8,tint=0,uneven=0.3"
+    hazy = [parse(text)(image, np.random.default_rng(i), frame) for i in range(100)]
+    density = -np.log(1 - np.stack(hazy) / 0.8)
+    assert density.mean() == pytest.approx(1, rel=0.1)
+    assert density.std(axis=(1, 2)).mean() == pytest.approx(0.3, rel=0.25)

@@ -10,32 +10,44 @@ from unveil.degradations.noise import to_linear, to_srgb
 from unveil.degradations.records import Degradation, Image, Parameter
 
 _POINTS = 256
+# Channels from here on are taken for clipped: level 250.
+_CLIPPED = 250 / 255
 
 
-def blur_motion(image: Image, rng: np.random.Generator, *, length: float, bend: float) -> Image:
+def blur_motion(
+    image: Image, rng: np.random.Generator, *, length: float, bend: float, lights: float = 0
+) -> Image:
     """Blur by a random trajectory of the camera, in linear light as an exposure does.
 
-    ``I = curve(k * linear(J))`` with the kernel ``k`` of `motion_kernel`; edges are mirrored.
+    ``I = curve(clip(k * s linear(J)))`` with the kernel ``k`` of `motion_kernel`; edges are
+    mirrored. ``s`` is `1 + lights` where a channel of the picture is white, 1 elsewhere: lights and
+    highlights are brighter than white, so that they leave bright trails.
 
     Args:
         image: (h, w, 3) in [0, 1].
         rng: Source of randomness.
         length: Length of the trajectory, pixels.
         bend: 0 for straight motion to 1 for a shaky hand.
+        lights: How many times brighter than white the light of clipped pixels was, less 1.
 
     Returns:
         (h, w, 3) in [0, 1].
 
     Source:
         Boracchi and Foi, "Modeling the performance of image restoration from motion blur", IEEE
-        TIP 2012, for the trajectories.
+        TIP 2012, for the trajectories; Rim et al., "Realistic blur synthesis for learning image
+        deblurring", ECCV 2022, for the saturated lights.
 
     >>> gray = np.full((9, 9, 3), 0.5, np.float32)
     >>> blurred = blur_motion(gray, np.random.default_rng(0), length=5, bend=0.5)
     >>> bool(np.allclose(blurred, gray, atol=1e-5))
     True
     """
-    return to_srgb(convolve(to_linear(image), motion_kernel(rng, length, bend)))
+    linear = to_linear(image)
+    if lights > 0:
+        clipped = np.max(image, axis=2, keepdims=True) >= _CLIPPED
+        linear = np.where(clipped, linear * np.float32(1 + lights), linear)
+    return to_srgb(convolve(linear, motion_kernel(rng, length, bend)))
 
 
 def motion_kernel(rng: np.random.Generator, length: float, bend: float) -> NDArray[np.float32]:
@@ -132,6 +144,7 @@ BLUR = (
         (
             Parameter("length", 15, 0, 200, "length of the trajectory, pixels"),
             Parameter("bend", 0.4, 0, 1, "0 straight to 1 shaky"),
+            Parameter("lights", 0, 0, 50, "light of clipped pixels above white, in times white"),
         ),
         about="a camera that moves during the exposure",
         strengths=("length=7", "length=15", "length=31"),

@@ -1,15 +1,22 @@
 """Haze: light scattered into the line of sight, more of it the farther the scene."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from unveil.degradations.fields import frame_of, smooth_field
-from unveil.degradations.filters import box_mean, guided_filter
-from unveil.degradations.records import Degradation, Frame, Image, Parameter, Span
+from unveil.degradations.fields import smooth_field
+from unveil.degradations.haze_depth import SCENES, scene_depth
+from unveil.degradations.records import (
+    Choice,
+    Degradation,
+    Frame,
+    Image,
+    NamedParameter,
+    Parameter,
+    Span,
+    Value,
+)
 from unveil.errors import InputError
-
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Nothing in a photo is at the lens itself.
-_NEAREST = 0.08
 
 
 def add_haze(
@@ -20,10 +27,14 @@ def add_haze(
     beta: float,
     airlight: float,
     tint: float,
+    cast: float = 0,
+    uneven: float = 0,
+    glow: float = 0,
+    scene: str = "ground",
 ) -> Image:
     """Add haze by atmospheric scattering: ``I = J t + A (1 - t)``, ``t = exp(-beta d)``.
 
-    The depth ``d`` (1 the farthest) is `frame`'s if it has one, else `synthetic_depth`.
+    The depth ``d`` (1 the farthest) is `frame`'s if it has one, else `scene_depth`.
 
     Args:
         image: (h, w, 3) in [0, 1].
@@ -33,6 +44,12 @@ def add_haze(
         airlight: Light of the haze, A, before its tint.
         tint: Standard deviation of A's red over photos, blue changing against it: haze may be
             brownish or bluish.
+        cast: Standard deviation of the logarithm of each of A's channels over photos: light of any
+            colour, as of lamps, dust or a sunset.
+        uneven: How much the density of the haze varies over a photo: relative standard deviation
+            of `beta`, which stays above 0.
+        glow: How much A varies over a photo, relative standard deviation: a low sun, lamps.
+        scene: What depth is invented: `SCENES` of `scene_depth`.
 
     Returns:
         (h, w, 3) in [0, 1].
@@ -52,57 +69,62 @@ def add_haze(
     """
     warm = np.array([1, 0.15, -1]) * tint * rng.standard_normal()
     colour = np.clip(airlight + warm, 0, 1).astype(np.float32)
+    if cast > 0:
+        colour = np.clip(colour * np.exp(cast * rng.standard_normal(3)), 0, 1).astype(np.float32)
     depth = None if frame is None else frame.depth
     if depth is None:
-        depth = synthetic_depth(image, rng, frame)
+        depth = scene_depth(scene, image, rng, frame)
     elif depth.shape != image.shape[:2]:
         raise InputError(
             f"got a depth map of shape {depth.shape} for an image of {image.shape[:2]}"
         )
-    transmission = np.exp(np.float32(-beta) * depth.astype(np.float32))[..., None]
+    density = np.float32(beta) * depth.astype(np.float32)
+    if uneven > 0:
+        density *= np.maximum(1 + np.float32(uneven) * smooth_field(depth.shape, rng, frame), 0)
+    if glow > 0:
+        field = smooth_field(depth.shape, rng, frame, finest=2)[..., None]
+        colour = np.clip(colour * (1 + np.float32(glow) * field), 0, 1)
+    transmission = np.exp(-density)[..., None]
     hazy: Image = np.clip(image * transmission + colour * (1 - transmission), 0, 1)
     return hazy
 
 
-def synthetic_depth(image: Image, rng: np.random.Generator, frame: Frame | None = None) -> Image:
-    """Invent a depth map that fits a photo: ground below, distance above, edges where it has them.
-
-    A ramp from the bottom to a horizon, relief from a smooth field, and areas pushed back or
-    forward by their tone: bright ones back like the sky, and at random like objects. Averaging
-    over small windows takes texture out and a guided filter puts the photo's edges back in.
-
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        frame: Where the image sits in its photo; a crop gets its part of the photo's depth, apart
-            from the filters' windows ending at its borders.
-
-    Returns:
-        (h, w) in [0.08, 1], 1 the farthest.
-
-    >>> photo = np.random.default_rng(0).random((48, 64, 3), dtype=np.float32)
-    >>> depth = synthetic_depth(photo, np.random.default_rng(1))
-    >>> bool(depth[:8].mean() > depth[-8:].mean())
-    True
-    """
-    place = frame_of(image.shape, frame)
-    side = max(place.height, place.width)
-    luma = np.clip(image, 0, 1) @ _LUMA
-    horizon, bend = rng.uniform(0.05, 0.55), rng.uniform(0.8, 1.8)
-    relief, objects, sky = rng.uniform(0, 0.12), rng.uniform(0.02, 0.16), rng.uniform(0.1, 0.5)
-    phase, frequency = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.6)
-    y = (np.arange(image.shape[0], dtype=np.float32) + place.top) / place.height
-    # On flat ground, distance grows like one over the height below the horizon.
-    ground = np.clip((1 - y) / (1 - horizon), 0, 1) ** np.float32(bend)
-    depth = 0.75 * ground[:, None] + relief * smooth_field(image.shape, rng, frame)
-    tone = box_mean(luma, max(1, side // 160))
-    depth += sky * ground[:, None] * (tone - 0.4)
-    depth += objects * np.cos(2 * np.pi * frequency * tone + phase)
-    radius = max(2, side // 40)
-    depth = guided_filter(0.6 * depth + 0.4 * box_mean(depth, radius), luma, radius, 3e-3)
-    bounded: Image = np.clip(depth + np.float32(0.1), _NEAREST, 1)
-    return bounded
-
+_DAY: Mapping[str, Value] = {
+    "beta": Span(0.4, 3),
+    "airlight": Span(0.5, 0.98),
+    "tint": 0.025,
+    "cast": Choice((0.0, 0.0, 0.03)),
+    "uneven": Choice((0.0, 0.2, 0.4)),
+    "glow": Choice((0.0, 0.04, 0.1)),
+    "scene": Choice(("ground", "ground", "planes", "planes", "room", "field")),
+}
+_DUSK: Mapping[str, Value] = {
+    "beta": Span(0.4, 2.5),
+    "airlight": Span(0.2, 0.65),
+    "tint": 0.08,
+    "cast": Span(0, 0.2),
+    "uneven": Choice((0.0, 0.3)),
+    "glow": Span(0, 0.35),
+    "scene": Choice(("ground", "planes", "room")),
+}
+_ROOM: Mapping[str, Value] = {
+    "beta": Span(0.4, 2.5),
+    "airlight": Span(0.4, 1),
+    "tint": 0.05,
+    "cast": Span(0, 0.12),
+    "uneven": Choice((0.0, 0.3, 0.6)),
+    "glow": Choice((0.0, 0.1, 0.25)),
+    "scene": Choice(("room", "room", "field", "even")),
+}
+_SMOKE: Mapping[str, Value] = {
+    "beta": Span(0.5, 3),
+    "airlight": Span(0.4, 1),
+    "tint": 0.1,
+    "cast": Span(0, 0.25),
+    "uneven": Span(0.2, 0.8),
+    "glow": Span(0, 0.2),
+    "scene": Choice(("field", "planes", "even")),
+}
 
 HAZE = (
     Degradation(
@@ -112,10 +134,18 @@ HAZE = (
             Parameter("beta", 1.5, 0, 8, "scattering coefficient per unit of depth"),
             Parameter("airlight", 0.88, 0, 1, "light of the haze"),
             Parameter("tint", 0.02, 0, 0.2, "how brownish or bluish the light may be"),
+            Parameter("cast", 0, 0, 0.5, "how far the light may be of any colour"),
+            Parameter("uneven", 0, 0, 1, "how much the density varies over a photo"),
+            Parameter("glow", 0, 0, 1, "how much the light varies over a photo"),
+            NamedParameter("scene", "ground", SCENES, "depth that is invented"),
         ),
         presets={
             "light": {"beta": Span(0.6, 1.2), "airlight": Span(0.75, 0.95), "tint": 0.02},
             "heavy": {"beta": Span(2, 3.5), "airlight": Span(0.7, 0.95), "tint": 0.02},
+            "day": _DAY,
+            "dusk": _DUSK,
+            "room": _ROOM,
+            "smoke": _SMOKE,
         },
         about="atmospheric scattering over a given or an invented depth",
         strengths=("beta=0.8", "beta=1.6", "beta=3"),

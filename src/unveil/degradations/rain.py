@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unveil.degradations.fields import smooth_field
-from unveil.degradations.haze import synthetic_depth
+from unveil.degradations.haze_depth import synthetic_depth
 from unveil.degradations.rain_layers import near_drops, noise_layer, sheets
 from unveil.degradations.rain_streaks import draw_streaks, scatter_streaks
 from unveil.degradations.records import (
@@ -166,11 +166,11 @@ _LAYER: Mapping[str, Value] = {
     "blend": _ANY_BLEND,
 }
 _SHEET: Mapping[str, Value] = {
-    "density": Span(0.3, 1.5),
+    "density": Span(0.5, 2),
     "angle": Span(-35, 35),
-    "length": Span(15, 90),
+    "length": Span(8, 60),
     "width": Span(0.8, 3),
-    "brightness": Span(0.1, 0.5),
+    "brightness": Span(0.25, 0.9),
     "veil": Choice((0.0, 0.05, 0.1, 0.2)),
     "patchy": Choice((0.0, 0.7, 1.0)),
     "mist": Choice((0.0, 0.3, 0.8, 1.5)),

@@ -73,7 +73,7 @@ def sheets(
 ) -> Image:
     """Draw curtains of fine rain: broad bands along the fall, with streaks too fine to tell apart.
 
-    ``S = s * band * (0.45 + 0.55 * fine)`` with Gaussian noise blurred along the fall for both: the
+    ``S = s * band * (0.2 + 0.8 * fine)`` with Gaussian noise blurred along the fall for both: the
     band 5 times as long and 12 times as wide as the fine streaks.
 
     Args:
@@ -100,8 +100,8 @@ def sheets(
     fine = along_fall(noise[0], angle, length, width / _FWHM)[: shape[0], : shape[1]]
     band = along_fall(noise[1], angle, 5 * length, 12 * width / _FWHM)[: shape[0], : shape[1]]
     band = _cut(band, float(np.exp(-density)), 1.0)
-    fine = _cut(fine, 0.3, 1.0)
-    light: Image = np.float32(brightness) * band * (np.float32(0.45) + np.float32(0.55) * fine)
+    fine = _cut(fine, 0.4, 1.0)
+    light: Image = np.float32(brightness) * band * (np.float32(0.2) + np.float32(0.8) * fine)
     return light
 
 
