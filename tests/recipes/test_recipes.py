@@ -34,6 +34,8 @@ QUICK = [
 def lay_out(recipe: Recipe, pictures: Path) -> None:
     """Put toy pictures where the recipe looks for photographs."""
     for source in (*recipe.data.train, *recipe.evaluation.sets):
+        if source.generated is not None:
+            continue
         patterns = [source.include] if isinstance(source.include, str) else source.include or [""]
         prefix = patterns[0].replace("*", "_").lstrip("_")
         if source.clean is not None:
