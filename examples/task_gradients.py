@@ -22,7 +22,7 @@ from unveil.errors import UnveilError
 from unveil.evaluation.table import pipe_table
 from unveil.imaging import load_rgb
 from unveil.inference.loading import load
-from unveil.training.losses import Loss, parse_loss
+from unveil.training.losses import Loss
 
 _DEGRADATIONS = (
     "noise_uint8:sigma_255=0..60", "rain:light", "rain:heavy", "haze:light", "haze:heavy",
@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     try:
-        network, loss = load(options.model).network.train(), parse_loss(options.loss)
+        network, loss = load(options.model).network.train(), Loss.parse(options.loss)
         files = list_images(options.photographs)
         if not any(min(load_rgb(file).shape[:2]) >= options.patch for file in files):
             raise SystemExit(

@@ -117,6 +117,6 @@ def test_no_recipe_is_wrong_usage():
 
 
 def test_without_lightning_the_extra_is_named(recipe, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     assert run(recipe) == 1
     assert 'pip install "unveil[train]"' in capsys.readouterr().err

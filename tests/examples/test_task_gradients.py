@@ -9,7 +9,7 @@ import torch
 
 from unveil import create_model
 from unveil.models.checkpoint import save_checkpoint
-from unveil.training.losses import parse_loss
+from unveil.training.losses import Loss
 
 _EXAMPLE = Path(__file__).parents[2] / "examples/task_gradients.py"
 
@@ -17,7 +17,7 @@ _EXAMPLE = Path(__file__).parents[2] / "examples/task_gradients.py"
 def test_the_parts_make_up_the_gradient() -> None:
     example = runpy.run_path(str(_EXAMPLE))
     torch.manual_seed(0)
-    network, loss = create_model("mtair_tiny"), parse_loss("l1")
+    network, loss = create_model("mtair_tiny"), Loss.parse("l1")
     given, clean = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     norms = example["gradient_norms"](network, loss, given, clean)
     assert set(norms) == {

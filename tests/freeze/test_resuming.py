@@ -15,7 +15,7 @@ from tests.freeze.test_networks import machine
 
 from unveil.data import write_toy_set
 from unveil.training.checkpoints import load_state
-from unveil.training.machine import Machine
+from unveil.training.devices import Devices
 from unveil.training.recipe_file import load_recipe
 from unveil.training.run import train
 
@@ -28,7 +28,7 @@ def test_a_run_of_the_former_version_goes_on_to_the_same_end(tmp_path, monkeypat
     write_toy_set(Path("toy"), count=2, test_count=2, size=48)
     shutil.copytree(RUN, "run")
     recipe = load_recipe("run/recipe.yaml")
-    outcome = train(recipe, "run", resume=True, machine=Machine(accelerator="cpu"))
+    outcome = train(recipe, "run", resume=True, devices=Devices(accelerator="cpu"))
     assert (outcome.step, outcome.finished) == (6, True)
 
     state = load_state(Path("run/checkpoints"))

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from unveil.data import list_images, match_pairs, toy, write_toy_set
-from unveil.training.machine import Machine
+from unveil.training.devices import Devices
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import load_recipe
 from unveil.training.run import train
@@ -87,7 +87,7 @@ def test_a_recipe_takes_two_steps(name, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(FOLDER / name, QUICK)
     lay_out(recipe, pictures)
-    outcome = train(recipe, tmp_path / "run", machine=Machine(accelerator="cpu"))
+    outcome = train(recipe, tmp_path / "run", devices=Devices(accelerator="cpu"))
     assert outcome.finished
     assert outcome.step == 2
 

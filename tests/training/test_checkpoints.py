@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from unveil.errors import CheckpointError, OutputError
-from unveil.training.checkpoints import FORMAT, State, load_state, read_state, save_state
+from unveil.training.checkpoints import FORMAT, TrainingState, load_state, read_state, save_state
 
 
-def state(step: int) -> State:
-    return State(
+def state(step: int) -> TrainingState:
+    return TrainingState(
         step=step,
         recipe="seed: 0",
         plan={"steps": 9, "micro_batch": [1]},
@@ -26,7 +26,7 @@ def state(step: int) -> State:
 def test_a_state_reads_back_as_written(tmp_path):
     save_state(state(4), tmp_path)
     back = load_state(tmp_path)
-    for part in fields(State):
+    for part in fields(TrainingState):
         if part.name not in ("network", "average", "optimizer"):
             assert getattr(back, part.name) == getattr(state(4), part.name)
     assert torch.equal(back.network["w"], torch.full((3,), 4.0))
@@ -107,7 +107,7 @@ def test_a_foreign_or_later_file_is_refused(tmp_path):
 def test_fields_of_later_versions_have_defaults(tmp_path):
     content = {
         part.name: getattr(state(5), part.name)
-        for part in fields(State)
+        for part in fields(TrainingState)
         if part.name not in ("precision", "best", "seconds")
     }
     torch.save(content, tmp_path / "last.pt")

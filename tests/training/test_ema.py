@@ -15,7 +15,7 @@ def test_the_average_is_the_recursion_by_hand():
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter))
-        ema.update(step)
+        ema.update_parameters(network)
         decay = min(0.9, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * value
@@ -28,7 +28,7 @@ def test_no_decay_copies():
     ema = Ema(network, decay=0.0)
     with torch.no_grad():
         network.weight.fill_(7.0)
-    ema.update(1)
+    ema.update_parameters(network)
     assert torch.equal(ema.network.weight, network.weight)
 
 
@@ -36,7 +36,7 @@ def test_buffers_are_copied_not_averaged():
     network = nn.BatchNorm1d(2)
     ema = Ema(network, decay=0.5)
     network(torch.randn(8, 2))
-    ema.update(1)
+    ema.update_parameters(network)
     assert torch.equal(ema.network.running_mean, network.running_mean)
     assert ema.network.num_batches_tracked.item() == 1
 
@@ -53,5 +53,5 @@ def test_loading_a_state_keeps_the_two_paired(loaded):
     ema = Ema(network, decay=0.0)
     target = network if loaded == "network" else ema.network
     target.load_state_dict({name: value + 1 for name, value in target.state_dict().items()})
-    ema.update(1)
+    ema.update_parameters(network)
     assert torch.equal(ema.network.weight, network.weight)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unveil.errors import RecipeError
-from unveil.training.losses import bands, charbonnier, fft, l1, mse, parse_loss, psnr, psnr35
+from unveil.training.losses import Loss, bands, charbonnier, fft, l1, mse, psnr, psnr35
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_equal_images_have_finite_losses_and_gradients():
     image = torch.rand(1, 3, 8, 8)
     for name in ("charbonnier", "fft", "l1", "mse", "psnr", "psnr35"):
         restored = image.clone().requires_grad_()
-        parse_loss(name)(restored, image).backward()
+        Loss.parse(name)(restored, image).backward()
         assert restored.grad.isfinite().all(), name
 
 
@@ -80,7 +80,7 @@ def test_the_balance_does_not_depend_on_the_patch():
 
 
 def test_weights_are_applied(images):
-    loss = parse_loss("2*l1 + .5 * mse+charbonnier")
+    loss = Loss.parse("2*l1 + .5 * mse+charbonnier")
     expected = 2 * l1(*images) + 0.5 * mse(*images) + charbonnier(*images)
     torch.testing.assert_close(loss(*images), expected)
 
@@ -88,7 +88,7 @@ def test_weights_are_applied(images):
 @pytest.mark.parametrize("text", ["", "l1 +", "l3", "x*l1", "l1*2", "-l1"])
 def test_what_is_no_loss_is_refused(text):
     with pytest.raises(RecipeError, match="charbonnier"):
-        parse_loss(text)
+        Loss.parse(text)
 
 
 def test_bands_are_high_passed_means_of_strips():

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.training.batches import validation_pairs
-from unveil.training.recipe import Evaluation
-from unveil.training.validation import Pair, validate
+from unveil.training.data_loaders import validation_images
+from unveil.training.recipe import EvaluationSection
+from unveil.training.validation import ValidationImage, validate
 
 
 class Plus(nn.Module):
@@ -20,7 +20,7 @@ class Plus(nn.Module):
 
 
 def pair(group, degraded, clean, side=16):
-    return Pair(
+    return ValidationImage(
         "x", group, torch.full((3, side, side), degraded), torch.full((3, side, side), clean)
     )
 
@@ -50,7 +50,7 @@ def test_rows_of_several_sizes_fit_into_one_picture():
 
 
 def test_pairs_are_seeded_spread_over_the_folder_and_cut(photos, caplog):
-    evaluation = Evaluation.model_validate(
+    evaluation = EvaluationSection.model_validate(
         {
             "sets": [{"clean": str(photos / "train")}],
             "degradations": ["noise:sigma_255=25", "identity"],
@@ -59,7 +59,7 @@ def test_pairs_are_seeded_spread_over_the_folder_and_cut(photos, caplog):
             "crop": 30,
         }
     )
-    once, again = (validation_pairs(evaluation, 4) for _ in range(2))
+    once, again = (validation_images(evaluation, 4) for _ in range(2))
     assert len(once) == 4
     assert len({one.name for one in once}) == 2
     for one, other in zip(once, again, strict=True):
@@ -68,5 +68,5 @@ def test_pairs_are_seeded_spread_over_the_folder_and_cut(photos, caplog):
     noise = np.concatenate([(p.degraded - p.clean).numpy().ravel() for p in once[:2]])
     assert noise.std() * 255 == pytest.approx(25, rel=0.05)
     assert not caplog.records
-    validation_pairs(evaluation, 4, list((photos / "train").iterdir()))
+    validation_images(evaluation, 4, list((photos / "train").iterdir()))
     assert "trained on" in caplog.text

@@ -19,7 +19,7 @@ _LIBRARIES = ("torch", "numpy", "pyvips", "safetensors", "pydantic", "huggingfac
 # Import name of the library that stands for each extra.
 _EXTRAS = {
     "eval": "skimage",
-    "train": "lightning",
+    "train": "lightning_fabric",
     "heic": "pillow_heif",
     "bench": "mambapy",
     "gpu": "triton",

@@ -59,19 +59,18 @@ def train(
     _require_extra()
     from rich.console import Console
 
-    from unveil.training.dry_run import dry_run as try_out
-    from unveil.training.machine import Machine
-    from unveil.training.run import is_first_process
+    from unveil.training.devices import Devices, is_first_process
+    from unveil.training.dry_run import dry_run as measure
     from unveil.training.run import train as run
 
     console = Console(stderr=True)
     _log_to(console)
-    machine = Machine(accelerator, devices, nodes)
+    chosen = Devices(accelerator, devices, nodes)
     if dry_run:
-        report = try_out(resolved, machine=machine)
+        report = measure(resolved, devices=chosen)
         typer.echo(report.to_json() if as_json else report.to_text())
         return
-    outcome = run(resolved, out, resume=resume, force=force, machine=machine, console=console)
+    outcome = run(resolved, out, resume=resume, force=force, devices=chosen, console=console)
     if is_first_process():
         typer.echo(outcome.to_json() if as_json else outcome.describe(out))
     if not outcome.finished:
@@ -124,7 +123,7 @@ def _recipe_file(given: Path) -> Path:
 def _require_extra() -> None:
     from importlib.util import find_spec
 
-    if find_spec("lightning") is None or find_spec("tensorboard") is None:
+    if find_spec("lightning_fabric") is None or find_spec("tensorboard") is None:
         raise MissingExtraError("unveil train", "train")
 
 

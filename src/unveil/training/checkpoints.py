@@ -1,10 +1,10 @@
-"""Checkpoints that a power cut cannot tear, and that load without running code.
+"""Checkpoints that survive a power cut, and that load without running code.
 
 A run keeps `last.pt` and the one before it, `previous.pt`. A checkpoint is written under another
 name, forced to the disk and only then given its own, so at any moment one of the two is whole.
 
-Layout (format 1): plain numbers, strings, lists, dicts and tensors under the keys of `State`.
-Generators are not stored: every sample and every step draws from its own, keyed by the step.
+Layout (format 1): plain numbers, strings, lists, dicts and tensors under the keys of
+`TrainingState`. Generators are not stored: every sample and step has its own, seeded by the step.
 """
 
 import os
@@ -24,19 +24,19 @@ PREVIOUS = "previous.pt"
 
 
 @dataclass
-class State:
-    """All a run needs to go on where it was.
+class TrainingState:
+    """The complete state of a run after a step.
 
     Attributes:
         step: Optimiser steps done.
         recipe: The resolved recipe as YAML.
-        plan: What was decided at the start, as `Plan.to_dict` gives it.
+        plan: Steps and micro-batches fixed at the start, as `Plan.to_dict` gives them.
         network: The network's tensors.
         average: The moving average's tensors.
         optimizer: The optimiser's state.
         precision: The loss scaler's state under fp16, else empty.
         best: Step and PSNR of the best validation, or empty.
-        photographs: Stands for the training photographs and their order.
+        photographs: Hash of the training images' names and their order.
         seconds: Time spent training, over all parts of the run.
         format: Version of this layout.
     """
@@ -54,11 +54,11 @@ class State:
     format: int = FORMAT
 
 
-def save_state(state: State, folder: Path) -> Path:
+def save_state(state: TrainingState, folder: Path) -> Path:
     """Write `last.pt`, keeping the former one as `previous.pt`.
 
     Args:
-        state: What to store.
+        state: The state to store.
         folder: Existing folder of checkpoints.
 
     Returns:
@@ -89,7 +89,7 @@ def save_state(state: State, folder: Path) -> Path:
     return last
 
 
-def load_state(folder: Path) -> State:
+def load_state(folder: Path) -> TrainingState:
     """Read the newest whole checkpoint of a run.
 
     Args:
@@ -110,13 +110,13 @@ def load_state(folder: Path) -> State:
     raise CheckpointError("; ".join(problems) or f"no checkpoint to resume from in {folder}")
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> TrainingState:
     """Read one checkpoint file, on the CPU and without running code from it.
 
     Raises:
         CheckpointError: The file is damaged, foreign, or of a later format.
     """
-    # a torn archive has lost the directory at its end
+    # A truncated archive lacks the directory at its end.
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path} is not a whole checkpoint")
     try:
@@ -130,9 +130,9 @@ def read_state(path: Path) -> State:
         raise CheckpointError(
             f"{path} has format {version}, this version reads up to {FORMAT}: update unveil"
         )
-    known = {part.name for part in fields(State)}
+    known = {part.name for part in fields(TrainingState)}
     try:
-        return State(**{key: value for key, value in content.items() if key in known})
+        return TrainingState(**{key: value for key, value in content.items() if key in known})
     except TypeError as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
 

@@ -1,57 +1,42 @@
 """Exponential moving average of a network's weights: what is validated and exported."""
 
-import copy
-from typing import Generic, TypeVar
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
-Network = TypeVar("Network", bound=nn.Module)
+from unveil.models.base import RestorationModel
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-class Ema(Generic[Network]):
-    """A second copy of a network whose weights follow the first one's slowly.
+class Ema(AveragedModel):
+    """`AveragedModel` whose decay starts low, so that the average forgets the random start.
 
-    The decay starts low, `(1 + step) / (10 + step)`, so that the average forgets the random start.
+    After s steps it is ``min(decay, (1 + s) / (10 + s))``; buffers are copied.
 
-    Attributes:
-        network: The averaged copy, in evaluation mode.
+    Args:
+        network: The network to average; on its final device.
+        decay: Weight of the old average once warmed up, in [0, 1); 0 copies.
+        step: Optimiser steps done so far.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
-        """Copy the network to follow.
+    def __init__(self, network: RestorationModel, decay: float, step: int = 0) -> None:
+        def update(averages: _Tensors, weights: _Tensors, steps: Tensor | int) -> None:
+            warmed = (1 + int(steps)) / (10 + int(steps))
+            torch._foreach_lerp_(averages, weights, 1.0 - min(decay, warmed) if decay else 1.0)
 
-        Args:
-            network: The network to follow.
-            decay: Share of the average kept per step once warmed up, in [0, 1); 0 copies.
-        """
-        self.network: Network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.decay = decay
-        self._pair(network)
+        super().__init__(network, multi_avg_fn=update)
+        self.set_step(step)
+        self.eval().requires_grad_(False)
 
-    def _pair(self, network: Network) -> None:
-        """Line up the two networks' tensors once, so that an update is one call for all."""
-        own, followed = self.network.state_dict(), network.state_dict()
-        averaged = [name for name, _ in network.named_parameters()]
-        self._averages = [own[name] for name in averaged]
-        self._sources = [followed[name] for name in averaged]
-        self._copies: list[tuple[Tensor, Tensor]] = [
-            (own[name], followed[name]) for name in own if name not in set(averaged)
-        ]
+    def set_step(self, step: int) -> None:
+        """Set the number of optimiser steps done."""
+        # At 0 AveragedModel would copy the weights, which the constructor has done.
+        self.n_averaged.fill_(step + 1)
 
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move towards the followed network's weights; its buffers are copied.
-
-        Args:
-            step: Optimiser steps done so far, from 1.
-        """
-        decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
-        torch._foreach_lerp_(self._averages, self._sources, 1.0 - decay)
-        for average, source in self._copies:
-            average.copy_(source)
-
-    def to(self, device: torch.device, network: Network) -> None:
-        """Move to a device; `network` is the followed network, already there."""
-        self.network.to(device)
-        self._pair(network)
+    @property
+    def network(self) -> RestorationModel:
+        """The averaged network, in evaluation mode."""
+        return cast("RestorationModel", self.module)

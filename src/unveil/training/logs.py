@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unveil.errors import OutputError
 from unveil.training.validation import Validation
 
-# Seconds are means per step; `other` is what no part accounts for: Lightning, logs, this process.
+# Seconds are means per step; `other` is the rest of a step: logs, this process.
 PARTS = ("data", "forward", "backward", "optimiser", "other")
 TRAIN_COLUMNS = (
     "step",

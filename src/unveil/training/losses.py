@@ -8,18 +8,20 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unveil.errors import RecipeError
+from unveil.training.units import Spelled
 
 CHARBONNIER_EPSILON = 1e-3
-# Past 50 dB an image pulls no harder: clean inputs would drown the others.
+# Above 50 dB an image's gradient grows no more: clean inputs would outweigh all others.
 PSNR_CEILING = 50.0
-# For a young network, still far from it: with 50 dB, whatever it changes costs clean inputs more
-# than it gains the others, and it stays at the identity.
+# For the first steps. With 50 dB every change costs clean inputs more than it gains the others, and
+# the network stays at the identity.
 EARLY_PSNR_CEILING = 35.0
 # Rows or columns that `bands` averages over; even.
 _STRIP = 32
@@ -101,7 +103,7 @@ def psnr(restored: Tensor, clean: Tensor, ceiling: float = PSNR_CEILING) -> Tens
     Args:
         restored: (b, c, h, w), nominal range [0, 1].
         clean: (b, c, h, w), same shape and range.
-        ceiling: PSNR in dB past which an image pulls no harder.
+        ceiling: PSNR in dB above which an image's gradient grows no more.
 
     >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)).item(), 2)
     -20.0
@@ -111,10 +113,10 @@ def psnr(restored: Tensor, clean: Tensor, ceiling: float = PSNR_CEILING) -> Tens
 
 
 def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
-    """Return `psnr` with its ceiling at 35 dB: tasks of unlike size weigh alike from the start.
+    """Return `psnr` with its ceiling at 35 dB, for the first steps on several tasks.
 
-    L1 over several tasks is ruled by haze, whose errors are ten times noise's: the network then
-    takes a little haze from photographs that have none, since a patch seldom shows which it is.
+    Under L1 haze, whose errors are ten times those of noise, dominates the gradient. The network
+    then removes a little haze from clean images, too.
 
     Args:
         restored: (b, c, h, w), nominal range [0, 1].
@@ -168,14 +170,38 @@ _TERM = re.compile(r"(?:(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)")
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Spelled):
     """A weighted sum of loss terms.
 
     Attributes:
         terms: Pairs of weight and name.
+        text: The notation it was read from.
     """
 
     terms: tuple[tuple[float, str], ...]
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
+
+        Args:
+            text: E.g. ``charbonnier + 0.1*fft``. Terms: bands, charbonnier, fft, l1, mse, psnr, psnr35.
+
+        Raises:
+            RecipeError: A term is unknown or the notation is wrong.
+
+        >>> Loss.parse("charbonnier + 0.1*fft").terms
+        ((1.0, 'charbonnier'), (0.1, 'fft'))
+        """
+        terms = []
+        for part in text.split("+"):
+            match = _TERM.fullmatch(part.strip())
+            if match is None or match[2] not in _TERMS:
+                known = ", ".join(sorted(_TERMS))
+                raise RecipeError(f"unknown loss term {part.strip()!r} in {text!r}: use {known}")
+            terms.append((float(match[1] or 1.0), match[2]))
+        return cls(tuple(terms), text)
 
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
         """Return the loss of (b, c, h, w) images as a scalar."""
@@ -183,25 +209,3 @@ class Loss:
         for weight, name in self.terms:
             total = total + weight * _TERMS[name](restored, clean)
         return total
-
-
-def parse_loss(text: str) -> Loss:
-    """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
-
-    Args:
-        text: E.g. ``charbonnier + 0.1*fft``. Terms: bands, charbonnier, fft, l1, mse, psnr, psnr35.
-
-    Raises:
-        RecipeError: A term is unknown or the notation is wrong.
-
-    >>> parse_loss("charbonnier + 0.1*fft").terms
-    ((1.0, 'charbonnier'), (0.1, 'fft'))
-    """
-    terms = []
-    for part in text.split("+"):
-        match = _TERM.fullmatch(part.strip())
-        if match is None or match[2] not in _TERMS:
-            known = ", ".join(sorted(_TERMS))
-            raise RecipeError(f"unknown loss term {part.strip()!r} in {text!r}: use {known}")
-        terms.append((float(match[1] or 1.0), match[2]))
-    return Loss(tuple(terms))

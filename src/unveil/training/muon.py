@@ -49,7 +49,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:
-    """Take bfloat16, which the iteration bears well, where matrix units make it faster."""
+    """Return bfloat16, precise enough for the iteration, where matrix units make it faster."""
     if x.dtype != torch.float32:
         return x.dtype
     return torch.bfloat16 if x.is_cuda or _has_bfloat16_units() else torch.float32
@@ -84,7 +84,7 @@ class MuonAdamW(torch.optim.AdamW):
             closure: As in AdamW.
         """
         groups = self.param_groups
-        # AdamW steps whatever `param_groups` holds: it is shown its own part.
+        # AdamW steps all of `param_groups`: for the call they hold its part alone.
         self.param_groups = [group for group in groups if not group["muon"]]
         try:
             value = super().step(closure)

@@ -33,7 +33,7 @@ def build_optimizer(network: RestorationModel, optim: OptimSection) -> torch.opt
 
 
 def _split_matrices(group: dict[str, Any], rate: float) -> list[dict[str, Any]]:
-    """Give Muon the weight matrices; in thin ones there is little to balance."""
+    """Mark the weight matrices for Muon; thin ones have few singular values to balance."""
     matrices = [p for p in group["params"] if _is_matrix(p) and group["decays"]]
     others = [p for p in group["params"] if not (_is_matrix(p) and group["decays"])]
     scale = group.get("lr_scale", 1.0) * rate

@@ -1,4 +1,4 @@
-"""Show and log how a run goes: loss, speed, time left, memory."""
+"""Progress of a run: rows of the log, and a bar or lines on a console."""
 
 import time
 from collections.abc import Mapping
@@ -6,33 +6,44 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from unveil.training.calibration import TrainingPlan
 from unveil.training.logs import PARTS, RunLogs
-from unveil.training.memory import process_memory
-from unveil.training.module import RestorationModule
-from unveil.training.plan import Plan
-from unveil.training.quantities import format_seconds
+from unveil.training.micro_batch import process_memory
 from unveil.training.recipe import Phase
 from unveil.training.schedule import phase_ends
+from unveil.training.session import Session
+from unveil.training.units import format_seconds
 
 _REDRAW_SECONDS = 0.5
 _LINE_SECONDS = 30.0
 _ROWS = 1000
 
 
-@dataclass
-class Window:
-    """Sums since the last row of the log.
+@dataclass(frozen=True)
+class StepRecord:
+    """One optimiser step.
 
     Attributes:
-        start: Time of the last row.
-        steps: Steps since.
-        images: Images since, over all processes.
-        loss: Sum of the losses.
+        loss: Mean loss of this process' images.
+        norm: Norm of the gradient before clipping.
+        rate: Learning rate.
+        images: Images of this process.
+        phase: Phase of the step.
     """
+
+    loss: float
+    norm: float
+    rate: float
+    images: int
+    phase: Phase
+
+
+@dataclass
+class _Interval:
+    """Sums since the last row of the log."""
 
     start: float = field(default_factory=time.perf_counter)
     steps: int = 0
@@ -40,99 +51,95 @@ class Window:
     loss: float = 0.0
 
 
-class Reporter(Callback):
-    """Log a row every thousandth of a run, and keep a progress bar or lines on a console.
+class ProgressReport:
+    """Logs a row every thousandth of a run, and shows a bar or lines on a console.
 
     Args:
-        logs: Where rows go; None on all processes but the first.
-        console: Where progress is shown; None shows nothing.
+        session: The run, calibrated.
+        logs: Destination of rows; None on all processes but the first.
+        console: Shows progress; None, or any process but the first, shows nothing.
     """
 
-    def __init__(self, logs: RunLogs | None, console: Console | None) -> None:
+    def __init__(self, session: Session, logs: RunLogs | None, console: Console | None) -> None:
         self.logs = logs
-        self.console = console
+        self.console = console if logs is not None else None
         self.row: dict[str, float] = {}
-        self._window = Window()
+        self._interval = _Interval()
         self._bar: Progress | None = None
         self._task: Any = None
         self._shown = 0.0
+        session.clock.take()
+        if self.console is not None and self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                console=self.console,
+                auto_refresh=False,
+            )
+            self._task = self._bar.add_task("", total=session.steps)
+            self._bar.start()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar."""
-        assert isinstance(pl_module, RestorationModule)
-        self._window = Window()
-        pl_module.clock.take()
-        if self.console is None or not trainer.is_global_zero or not self.console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.description}"),
-            console=self.console,
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task("", total=pl_module.decided.steps)
-        self._bar.start()
+    def add(self, session: Session, step: StepRecord) -> None:
+        """Count a step; log and show when it is time.
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Count the step; log and show when it is time."""
-        assert isinstance(pl_module, RestorationModule)
-        module, window = pl_module, self._window
-        window.steps += 1
-        window.images += int(module.last["images"]) * trainer.world_size
-        window.loss += module.last["loss"]
-        total = module.decided.steps
-        if module.step % max(1, total // _ROWS) == 0 or module.step == total:
-            self._close_window(module)
+        Args:
+            session: The run after the step.
+            step: The step.
+        """
+        interval = self._interval
+        interval.steps += 1
+        interval.images += step.images * session.processes
+        interval.loss += step.loss
+        last = session.step == session.steps
+        if last or session.step % max(1, session.steps // _ROWS) == 0:
+            self._log(session, step)
         now = time.monotonic()
-        interval = _REDRAW_SECONDS if self._bar else _LINE_SECONDS
-        if self.row and (now - self._shown >= interval or module.step == total):
+        due = now - self._shown >= (_REDRAW_SECONDS if self._bar else _LINE_SECONDS)
+        if self.console is not None and self.row and (due or last):
             self._shown = now
-            self._show(trainer, module)
+            self._show(session, self.console)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close the bar."""
-        del trainer, pl_module, stage
+    def close(self) -> None:
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
 
-    def _close_window(self, module: RestorationModule) -> None:
-        window, parts = self._window, module.clock.take()
-        phase = module.recipe.schedule.phases[module.phase_number]
+    def _log(self, session: Session, step: StepRecord) -> None:
+        interval, parts = self._interval, session.clock.take()
         # Validations and checkpoints are not part of a step.
-        seconds = time.perf_counter() - window.start - parts.pop("keeping", 0.0)
-        per_step = {name: spent / window.steps for name, spent in parts.items()}
-        per_step["other"] = seconds / window.steps - sum(per_step.values())
+        seconds = time.perf_counter() - interval.start - parts.pop("results", 0.0)
+        per_step = {name: spent / interval.steps for name, spent in parts.items()}
+        per_step["other"] = seconds / interval.steps - sum(per_step.values())
         self.row = {
-            "step": module.step,
-            "loss": window.loss / window.steps,
-            "norm": module.last["norm"],
-            "lr": module.last["lr"],
-            "patch": phase.patch,
-            "batch": phase.batch,
-            "images_per_second": window.images / seconds,
+            "step": session.step,
+            "loss": interval.loss / interval.steps,
+            "norm": step.norm,
+            "lr": step.rate,
+            "patch": step.phase.patch,
+            "batch": step.phase.batch,
+            "images_per_second": interval.images / seconds,
             **{name: per_step.get(name, 0.0) for name in PARTS},
-            "memory_mb": _memory(module.device) / 1e6,
+            "memory_mb": _memory(session.fabric.device) / 1e6,
         }
         if self.logs is not None:
             self.logs.progress(self.row)
-        self._window = Window()
+        self._interval = _Interval()
 
-    def _show(self, trainer: Trainer, module: RestorationModule) -> None:
-        if self.console is None or not trainer.is_global_zero:
-            return
+    def _show(self, session: Session, console: Console) -> None:
+        assert session.plan is not None
         seconds = sum(self.row[name] for name in PARTS)
-        left = seconds_left(module.decided, module.recipe.schedule.phases, module.step, seconds)
-        text = describe(self.row, left, module.best)
+        phases = session.recipe.schedule.phases
+        left = seconds_left(session.plan, phases, session.step, seconds)
+        text = progress_line(self.row, left, session.best)
         if self._bar is not None:
-            self._bar.update(self._task, completed=module.step, description=text, refresh=True)
+            self._bar.update(self._task, completed=session.step, description=text, refresh=True)
         else:
-            self.console.print(f"{module.step}/{module.decided.steps} {text}", highlight=False)
+            console.print(f"{session.step}/{session.steps} {text}", highlight=False)
 
 
-def describe(row: Mapping[str, float], left: float, best: Mapping[str, float]) -> str:
-    """Say in a line how a run goes.
+def progress_line(row: Mapping[str, float], left: float, best: Mapping[str, float]) -> str:
+    """Describe the state of a run in a line.
 
     Args:
         row: Latest row of the log.
@@ -150,11 +157,11 @@ def describe(row: Mapping[str, float], left: float, best: Mapping[str, float]) -
     return " · ".join(parts)
 
 
-def seconds_left(plan: Plan, phases: list[Phase], step: int, seconds: float) -> float:
-    """Estimate the seconds a run still takes.
+def seconds_left(plan: TrainingPlan, phases: list[Phase], step: int, seconds: float) -> float:
+    """Estimate the seconds until the end of a run.
 
     Args:
-        plan: Its measured speeds tell how much slower or faster later phases are.
+        plan: Its measured speeds give the ratio of a later phase's speed to this one's.
         phases: The recipe's phases.
         step: Steps done.
         seconds: Measured seconds of a step now.

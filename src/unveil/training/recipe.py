@@ -1,4 +1,4 @@
-"""What a training recipe may say: one strict schema, section by section.
+"""A training recipe: one strict schema, section by section, its values parsed once.
 
 Read, override and print recipes with `unveil.training.recipe_file`.
 """
@@ -11,23 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from unveil.data import generated_kinds
 from unveil.degradations import parse
 from unveil.errors import UnveilError
-from unveil.training.losses import parse_loss
-from unveil.training.quantities import parse_bytes, parse_duration
-
-
-def _checked_loss(text: str) -> str:
-    parse_loss(text)
-    return text
-
-
-def _checked_duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-def _checked_bytes(text: str) -> str:
-    parse_bytes(text)
-    return text
+from unveil.training.losses import Loss
+from unveil.training.units import Duration, MemorySize
 
 
 def _checked_kinds(names: str | list[str]) -> str | list[str]:
@@ -46,9 +31,6 @@ def _checked_steps(text: str) -> str:
     return text
 
 
-LossText = Annotated[str, AfterValidator(_checked_loss)]
-Duration = Annotated[str, AfterValidator(_checked_duration)]
-Memory = Annotated[str, AfterValidator(_checked_bytes)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TaskWeights = dict[str, Annotated[float, Field(gt=0)]]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -70,7 +52,7 @@ class ModelSection(Section):
     Attributes:
         id: A registered model's id; `unveil models` lists them.
         weights: None for a random start, `pretrained` for the packaged weights, or a file, a folder
-            or a hub id. What was trained to be the `best` of a run is a good start.
+            or a hub id.
         options: Fields of the configuration to change: that of the file or folder of weights, else
             the variant's.
     """
@@ -80,7 +62,7 @@ class ModelSection(Section):
     options: dict[str, Any] = {}
 
 
-class Source(Section):
+class SourceSection(Section):
     """Photographs of one task: a folder of clean ones, a folder of pairs, or generated pictures.
 
     Attributes:
@@ -118,7 +100,7 @@ class Source(Section):
         return self.clean or self.pairs
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "Source":
+    def _one_kind(self) -> "SourceSection":
         kinds = (self.clean, self.pairs, self.generated)
         if sum(kind is not None for kind in kinds) != 1:
             raise ValueError(
@@ -145,8 +127,8 @@ class DataSection(Section):
         mixup: Share of samples blended with another one, in [0, 1].
     """
 
-    train: Annotated[list[Source], Field(min_length=1)]
-    cache: Memory = "4GB"
+    train: Annotated[list[SourceSection], Field(min_length=1)]
+    cache: MemorySize = MemorySize.parse("4GB")
     workers: Annotated[int, Field(ge=0)] | None = None
     skip_bad: bool = False
     mixup: Fraction = 0.0
@@ -185,8 +167,8 @@ class OptimSection(Section):
         weight_decay: Decoupled decay; norms, biases and the recurrence's A and D are spared.
         ssm_rate: Factor on the learning rate of what sets the recurrence's Δ, A, B and C.
         loss: Terms with weights, e.g. `charbonnier + 0.1*fft`; a phase may replace it.
-        task_loss: What the loss of a task's images is multiplied by, 1 if not named: a task with
-            large errors otherwise rules the gradient, whatever its share of the samples.
+        task_loss: Factor on the loss of a task's images, 1 if not named. A task with large errors
+            otherwise dominates the gradient, whatever its share of the samples.
         clip: Largest gradient norm; None leaves gradients alone.
         ema: Decay of the weights' moving average, the one validated and exported.
         precision: Arithmetic of forward and backward.
@@ -201,13 +183,13 @@ class OptimSection(Section):
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0
-    loss: LossText
+    loss: Loss
     task_loss: TaskWeights = {}
     clip: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     micro_batch: Positive | None = None
-    memory: Memory | None = None
+    memory: MemorySize | None = None
 
 
 class Phase(Section):
@@ -219,14 +201,14 @@ class Phase(Section):
         batch: Patches per optimiser step, over all processes.
         loss: Replaces `optim.loss`.
         task_loss: Replaces `optim.task_loss`.
-        tasks: What each task weighs, in place of the sum of its sources' weights; tasks not named
+        tasks: Weight of each task, in place of the sum of its sources' weights; tasks not named
             are left out.
     """
 
     until: Annotated[float, Field(gt=0, le=1)]
     patch: Positive
     batch: Positive
-    loss: LossText | None = None
+    loss: Loss | None = None
     task_loss: TaskWeights | None = None
     tasks: Annotated[TaskWeights, Field(min_length=1)] | None = None
 
@@ -248,7 +230,7 @@ class ScheduleSection(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     final_lr: Annotated[float, Field(ge=0)] = 0.0
     phases: Annotated[list[Phase], Field(min_length=1)]
-    save_every: Duration = "5m"
+    save_every: Duration = Duration.parse("5m")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ScheduleSection":
@@ -260,19 +242,19 @@ class ScheduleSection(Section):
         return self
 
 
-class Evaluation(Section):
-    """How the run is watched: its own few photographs, never a test set.
+class EvaluationSection(Section):
+    """Validation during training, on a few images that are never a test set.
 
     Attributes:
         sets: Clean folders or pairs; each clean one is scored with every entry of `degradations`.
-        degradations: What is done to clean photographs, seeded.
+        degradations: Applied to clean images, seeded.
         every: Time between two validations; give this or `every_steps`.
         every_steps: Steps between two validations.
         images: Photographs per set, spread evenly over the folder.
         crop: Side of the centre crop scored, in pixels; None takes whole photographs.
     """
 
-    sets: Annotated[list[Source], Field(min_length=1)]
+    sets: Annotated[list[SourceSection], Field(min_length=1)]
     degradations: list[str] = []
     every: Duration | None = None
     every_steps: Positive | None = None
@@ -280,7 +262,7 @@ class Evaluation(Section):
     crop: Positive | None = 256
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Evaluation":
+    def _consistent(self) -> "EvaluationSection":
         if (self.every is None) == (self.every_steps is None):
             raise ValueError("give either `every` or `every_steps`")
         if any(one.generated is not None or one.steps is not None for one in self.sets):
@@ -305,11 +287,11 @@ class Recipe(Section):
     degradation: dict[str, Annotated[list[Alternative], Field(min_length=1)]] = {}
     optim: OptimSection
     schedule: ScheduleSection
-    evaluation: Evaluation
+    evaluation: EvaluationSection
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @model_validator(mode="after")
-    def _tasks_known(self) -> "Recipe":
+    def _known_tasks(self) -> "Recipe":
         for source in self.data.train:
             if source.pairs is None and source.task not in self.degradation:
                 known = ", ".join(sorted(self.degradation)) or "nothing"
@@ -325,3 +307,11 @@ class Recipe(Section):
                     f"that {where} names; there are {', '.join(sorted(tasks))}"
                 )
         return self
+
+    def loss(self, phase: Phase) -> Loss:
+        """Return the loss of a phase's steps."""
+        return phase.loss or self.optim.loss
+
+    def task_loss(self, phase: Phase) -> TaskWeights:
+        """Return the factors on the losses of tasks in a phase."""
+        return self.optim.task_loss if phase.task_loss is None else phase.task_loss

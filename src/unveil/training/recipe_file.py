@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose `3e-4` is a number, as everywhere else."""
+    """YAML 1.2's numbers: `3e-4` is one; in YAML 1.1 it is text."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -57,7 +57,7 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, name: str = "recip
     Args:
         text: YAML.
         overrides: As for `load_recipe`.
-        name: What error messages call it.
+        name: Its name in error messages.
 
     Raises:
         RecipeError: A key or value is wrong.
@@ -85,7 +85,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_schema() -> str:
-    """Return the recipe's JSON schema, for editors that check YAML while one types.
+    """Return the recipe's JSON schema, by which editors check YAML.
 
     >>> "schedule" in recipe_schema()
     True

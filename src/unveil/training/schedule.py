@@ -1,4 +1,4 @@
-"""Where a step lies: its phase and its learning rate, functions of the step alone.
+"""A step's phase and learning rate, functions of the step alone.
 
 Nothing here has state, so a resumed run needs nothing from the one before.
 """

@@ -1,6 +1,5 @@
-"""One optimiser step's arithmetic: micro-batches, loss, gradients, norm."""
+"""The gradient of a batch: micro-batches, weighted loss, backward."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unveil.training.losses import Loss
 
@@ -17,12 +16,8 @@ Batch = dict[str, Any]
 
 @dataclass
 class Clock:
-    """Seconds spent per part of a step, summed since the last `take`.
+    """Seconds of the host per part of a step, summed since the last `take`."""
 
-    On a GPU the parts are what the host spends; `synchronise` makes them the device's.
-    """
-
-    synchronise: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -30,8 +25,6 @@ class Clock:
         """Add the time spent inside to a part."""
         start = time.perf_counter()
         yield
-        if self.synchronise and torch.cuda.is_available():
-            torch.cuda.synchronize()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def take(self) -> dict[str, float]:
@@ -47,8 +40,8 @@ def weighted_loss(loss: Loss, restored: Tensor, clean: Tensor, weights: Sequence
         loss: Mean over images.
         restored: (b, c, h, w), nominal range [0, 1].
         clean: (b, c, h, w), same shape and range.
-        weights: One per image. They are not divided by their sum: an image pulls by its weight
-            whatever it stands beside.
+        weights: One per image; not divided by their sum, so that an image's gradient does not
+            depend on its neighbours.
     """
     if set(weights) == {1.0}:
         return loss(restored, clean)
@@ -79,9 +72,9 @@ def accumulate_gradients(
         loss: Mean over images.
         micro_batch: Images per pass.
         clock: Takes the time of `forward` and `backward`.
-        task_loss: What the loss of a task's images is multiplied by, 1 if not named.
-        backward: How a loss is differentiated.
-        unsynchronised: Context in which processes keep their gradients to themselves; entered for
+        task_loss: Factor on the loss of a task's images, 1 if not named.
+        backward: Differentiates a loss.
+        unsynchronised: Context that leaves gradients unreduced between processes; entered for
             every pass but the last.
 
     Returns:
@@ -102,15 +95,6 @@ def accumulate_gradients(
             with clock.part("backward"):
                 backward(value)
         total = total + value.detach()
-        # else the next pass would begin while this one's graph is still held
+        # Otherwise the next pass would begin while this one's graph is still held.
         del value, restored
     return total
-
-
-def gradient_norm(network: nn.Module, clip: float | None) -> float:
-    """Return the gradient's norm, having scaled it down to `clip` where that is smaller."""
-    parameters = [p for p in network.parameters() if p.grad is not None]
-    if clip is not None:
-        return float(torch.nn.utils.clip_grad_norm_(parameters, clip))
-    grads = [p.grad for p in parameters if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(grads)) if grads else math.nan

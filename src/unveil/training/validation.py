@@ -1,4 +1,4 @@
-"""How a run is watched: PSNR on a few photographs kept from training, and a picture."""
+"""Validation during training: PSNR on a few held-out images, and a picture of them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ _GAP = 4
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One photograph to validate on.
+class ValidationImage:
+    """One image to validate on.
 
     Attributes:
         name: File it comes from.
-        group: What was done to it; scores are averaged per group.
+        group: Its degradation or task; scores are averaged per group.
         degraded: (3, h, w) float32, nominal [0, 1].
         clean: (3, h, w) float32 in [0, 1].
     """
@@ -50,20 +50,20 @@ class Validation:
     seconds: float
 
 
-def validate(network: nn.Module | None, pairs: Sequence[Pair]) -> Validation:
-    """Score a network on pairs.
+def validate(network: nn.Module | None, images: Sequence[ValidationImage]) -> Validation:
+    """Score a network.
 
     Args:
-        network: In evaluation mode; None scores the degraded photographs as they are.
-        pairs: At least one; sides are multiples of the network's `size_multiple`.
+        network: In evaluation mode; None scores the degraded images as they are.
+        images: At least one; sides are multiples of the network's `size_multiple`.
     """
     start = time.perf_counter()
     scores: dict[str, list[float]] = {}
     rows: dict[str, list[NDArray[np.uint8]]] = {}
-    for pair in pairs:
-        restored = _restore(network, pair.degraded)
-        scores.setdefault(pair.group, []).append(_psnr(restored, pair.clean))
-        rows.setdefault(pair.group, []).append(_row([pair.degraded, restored, pair.clean]))
+    for image in images:
+        restored = _restore(network, image.degraded)
+        scores.setdefault(image.group, []).append(_psnr(restored, image.clean))
+        rows.setdefault(image.group, []).append(_row([image.degraded, restored, image.clean]))
     groups = {group: float(np.mean(values)) for group, values in scores.items()}
     return Validation(
         psnr=float(np.mean(list(groups.values()))),
@@ -83,13 +83,13 @@ def _restore(network: nn.Module | None, degraded: Tensor) -> Tensor:
 
 
 def _psnr(restored: Tensor, clean: Tensor) -> float:
-    # Equal images would make every mean infinite; 100 dB is beyond what 16 bits can tell apart.
+    # Equal images would make every mean infinite; 16 bits resolve no difference beyond 100 dB.
     # In this order a NaN stays one.
     return min(psnr(restored.numpy(), clean.numpy(), data_range=1.0), 100.0)
 
 
-def _row(images: Sequence[Tensor]) -> NDArray[np.uint8]:
-    tiles = [_centre(image.clamp(0.0, 1.0)) for image in images]
+def _row(parts: Sequence[Tensor]) -> NDArray[np.uint8]:
+    tiles = [_centre(image.clamp(0.0, 1.0)) for image in parts]
     gap = np.full((tiles[0].shape[0], _GAP, 3), 255, np.uint8)
     return np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
 
@@ -103,12 +103,12 @@ def _centre(image: Tensor) -> NDArray[np.uint8]:
 
 
 def _spread(rows: list[list[NDArray[np.uint8]]]) -> list[NDArray[np.uint8]]:
-    """Pick rows from all groups in turn, each time another photograph."""
+    """Pick rows from all groups in turn, each time another image."""
     chosen: list[NDArray[np.uint8]] = []
-    for turn in range(max(len(group) for group in rows)):
+    for number in range(max(len(group) for group in rows)):
         for offset, group in enumerate(rows):
-            if turn < len(group) and len(chosen) < _PICTURE_ROWS:
-                chosen.append(group[(turn + offset) % len(group)])
+            if number < len(group) and len(chosen) < _PICTURE_ROWS:
+                chosen.append(group[(number + offset) % len(group)])
     return chosen
 
 

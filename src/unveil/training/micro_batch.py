@@ -1,24 +1,68 @@
-"""How much memory a step takes, and the micro-batch that stays within a limit."""
+"""Micro-batches: the memory that a step takes, and the images per pass within a limit."""
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unveil.errors import RecipeError
+from unveil.training.recipe import Recipe
 
-# The peak of a step over what is saved between forward and backward: 1.04 to 1.63 measured on the
-# processor, for the small and base networks, 64² to 128² patches, whole and split batches.
+# A step's peak over the bytes saved between forward and backward: 1.04 to 1.63 measured on the
+# CPU, for the small and base networks, 64² to 128² patches, whole and split batches.
 _TEMPORARIES = 1.65
 # Beside the weights: gradient, AdamW's two averages, the moving average.
 _COPIES_OF_WEIGHTS = 4
 
 
+def micro_batches(recipe: Recipe, network: nn.Module, processes: int) -> tuple[int, ...]:
+    """Choose the images per pass of every phase.
+
+    Args:
+        recipe: `optim.micro_batch` takes precedence over `optim.memory`; with neither, a pass is a
+            whole batch.
+        network: On the device it is trained on.
+        processes: Processes that share a batch.
+
+    Raises:
+        RecipeError: Not even one image fits into `optim.memory`.
+    """
+    optim = recipe.optim
+    in_use = memory_in_use(next(network.parameters()).device)
+    chosen = []
+    for phase in recipe.schedule.phases:
+        batch = phase.batch // processes
+        if optim.micro_batch is not None:
+            chosen.append(min(optim.micro_batch, batch))
+        elif optim.memory is not None:
+            per_image = saved_bytes(network, recipe.loss(phase), phase.patch)
+            chosen.append(largest_micro_batch(network, per_image, batch, optim.memory, in_use))
+        else:
+            chosen.append(batch)
+    return tuple(chosen)
+
+
+def memory_needed(recipe: Recipe, network: nn.Module, micro_batch: Sequence[int]) -> int:
+    """Estimate the bytes of the largest phase's step, this process and cached images included.
+
+    Args:
+        recipe: Phases and losses.
+        network: On the device it is trained on.
+        micro_batch: Images per pass, per phase.
+    """
+    in_use = memory_in_use(next(network.parameters()).device)
+    needs = []
+    for phase, images in zip(recipe.schedule.phases, micro_batch, strict=True):
+        per_image = saved_bytes(network, recipe.loss(phase), phase.patch)
+        needs.append(in_use + step_bytes(network, per_image, images))
+    return max(needs)
+
+
 def process_memory() -> int:
-    """Return the bytes of memory this process holds (its peak on systems that tell no more)."""
+    """Return the bytes of memory this process holds (its peak where only that is reported)."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -61,7 +105,13 @@ def saved_bytes(network: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], pa
 
 
 def step_bytes(network: nn.Module, per_image: int, images: int) -> int:
-    """Estimate the bytes a step needs on top of the weights themselves."""
+    """Estimate the bytes a step needs in addition to the weights.
+
+    Args:
+        network: The network.
+        per_image: Bytes kept per image, from `saved_bytes`.
+        images: Images per pass.
+    """
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     return _COPIES_OF_WEIGHTS * weights + int(_TEMPORARIES * per_image * images)
 

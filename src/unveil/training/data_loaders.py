@@ -1,8 +1,8 @@
-"""From a recipe to batches: the mixture of photographs, and their loading.
+"""Data loaders: from a recipe to the mixture of its images, and to batches.
 
-A sample is made from its address (step, index, patch) and the seed alone, see
+A sample depends on its address (step, index, patch) and the seed alone, see
 `unveil.data.TrainingSet`. So the order needs no saved state, and any number of workers or processes
-sees the same data.
+loads the same data.
 """
 
 import logging
@@ -29,22 +29,20 @@ from unveil.data import (
     paired_source,
     worker_context,
 )
-from unveil.training import recipe as recipes
-from unveil.training.quantities import parse_bytes
-from unveil.training.recipe import Evaluation, Recipe
+from unveil.training.recipe import Alternative, EvaluationSection, Phase, Recipe, SourceSection
 from unveil.training.schedule import phase_at
 from unveil.training.step import Batch, Clock
-from unveil.training.validation import Pair
+from unveil.training.validation import ValidationImage
 
 _log = logging.getLogger(__name__)
 
 
-def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source:
+def open_source(source: SourceSection, degradation: dict[str, float]) -> Source:
     """List a source's files.
 
     Args:
-        source: As the recipe has it.
-        degradation: Descriptions with their shares, for clean photographs.
+        source: The source in the recipe.
+        degradation: Descriptions with their shares, for clean images.
 
     Raises:
         DataError: The folder is missing or empty.
@@ -60,14 +58,18 @@ def open_source(source: recipes.Source, degradation: dict[str, float]) -> Source
 
 
 def training_sources(recipe: Recipe) -> list[Source]:
-    """List the files of all training sources."""
+    """List the files of all training sources.
+
+    Raises:
+        DataError: A folder is missing or empty.
+    """
     return [
         open_source(source, _shares(recipe.degradation.get(source.task, [])))
         for source in recipe.data.train
     ]
 
 
-def _shares(ways: Iterable[recipes.Alternative]) -> dict[str, float]:
+def _shares(ways: Iterable[Alternative]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for way in ways:
         description = way.description
@@ -83,8 +85,7 @@ def training_set(recipe: Recipe) -> TrainingSet:
     """
     data = recipe.data
     sources: Sequence[Source] = training_sources(recipe)
-    cache = parse_bytes(data.cache)
-    store = ImageStore(cache)
+    store = ImageStore(data.cache)
     largest = max(phase.patch for phase in recipe.schedule.phases)
     report = check_sources(sources, min_size=largest, store=store)
     if data.skip_bad:
@@ -93,40 +94,40 @@ def training_set(recipe: Recipe) -> TrainingSet:
         sources = report.without_bad(sources)
     else:
         report.require_usable()
-    dataset = TrainingSet(sources, seed=recipe.seed, cache_bytes=cache, mixup=data.mixup)
+    dataset = TrainingSet(sources, seed=recipe.seed, cache_bytes=data.cache, mixup=data.mixup)
     dataset.store = store
     _log.info("%d photographs, %.0f megapixels", report.samples, report.pixels / 1e6)
     return dataset
 
 
-def validation_pairs(
-    evaluation: Evaluation, size_multiple: int, trained: Collection[Path] = ()
-) -> list[Pair]:
-    """Read and degrade the photographs a run is watched on.
+def validation_images(
+    evaluation: EvaluationSection, size_multiple: int, trained: Collection[Path] = ()
+) -> list[ValidationImage]:
+    """Read and degrade the images of a run's validation.
 
     Args:
         evaluation: Sets, degradations, number and crop.
         size_multiple: Sides are cut to multiples of it.
-        trained: Files the run is trained on; a warning counts those among the watched.
+        trained: Files the run is trained on; a warning counts those that are validated on, too.
     """
-    pairs = []
-    watched: set[Path] = set()
+    images = []
+    files: set[Path] = set()
     for source in evaluation.sets:
         ways = evaluation.degradations if source.clean is not None else [""]
         for way in ways:
             opened = _few(open_source(source, {way: 1.0} if way else {}), evaluation.images)
             group = way or source.task
-            watched.update(opened.files)
-            pairs += [
-                _pair(sample, group, size_multiple)
+            files.update(opened.files)
+            images += [
+                _validation_image(sample, group, size_multiple)
                 for sample in map(
                     FullImages(opened, crop=evaluation.crop).__getitem__, range(len(opened.pairs))
                 )
             ]
-    both = len({path.resolve() for path in watched} & {path.resolve() for path in trained})
+    both = len({path.resolve() for path in files} & {path.resolve() for path in trained})
     if both:
         _log.warning("%d of the photographs to validate on are trained on: scores flatter", both)
-    return pairs
+    return images
 
 
 def _few(source: Source, images: int) -> Source:
@@ -136,9 +137,9 @@ def _few(source: Source, images: int) -> Source:
     return replace(source, pairs=tuple(chosen)) if chosen else source
 
 
-def _pair(sample: Any, group: str, size_multiple: int) -> Pair:
+def _validation_image(sample: Any, group: str, size_multiple: int) -> ValidationImage:
     height, width = (side // size_multiple * size_multiple for side in sample["clean"].shape[1:])
-    return Pair(
+    return ValidationImage(
         name=sample["name"],
         group=group,
         degraded=sample["degraded"][:, :height, :width].contiguous(),
@@ -149,7 +150,15 @@ def _pair(sample: Any, group: str, size_multiple: int) -> Pair:
 def step_batches(
     recipe: Recipe, steps: int, *, first_step: int = 0, rank: int = 0, processes: int = 1
 ) -> StepBatches:
-    """List each remaining step's addresses, of one process' share of the batch."""
+    """List the addresses of each remaining step's samples.
+
+    Args:
+        recipe: Its phases set patch, batch and tasks.
+        steps: Steps of the whole training.
+        first_step: Step to begin with.
+        rank: This process.
+        processes: Processes that share a batch.
+    """
 
     def shape(step: int) -> tuple[int, int]:
         phase = phase_at(recipe.schedule.phases, step, steps)
@@ -163,38 +172,19 @@ def step_batches(
     )
 
 
-def _task_weights(phase: recipes.Phase) -> TaskWeights:
+def _task_weights(phase: Phase) -> TaskWeights:
     return tuple((phase.tasks or {}).items())
 
 
-class TimedLoader(DataLoader[Batch]):
-    """A loader that notes how long the training waited for each batch."""
-
-    clock: Clock | None = None
-
-    def __iter__(self) -> Any:
-        batches = super().__iter__()
-        return batches if self.clock is None else self._timed(batches, self.clock)
-
-    @staticmethod
-    def _timed(batches: Iterator[Batch], clock: Clock) -> Iterator[Batch]:
-        while True:
-            with clock.part("data"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
-
-
-def build_loader(
+def training_batches(
     dataset: Dataset[Any],
     batches: StepBatches,
     *,
     workers: int,
     clock: Clock,
     pin_memory: bool = False,
-) -> TimedLoader:
-    """Build the loader of a run's remaining steps.
+) -> Iterator[Batch]:
+    """Load a run's remaining batches.
 
     Args:
         dataset: Makes a sample from an address.
@@ -203,26 +193,33 @@ def build_loader(
         clock: Takes the time spent waiting, as part `data`.
         pin_memory: Whether batches go to a GPU.
     """
-    loader = TimedLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=workers,
-        multiprocessing_context=worker_context(workers),
-        pin_memory=pin_memory,
+    loader = iter(
+        DataLoader[Batch](
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            multiprocessing_context=worker_context(workers),
+            pin_memory=pin_memory,
+        )
     )
-    loader.clock = clock
-    return loader
+    while True:
+        with clock.part("data"):
+            batch = next(loader, None)
+        if batch is None:
+            return
+        yield batch
 
 
-def load_seconds(
-    dataset: Dataset[Any], workers: int, processes: int
-) -> Callable[[recipes.Phase], float]:
-    """Return what measures how long loading a phase's batch delays a step.
+def load_seconds(dataset: Dataset[Any], workers: int, processes: int) -> Callable[[Phase], float]:
+    """Return a function that measures the seconds by which loading delays a step of a phase.
 
-    Workers load beside the step as long as there are cores for them.
+    Args:
+        dataset: Makes a sample from an address.
+        workers: Loading processes; with any, loading is taken to delay nothing.
+        processes: Processes that share a batch.
     """
 
-    def measure(phase: recipes.Phase) -> float:
+    def measure(phase: Phase) -> float:
         if workers:
             return 0.0
         share = phase.batch // processes
@@ -234,8 +231,10 @@ def load_seconds(
     return measure
 
 
-def default_workers() -> int:
-    """Choose the loading processes: none on few cores, where they only take time from the step."""
+def worker_count(recipe: Recipe) -> int:
+    """Return the loading processes: the recipe's, or none on few cores and up to 4 on more."""
+    if recipe.data.workers is not None:
+        return recipe.data.workers
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

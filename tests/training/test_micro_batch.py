@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from unveil.training.losses import parse_loss
-from unveil.training.memory import process_memory, saved_bytes
+from unveil.training.losses import Loss
+from unveil.training.micro_batch import process_memory, saved_bytes
 
 
 def test_saved_bytes_counts_each_storage_once_and_no_weights():
@@ -23,12 +23,12 @@ def test_saved_bytes_counts_each_storage_once_and_no_weights():
 
     image = 3 * 64 * 64 * 4
     # x for the product, `scaled` twice in one storage, the difference's sign
-    assert saved_bytes(Square(), parse_loss("l1"), 64) == pytest.approx(3 * image, abs=64)
+    assert saved_bytes(Square(), Loss.parse("l1"), 64) == pytest.approx(3 * image, abs=64)
 
 
 def test_saved_bytes_grow_with_the_area():
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 3, 3, padding=1))
-    small, large = (saved_bytes(network, parse_loss("l1"), side) for side in (32, 64))
+    small, large = (saved_bytes(network, Loss.parse("l1"), side) for side in (32, 64))
     assert large == pytest.approx(4 * small, rel=0.01)
 
 
@@ -46,12 +46,12 @@ def test_a_steps_peak_stays_within_the_estimate(batch, micro):
 import re, torch
 from unveil import create_model
 from unveil.training.ema import Ema
-from unveil.training.losses import parse_loss
-from unveil.training.memory import process_memory, saved_bytes, step_bytes
+from unveil.training.losses import Loss
+from unveil.training.micro_batch import process_memory, saved_bytes, step_bytes
 from unveil.training.optimizer import build_optimizer
 from unveil.training.recipe import OptimSection
 from unveil.training.step import Clock, accumulate_gradients
-network, loss = create_model("cu_mamba_small").train(), parse_loss("l1")
+network, loss = create_model("cu_mamba_small").train(), Loss.parse("l1")
 per_image = saved_bytes(network, loss, 128)
 open("/proc/self/clear_refs", "w").write("5")
 before = process_memory()
@@ -62,7 +62,7 @@ for _ in range(2):
     pair = {{"degraded": x, "clean": x}}
     accumulate_gradients(network, pair, loss, micro_batch={micro}, clock=Clock())
     optimizer.step()
-    ema.update(1)
+    ema.update_parameters(network)
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
 print((peak - before) / step_bytes(network, per_image, {micro}))
 """

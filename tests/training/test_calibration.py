@@ -5,14 +5,15 @@ import torch
 
 from unveil import create_model
 from unveil.errors import RecipeError
-from unveil.training.plan import (
-    Plan,
-    check_shapes,
+from unveil.training.calibration import (
+    TrainingPlan,
     mean_step_seconds,
     measure_phases,
-    micro_batches,
     steps_within,
 )
+from unveil.training.devices import Devices
+from unveil.training.micro_batch import micro_batches
+from unveil.training.session import check_recipe
 
 
 def timed(toy_recipe, **evaluation):
@@ -42,7 +43,12 @@ def test_measuring_leaves_the_network_as_it_was(toy_recipe):
     network = create_model("cu_mamba_tiny")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     speeds = measure_phases(
-        toy_recipe(), network, (4, 2), processes=1, load_seconds=lambda phase: float(phase.batch)
+        toy_recipe(),
+        network,
+        Devices("cpu").fabric("fp32"),
+        (4, 2),
+        processes=1,
+        load_seconds=lambda phase: float(phase.batch),
     )
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -59,8 +65,8 @@ def test_without_a_limit_passes_are_whole(toy_recipe):
 
 
 def test_a_memory_limit_splits_batches_into_equal_parts(toy_recipe, monkeypatch):
-    monkeypatch.setattr("unveil.training.plan.memory_in_use", lambda _: 0)
-    monkeypatch.setattr("unveil.training.plan.saved_bytes", lambda *_: 1_000_000)
+    monkeypatch.setattr("unveil.training.micro_batch.memory_in_use", lambda _: 0)
+    monkeypatch.setattr("unveil.training.micro_batch.saved_bytes", lambda *_: 1_000_000)
     network = torch.nn.Linear(1, 1)
     phases = [{"until": 1.0, "patch": 16, "batch": 10}]
     chosen = [
@@ -80,13 +86,14 @@ def test_a_limit_below_one_image_is_an_error(toy_recipe):
 
 
 @pytest.mark.parametrize(
-    ("multiple", "processes", "message"), [(5, 1, "multiples of 5"), (4, 3, "3 processes")]
+    ("patch", "processes", "message"), [(18, 1, "multiples of 4"), (16, 3, "3 processes")]
 )
-def test_shapes_that_do_not_fit_are_named(toy_recipe, multiple, processes, message):
+def test_shapes_that_do_not_fit_are_named(toy_recipe, patch, processes, message):
+    recipe = toy_recipe(schedule={"phases": [{"until": 1.0, "patch": patch, "batch": 4}]})
     with pytest.raises(RecipeError, match=message):
-        check_shapes(toy_recipe(), multiple, processes)
+        check_recipe(recipe, create_model("cu_mamba_tiny"), "cpu", processes)
 
 
 def test_a_plan_survives_the_checkpoint():
-    plan = Plan(100, (4, 2), (0.5, 0.25))
-    assert Plan.from_dict(plan.to_dict()) == plan
+    plan = TrainingPlan(100, (4, 2), (0.5, 0.25))
+    assert TrainingPlan.from_dict(plan.to_dict()) == plan

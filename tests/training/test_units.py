@@ -3,7 +3,7 @@
 import pytest
 
 from unveil.errors import RecipeError
-from unveil.training.quantities import format_seconds, parse_bytes, parse_duration
+from unveil.training.units import Duration, MemorySize, format_seconds
 
 
 @pytest.mark.parametrize(
@@ -11,13 +11,13 @@ from unveil.training.quantities import format_seconds, parse_bytes, parse_durati
     [("90m", 5400), ("1h30m", 5400), ("2 h", 7200), (".5d", 43200), ("10min", 600), ("1.5s", 1.5)],
 )
 def test_durations(text, seconds):
-    assert parse_duration(text) == seconds
+    assert Duration.parse(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "90", "m", "1h and 3m", "-5m", "0s", "3 fortnights"])
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(RecipeError, match=r"length of time"):
-        parse_duration(text)
+        Duration.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_what_is_no_duration_is_refused(text):
     [("2GB", 2 * 10**9), ("1.5 GiB", 3 * 2**29), ("800mb", 8 * 10**8), ("64B", 64)],
 )
 def test_sizes(text, size):
-    assert parse_bytes(text) == size
+    assert MemorySize.parse(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "2", "GB", "-1GB", "0GB", "2 potatoes", "1GB 2MB"])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(RecipeError, match="amount of memory"):
-        parse_bytes(text)
+        MemorySize.parse(text)
 
 
 @pytest.mark.parametrize(
