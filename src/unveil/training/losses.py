@@ -186,7 +186,8 @@ class Loss(Spelled):
         """Read a loss from its notation: terms joined by ``+``, each with an optional weight.
 
         Args:
-            text: E.g. ``charbonnier + 0.1*fft``. Terms: bands, charbonnier, fft, l1, mse, psnr, psnr35.
+            text: E.g. ``charbonnier + 0.1*fft``. Terms: bands, charbonnier, fft, l1, mse, psnr,
+                psnr35.
 
         Raises:
             RecipeError: A term is unknown or the notation is wrong.
