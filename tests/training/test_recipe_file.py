@@ -1,6 +1,7 @@
 """Recipes are read strictly, and errors say what to do."""
 
 import json
+import os
 
 import pytest
 import yaml
@@ -148,3 +149,53 @@ def test_numbers_are_read_as_everywhere_else():
     tree = yaml.safe_load("x: 1e-3")
     assert tree["x"] == "1e-3"  # YAML 1.1, which recipes depart from
     assert parse_recipe(TEXT, ["optim.lr=1e-3"]).optim.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("schedule.phases.0.batch=1000000000", "less than or equal to 65536"),
+        ("schedule.phases.0.batch=" + "9" * 5000, "schedule.phases.0.batch"),
+        ("schedule.phases.0={until: 0.5, patch: 16000, batch: 65000}", "megapixels"),
+        ("schedule.steps=1e30", "schedule.steps"),
+        ("optim.lr=.inf", "finite"),
+        ("optim.lr=.nan", "optim.lr"),
+        ("optim.loss=" + "9" * 400 + "*l1", "not finite"),
+        ("optim.loss=" + "l1+" * 9000 + "l1", "expected a few terms"),
+        ("data.cache=" + "9" * 5000 + "GB", "amount of memory"),
+        ("evaluation.every=" + "1" * 100_000 + "m", "length of time"),
+        ("seed=2024-13-45", "seed"),
+        ("data.train.²=x", "not a position"),
+        ("data.train." + "9" * 5000 + "=x", "not a position"),
+        (".".join("a" * 100) + "=1", "no key of a recipe lies so deep"),
+        ("model.options=&a {b: *a}", "an alias to what it stands in"),
+        ("model.id=" + "[" * 3000, "nested more than"),
+    ],
+)
+def test_values_out_of_reason_are_one_line(change, said):
+    with pytest.raises(RecipeError, match=said) as refused:
+        parse_recipe(TEXT, [change])
+    assert "\n" not in str(refused.value)
+
+
+def test_files_that_are_no_text_are_one_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(TEXT.encode() + b"# caf\xe9")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load_recipe(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RecipeError, match="a pipe or a device"):
+        load_recipe(path)
+    with pytest.raises(RecipeError, match="a folder"):
+        load_recipe(tmp_path)
+
+
+def test_a_variable_that_is_not_set_hides_no_other_error(monkeypatch):
+    monkeypatch.delenv("PHOTOS")
+    with pytest.raises(RecipeError) as refused:
+        parse_recipe(TEXT, ["optim.weightdecay=1", "schedule.steps=0"])
+    for said in ("unknown key 'optim.weightdecay'", "schedule.steps", "${PHOTOS}: set this"):
+        assert said in str(refused.value)
+    with pytest.raises(RecipeError, match=r"^recipe: the recipe uses \$\{PHOTOS\} and \$\{WAIT\}"):
+        parse_recipe(TEXT, ["evaluation.every=${WAIT}"])

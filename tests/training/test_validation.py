@@ -1,10 +1,15 @@
 """Validation scores clipped images and draws them side by side."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from unveil import create_model
+from unveil.models.checkpoint import save_checkpoint
+from unveil.training.best import comparable_best
 from unveil.training.data_loaders import validation_images
 from unveil.training.recipe import EvaluationSection
 from unveil.training.validation import ValidationImage, validate
@@ -31,6 +36,25 @@ def test_scores_are_means_of_groups_of_clipped_images():
     # 20 dB and 100 dB (the cap for equal images) in a; 2.1 clips to 1.0 in b
     assert result.groups == pytest.approx({"a": 60.0, "b": 100.0}, abs=1e-3)
     assert result.psnr == pytest.approx(80.0, abs=1e-3)
+
+
+def test_photographs_that_are_not_degraded_do_not_count_in_the_mean():
+    pairs = [pair("noise", 0.4, 0.5), pair("rain", 0.6, 0.5), pair("identity", 0.5, 0.5)]
+    result = validate(Plus(0.0).eval(), pairs)
+    assert result.groups["identity"] == pytest.approx(100.0)
+    assert result.psnr == pytest.approx(20.0, abs=1e-3)
+    assert validate(Plus(0.0).eval(), pairs[2:]).psnr == pytest.approx(100.0)
+
+
+def test_a_best_score_of_before_is_measured_anew(tmp_path):
+    facts = {"step": 8, "validation": {"noise": 28.0, "rain": 30.0, "identity": 50.0}}
+    network = create_model("cu_mamba_tiny")
+    save_checkpoint(network, tmp_path / "model.safetensors", {"training": json.dumps(facts)})
+    before = {"step": 8, "psnr": 36.0}
+    after = comparable_best(before, tmp_path, {"identity"})
+    assert after == {"step": 8, "psnr": 29.0}
+    assert comparable_best(after, tmp_path, {"identity"}) == after
+    assert comparable_best(before, tmp_path / "gone", {"identity"}) == before
 
 
 def test_no_network_scores_the_degraded_images():

@@ -59,6 +59,8 @@ def _print_version(wanted: bool) -> None:
 # Typer brings its own copy of click, or an installed one; both are reached from here.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
 _app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False)
 
 
@@ -106,6 +108,11 @@ def _run(words: list[str], debug: bool) -> int:
         complain(error)
     except MemoryError:
         if debug:
+            raise
+        complain("not enough memory for this; try smaller images, sizes or batches")
+    except RuntimeError as error:
+        # Torch has no class of its own for it on a processor.
+        if debug or not any(words in str(error) for words in _NO_MEMORY):
             raise
         complain("not enough memory for this; try smaller images, sizes or batches")
     except OSError as error:

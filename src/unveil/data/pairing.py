@@ -71,10 +71,14 @@ def existing_folder(folder: str | Path) -> Path:
     >>> existing_folder(".")
     PosixPath('.')
     """
-    path = Path(os.path.expandvars(str(folder))).expanduser()
+    try:
+        path = Path(os.path.expandvars(str(folder))).expanduser()
+        found = path.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a user unknown
+        raise DataError(f"{folder}: {getattr(error, 'strerror', None) or error}") from None
     if "$" in str(path):
         raise DataError(f"{folder}: the environment variable is not set; set it to the data folder")
-    if not path.is_dir():
+    if not found:
         raise DataError(f"{path}: no such folder")
     return path
 

@@ -166,6 +166,7 @@ _TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": psnr,
     "psnr35": psnr35,
 }
+_LONGEST = 500
 _TERM = re.compile(r"(?:(\d+(?:\.\d*)?(?:e-?\d+)?|\.\d+)\s*\*\s*)?([a-z0-9_]+)")
 
 
@@ -196,12 +197,17 @@ class Loss(Spelled):
         ((1.0, 'charbonnier'), (0.1, 'fft'))
         """
         terms = []
+        if len(text) > _LONGEST:
+            raise RecipeError(f"a loss of {len(text):,} characters; expected a few terms")
         for part in text.split("+"):
             match = _TERM.fullmatch(part.strip())
             if match is None or match[2] not in _TERMS:
                 known = ", ".join(sorted(_TERMS))
                 raise RecipeError(f"unknown loss term {part.strip()!r} in {text!r}: use {known}")
-            terms.append((float(match[1] or 1.0), match[2]))
+            weight = float(match[1] or 1.0)
+            if not math.isfinite(weight):
+                raise RecipeError(f"the weight of {match[2]} in {text!r} is not finite")
+            terms.append((weight, match[2]))
         return cls(tuple(terms), text)
 
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:

@@ -34,7 +34,11 @@ def _checked_steps(text: str) -> str:
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 TaskWeights = dict[str, Annotated[float, Field(gt=0)]]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=65_536)]
+StepCount = Annotated[int, Field(ge=1, le=10**9)]
+Side = Annotated[int, Field(ge=1, le=16_384)]
+# Of a batch: 12 GB in single precision.
+_MOST_PIXELS = 10**9
 Patterns = str | Annotated[list[str], Field(min_length=1)]
 Kinds = Annotated[str | list[str], AfterValidator(_checked_kinds)]
 Steps = Annotated[str, AfterValidator(_checked_steps)]
@@ -43,7 +47,7 @@ Steps = Annotated[str, AfterValidator(_checked_steps)]
 class Section(BaseModel):
     """Base of every part: unknown keys and changes after validation are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -90,7 +94,7 @@ class SourceSection(Section):
     steps: Steps | None = None
     task: str = "restore"
     weight: Annotated[float, Field(gt=0)] = 1.0
-    shrink: Annotated[float, Field(ge=1)] = 1.0
+    shrink: Annotated[float, Field(ge=1, le=64)] = 1.0
     include: Patterns | None = None
     exclude: Patterns | None = None
 
@@ -127,9 +131,9 @@ class DataSection(Section):
         mixup: Share of samples blended with another one, in [0, 1].
     """
 
-    train: Annotated[list[SourceSection], Field(min_length=1)]
+    train: Annotated[list[SourceSection], Field(min_length=1, max_length=1000)]
     cache: MemorySize = MemorySize.parse("4GB")
-    workers: Annotated[int, Field(ge=0)] | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
     skip_bad: bool = False
     mixup: Fraction = 0.0
 
@@ -188,7 +192,7 @@ class OptimSection(Section):
     clip: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    micro_batch: Positive | None = None
+    micro_batch: Count | None = None
     memory: MemorySize | None = None
 
 
@@ -206,11 +210,21 @@ class Phase(Section):
     """
 
     until: Annotated[float, Field(gt=0, le=1)]
-    patch: Positive
-    batch: Positive
+    patch: Side
+    batch: Count
     loss: Loss | None = None
     task_loss: TaskWeights | None = None
     tasks: Annotated[TaskWeights, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _imaginable(self) -> "Phase":
+        pixels = self.batch * self.patch**2
+        if pixels > _MOST_PIXELS:
+            raise ValueError(
+                f"{self.batch} patches of {self.patch} pixels are {pixels / 1e6:,.0f} megapixels; "
+                f"expected {_MOST_PIXELS / 1e6:,.0f} at most in a step"
+            )
+        return self
 
 
 class ScheduleSection(Section):
@@ -225,11 +239,11 @@ class ScheduleSection(Section):
         save_every: Longest time between two checkpoints.
     """
 
-    steps: Positive | None = None
+    steps: StepCount | None = None
     duration: Duration | None = None
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     final_lr: Annotated[float, Field(ge=0)] = 0.0
-    phases: Annotated[list[Phase], Field(min_length=1)]
+    phases: Annotated[list[Phase], Field(min_length=1, max_length=256)]
     save_every: Duration = Duration.parse("5m")
 
     @model_validator(mode="after")
@@ -257,9 +271,9 @@ class EvaluationSection(Section):
     sets: Annotated[list[SourceSection], Field(min_length=1)]
     degradations: list[str] = []
     every: Duration | None = None
-    every_steps: Positive | None = None
-    images: Positive = 8
-    crop: Positive | None = 256
+    every_steps: StepCount | None = None
+    images: Count = 8
+    crop: Side | None = 256
 
     @model_validator(mode="after")
     def _consistent(self) -> "EvaluationSection":

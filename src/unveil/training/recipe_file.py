@@ -5,31 +5,21 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from unveil.bounded import read_text
 from unveil.errors import RecipeError
 from unveil.training.recipe import Recipe
+from unveil.training.yaml_text import MOST_BYTES, parse_yaml
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: `3e-4` is one; in YAML 1.1 it is text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in pairs if tag != "tag:yaml.org,2002:float"]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|nan)$"),
-    list("-+0123456789."),
-)
+# An override may reach this deep, and a message quotes this much.
+_MOST_PARTS, _QUOTED = 16, 80
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -45,9 +35,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             nearest known one.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"cannot read the recipe {str(path)!r}: {error.strerror}") from error
+        text = read_text(Path(path), MOST_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"cannot read the recipe {str(path)!r}: {reason}") from error
     return parse_recipe(text, overrides, name=str(path))
 
 
@@ -63,20 +54,28 @@ def parse_recipe(text: str, overrides: Iterable[str] = (), *, name: str = "recip
         RecipeError: A key or value is wrong.
     """
     try:
-        tree = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split())
-        raise RecipeError(f"{name} is not valid YAML: {where}") from error
+        tree = parse_yaml(text)
+    except ValueError as error:
+        raise RecipeError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise RecipeError(
             f"{name} must hold sections (model, data, ...), not {type(tree).__name__}"
         )
     for word in overrides:
         _override(tree, word)
+    unset: set[str] = set()
+    expanded, problems = _expand(tree, unset), ""
     try:
-        return Recipe.model_validate(_expand(tree))
+        recipe = Recipe.model_validate(expanded)
     except ValidationError as error:
-        raise RecipeError(f"{name}: {_explain(error)}") from error
+        problems = _explain(error, unset)
+    if unset:
+        variables = " and ".join(f"${{{variable}}}" for variable in sorted(unset))
+        hint = f"the recipe uses {variables}: set this environment variable"
+        problems = f"{problems}; {hint}" if problems else hint
+    if problems:
+        raise RecipeError(f"{name}: {problems}")
+    return recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -98,6 +97,8 @@ def _override(tree: dict[str, Any], word: str) -> None:
     if not equals or not key:
         raise RecipeError(f"cannot read {word!r}: write key=value, e.g. optim.lr=1e-4")
     *parents, leaf = key.split(".")
+    if len(parents) >= _MOST_PARTS:
+        raise RecipeError(f"cannot set {_quoted(key)}: no key of a recipe lies so deep")
     node: Any = tree
     for part in parents:
         node = _child(node, part, key)
@@ -114,11 +115,11 @@ def _override(tree: dict[str, Any], word: str) -> None:
 
 def _value(word: str, text: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(getattr(error, "problem", error)).split())
+        return parse_yaml(text)
+    except ValueError as error:
+        problem = str(error).removeprefix("line 1: ")
         raise RecipeError(
-            f"cannot read {word!r}: the value is not valid YAML ({problem}); "
+            f"cannot read {_quoted(word)}: the value is not valid YAML ({problem}); "
             "quote what starts with a special sign, e.g. 'data.train.0.include=\"*.png\"'"
         ) from error
 
@@ -142,25 +143,26 @@ def _child(node: Any, part: str, key: str) -> Any:
 
 
 def _position(node: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(node):
+    if not (part.isascii() and part.isdecimal() and len(part) < 7 and int(part) < len(node)):
         raise RecipeError(f"cannot set {key!r}: {part!r} is not a position in 0..{len(node) - 1}")
     return int(part)
 
 
-def _expand(node: Any) -> Any:
-    """Replace `${NAME}` by environment variables, everywhere."""
+def _expand(node: Any, unset: set[str]) -> Any:
+    """Replace `${NAME}` by environment variables, everywhere; those that are not set stay.
+
+    Args:
+        node: Of the recipe's tree.
+        unset: Gets the names of variables that are not set.
+    """
     if isinstance(node, Mapping):
-        return {key: _expand(value) for key, value in node.items()}
+        return {key: _expand(value, unset) for key, value in node.items()}
     if isinstance(node, list):
-        return [_expand(value) for value in node]
-    return _VARIABLE.sub(_variable, node) if isinstance(node, str) else node
-
-
-def _variable(match: re.Match[str]) -> str:
-    value = os.environ.get(match[1])
-    if not value:
-        raise RecipeError(f"the recipe uses ${{{match[1]}}}: set this environment variable")
-    return value
+        return [_expand(value, unset) for value in node]
+    if not isinstance(node, str):
+        return node
+    unset.update(name for name in _VARIABLE.findall(node) if not os.environ.get(name))
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1]) or match[0], node)
 
 
 _UNITS = {
@@ -172,21 +174,37 @@ _UNITS = {
 }
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, unset: Iterable[str]) -> str:
     """Spell the first problems in one line; an unknown key names the nearest known one."""
     parts = []
-    for problem in error.errors()[:3]:
-        where = ".".join(str(part) for part in problem["loc"])
+    waiting = [f"${{{name}}}" for name in unset]
+    # What waits for a variable is no problem of its own.
+    found = (
+        problem
+        for problem in error.errors()
+        if problem["type"] == "extra_forbidden"
+        or not isinstance(problem["input"], str)
+        or not any(variable in problem["input"] for variable in waiting)
+    )
+    for problem in islice(found, 3):
+        where = ".".join(str(part)[:_QUOTED] for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             parts.append(f"unknown key {where!r}{_nearest(problem['loc'])}")
         elif problem["type"] == "string_type" and where in _UNITS:
-            parts.append(f"{where}: {problem['input']!r} lacks its unit, {_UNITS[where]}")
+            given = _quoted(problem["input"])
+            parts.append(f"{where}: {given} lacks its unit, {_UNITS[where]}")
         elif problem["type"] == "missing":
             parts.append(f"{where!r} is missing")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             parts.append(f"{where}: {message}" if where else message)
     return "; ".join(parts)
+
+
+def _quoted(value: Any) -> str:
+    """Quote what was given, shortly."""
+    text = repr(value if isinstance(value, str | int | float) else type(value).__name__)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}…"
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

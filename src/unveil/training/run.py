@@ -11,6 +11,7 @@ from unveil.data.pairing import existing_folder
 from unveil.errors import TrainingError
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.registry import create_model
+from unveil.training.best import comparable_best
 from unveil.training.calibration import TrainingPlan, steps_within
 from unveil.training.checkpoints import load_state
 from unveil.training.devices import Devices, is_first_process
@@ -23,6 +24,7 @@ from unveil.training.results import RunResults
 from unveil.training.resume import resumed_recipe
 from unveil.training.run_directory import (
     BAD_BATCH,
+    BEST,
     CHECKPOINTS,
     check_directory,
     check_outside,
@@ -32,6 +34,7 @@ from unveil.training.run_directory import (
 )
 from unveil.training.session import Session, build_network, check_recipe
 from unveil.training.signals import StopOnSignal
+from unveil.training.validation import undegraded
 
 _FLOAT32_BYTES = 4
 _log = logging.getLogger(__name__)
@@ -121,6 +124,7 @@ def train(
     session = Session(recipe, network, fabric, processes=devices.processes)
     if state is not None:
         session.restore(state)
+        session.best = comparable_best(session.best, out / BEST, undegraded(session.images))
         if session.step >= session.steps:
             return Outcome(session.step, session.step, None, session.best, None)
     if is_first_process():

@@ -23,6 +23,7 @@ from unveil.training.data_loaders import (
 )
 from unveil.training.devices import is_first_process
 from unveil.training.ema import Ema
+from unveil.training.memory_check import check_memory
 from unveil.training.optimizer import build_optimizer
 from unveil.training.recipe import Phase, Recipe
 from unveil.training.recipe_file import dump_recipe
@@ -85,6 +86,7 @@ def check_recipe(recipe: Recipe, network: RestorationModel, device: str, process
                 f"schedule.phases.{number}.batch is {phase.batch}, which {processes} processes "
                 "cannot share equally: choose a multiple"
             )
+        check_memory(number, phase, phase.batch // processes)
     if recipe.optim.precision == "fp16" and device == "cpu":
         raise RecipeError("optim.precision fp16 needs a GPU: use fp32 or bf16")
 

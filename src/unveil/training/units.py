@@ -10,6 +10,8 @@ from unveil.errors import RecipeError
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _TERM = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]+)")
+# Longer than any amount that people write; it also keeps numbers finite.
+_LONGEST = 40
 _BYTES = TypeAdapter(ByteSize)
 
 
@@ -59,11 +61,11 @@ class Duration(Spelled, float):
         >>> Duration.parse("1h30m") == 5400.0
         True
         """
-        terms = _TERM.findall(text)
+        terms = _TERM.findall(text) if len(text) <= _LONGEST else []
         rest = "".join(_TERM.sub("", text).split())
         if not terms or rest or any(unit.lower() not in _SECONDS for _, unit in terms):
             raise RecipeError(
-                f"cannot read {text!r} as a length of time: write e.g. 90m, 2h or 1h30m"
+                f"cannot read {text[:_LONGEST]!r} as a length of time: write e.g. 90m, 2h or 1h30m"
             )
         seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in terms)
         if seconds <= 0:
@@ -88,12 +90,14 @@ class MemorySize(Spelled, int):
         """
         try:
             # ByteSize would take a bare number, and ignore what stands behind the unit.
-            size = _BYTES.validate_python(text) if _TERM.fullmatch(text.strip()) else 0
+            size = 0
+            if len(text) <= _LONGEST and _TERM.fullmatch(text.strip()):
+                size = _BYTES.validate_python(text)
         except ValidationError:
             size = 0
         if size <= 0:
             raise RecipeError(
-                f"cannot read {text!r} as an amount of memory: write e.g. 800MB or 2GB"
+                f"cannot read {text[:_LONGEST]!r} as an amount of memory: write e.g. 800MB or 2GB"
             )
         value = cls(size)
         value.text = text

@@ -38,7 +38,9 @@ class Validation:
     """Scores of one validation.
 
     Attributes:
-        psnr: Mean over the groups of their mean RGB PSNR in dB, outputs clipped to [0, 1].
+        psnr: Mean over the groups of their mean RGB PSNR in dB, outputs clipped to [0, 1]. Groups
+            whose photographs are not degraded at all stay out: how little is changed there would
+            outweigh what is restored elsewhere. If there are no others, they count.
         groups: Mean PSNR per group.
         picture: Rows of degraded | restored | clean, (h, w, 3) uint8.
         seconds: Time it took.
@@ -66,11 +68,27 @@ def validate(network: nn.Module | None, images: Sequence[ValidationImage]) -> Va
         rows.setdefault(image.group, []).append(_row([image.degraded, restored, image.clean]))
     groups = {group: float(np.mean(values)) for group, values in scores.items()}
     return Validation(
-        psnr=float(np.mean(list(groups.values()))),
+        psnr=mean_of_degraded(groups, undegraded(images)),
         groups=groups,
         picture=_stack(_spread(list(rows.values()))),
         seconds=time.perf_counter() - start,
     )
+
+
+def undegraded(images: Sequence[ValidationImage]) -> frozenset[str]:
+    """Return the groups of which no image is degraded."""
+    degraded = {one.group for one in images if not torch.equal(one.degraded, one.clean)}
+    return frozenset(one.group for one in images) - degraded
+
+
+def mean_of_degraded(groups: Mapping[str, float], without: frozenset[str]) -> float:
+    """Average scores over the groups but some; over all where none would be left.
+
+    >>> mean_of_degraded({"noise:sigma_255=25": 30.0, "identity": 50.0}, frozenset({"identity"}))
+    30.0
+    """
+    counted = [psnr for group, psnr in groups.items() if group not in without]
+    return float(np.mean(counted or list(groups.values())))
 
 
 @torch.inference_mode()
