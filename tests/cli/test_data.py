@@ -30,7 +30,12 @@ def pairs(tmp_path):
 def test_a_good_set_passes(pairs, capsys):
     code, out, err = _run(capsys, "check", pairs)
     assert (code, err) == (0, "")
-    assert out == "3 samples in 6 files, 0 MB decoded; fit for use\n"
+    first, more, summary = out.splitlines()
+    assert first == f"pair: {pairs / 'lq' / '0.png'} -> {pairs / 'gt' / '0.png'}"
+    assert more == "      and 2 more pairs by 'lq/{name} -> gt/{name}'; --pairs lists all"
+    assert summary == "3 samples in 6 files, 0 MB decoded; fit for use"
+    code, out, _ = _run(capsys, "check", pairs, "--pairs")
+    assert out.count("pair: ") == 3
 
 
 def test_a_bad_set_fails_and_says_why(pairs, capsys):
@@ -41,7 +46,16 @@ def test_a_bad_set_fails_and_says_why(pairs, capsys):
     lines = out.splitlines()
     assert lines[0].startswith("missing partner: ")
     assert lines[1].startswith("unreadable: ")
-    assert "cannot be used as it is: 2 problems" in lines[2]
+    assert "cannot be used as it is: 2 problems" in lines[-1]
+
+
+def test_a_partner_that_is_not_clear_is_a_problem(pairs, capsys):
+    for suffix in (".jpg", ".tif"):
+        (pairs / "gt" / "0.png").with_suffix(suffix).write_bytes(b"")
+    (pairs / "gt" / "0.png").unlink()
+    code, out, _ = _run(capsys, "check", pairs)
+    assert code == 1
+    assert f"ambiguous partner: {pairs / 'lq' / '0.png'}: several clean photos" in out
 
 
 def test_json_lists_problems_with_their_files(pairs, capsys):

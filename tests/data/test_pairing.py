@@ -135,3 +135,48 @@ def test_the_real_sets_pair_whole(unveil_data):
         matching = match_pairs(unveil_data / name)
         assert len(matching.pairs) == count
         assert matching.without_clean == matching.without_degraded == ()
+
+
+def test_files_of_one_stem_and_other_suffixes_stay_apart(tmp_path):
+    _fill(tmp_path, "input/1.png", "target/1.png")
+    for side in ("input", "target"):
+        (tmp_path / side / "1.jpg").write_bytes((tmp_path / side / "1.png").read_bytes())
+    matching = match_pairs(tmp_path)
+    assert _names(tmp_path, matching) == {
+        "input/1.jpg": "target/1.jpg",
+        "input/1.png": "target/1.png",
+    }
+    assert not matching.without_degraded
+    assert not matching.ambiguous
+
+
+def test_another_suffix_pairs_where_there_is_one_partner(tmp_path):
+    _fill(tmp_path, "input/1.png", "target/1.png", "target/2.png", "target/2.tif")
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / "input" / name).touch()
+    matching = match_pairs(tmp_path)
+    assert _names(tmp_path, matching) == {
+        "input/1.jpg": "target/1.png",
+        "input/1.png": "target/1.png",
+    }
+    assert [path.name for path in matching.ambiguous] == ["2.jpg"]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "input/{name}.jpg -> target/{name}.png",
+        r"re:input/(.*)\.jpg -> target/\1.png",
+        r"re:input/(\d+) -> target/\1.png",
+    ],
+)
+def test_a_layout_may_name_suffixes(tmp_path, layout):
+    _fill(tmp_path, "target/1.png", "target/1.tif", "target/2.png")
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / "input").mkdir(exist_ok=True)
+        (tmp_path / "input" / name).touch()
+    matching = match_pairs(tmp_path, layout)
+    assert _names(tmp_path, matching) == {
+        "input/1.jpg": "target/1.png",
+        "input/2.jpg": "target/2.png",
+    }

@@ -11,9 +11,9 @@ import typer
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from unveil.data import Report
+    from unveil.data import Report, Source
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Check sets of photos, or draw a small one."
@@ -30,6 +30,9 @@ def check(
     min_size: Annotated[
         int, typer.Option(help="Shortest side accepted: the largest training patch.", min=0)
     ] = 0,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="List every pair, not only the first of each source.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """List what is wrong with a set, all of it; the exit code is 1 if it cannot be used."""
@@ -39,10 +42,13 @@ def check(
     with _progress("decoding") as step:
         report = check_sources(sources, min_size=min_size, progress=step)
     if as_json:
-        typer.echo(json.dumps(_facts(report), indent=2))
+        facts = {**_facts(report), "pairs": _pairs(sources)}
+        typer.echo(json.dumps(facts, indent=2))
     else:
         for problem in report.problems:
             typer.echo(str(problem))
+        for line in _paired(sources, all_pairs=pairs):
+            typer.echo(line)
         typer.echo(_summary(report))
     if not report.usable:
         raise typer.Exit(1)
@@ -67,6 +73,28 @@ def toy(
     )
     for folder in dict.fromkeys(path.parent for path in files):
         typer.echo(f"{folder}  {sum(path.parent == folder for path in files)} pictures")
+
+
+def _pairs(sources: "Sequence[Source]") -> list[dict[str, str]]:
+    return [
+        {"degraded": str(pair.degraded), "clean": str(pair.clean)}
+        for source in sources
+        for pair in source.pairs
+        if pair.degraded is not None
+    ]
+
+
+def _paired(sources: "Sequence[Source]", *, all_pairs: bool) -> list[str]:
+    """Say what was paired by which layout, so that a wrong match is seen."""
+    lines = []
+    for source in sources:
+        found = [pair for pair in source.pairs if pair.degraded is not None]
+        shown = found if all_pairs else found[:1]
+        lines += [f"pair: {pair.degraded} -> {pair.clean}" for pair in shown]
+        if len(found) > len(shown):
+            more = counted(len(found) - len(shown), "more pair")
+            lines.append(f"      and {more} by {source.layout!r}; --pairs lists all")
+    return lines
 
 
 def _facts(report: "Report") -> dict[str, Any]:

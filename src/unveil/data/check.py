@@ -10,7 +10,9 @@ from unveil.data.sources import Source
 from unveil.data.store import ImageStore
 from unveil.errors import DataError, ImageFileError
 
-Kind = Literal["missing partner", "size mismatch", "unreadable", "too small", "duplicate"]
+Kind = Literal[
+    "missing partner", "ambiguous partner", "size mismatch", "unreadable", "too small", "duplicate"
+]
 
 
 class Problem(NamedTuple):
@@ -73,6 +75,7 @@ class Report:
                 ),
                 without_clean=(),
                 without_degraded=(),
+                ambiguous=(),
             )
             for source in sources
         )
@@ -141,9 +144,11 @@ def check_sources(
 
 def _missing(source: Source) -> list[Problem]:
     lost = [Problem("missing partner", path, "no clean photo") for path in source.without_clean]
-    return lost + [
+    lost += [
         Problem("missing partner", path, "no degraded photo") for path in source.without_degraded
     ]
+    several = "several clean photos of this name, none with its suffix; name one in --layout"
+    return lost + [Problem("ambiguous partner", path, several) for path in source.ambiguous]
 
 
 def _look(store: ImageStore, path: Path) -> _Seen:

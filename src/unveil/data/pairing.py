@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -49,11 +49,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of a folder, and the files left over."""
+    """Pairs of a folder, and the files left over.
+
+    Attributes:
+        pairs: In the natural order of the degraded files.
+        without_clean: Degraded files whose clean partner is missing.
+        without_degraded: Clean files whose degraded partner is missing.
+        ambiguous: Degraded files with several clean ones of that name and other suffixes.
+        layout: That was used.
+    """
 
     pairs: tuple[Pair, ...]
     without_clean: tuple[Path, ...] = ()
     without_degraded: tuple[Path, ...] = ()
+    ambiguous: tuple[Path, ...] = ()
+    layout: str = ""
 
 
 def existing_folder(folder: str | Path) -> Path:
@@ -142,7 +152,8 @@ def match_pairs(
 
     Args:
         folder: Holds both, usually in sub-folders.
-        layout: ``DEGRADED -> CLEAN``, both relative to the folder and without suffix. ``{name}``
+        layout: ``DEGRADED -> CLEAN``, both relative to the folder, with suffixes or without: where
+            a side has none, any fits, and the same as the partner's before others. ``{name}``
             stands for the same text on both sides, ``*`` for any text within a name and ``**``
             also across folders: ``"rainy/rain-{id} -> gt/norain-{id}"``. With ``re:`` in front
             the left side is a regular expression and the right side its replacement:
@@ -198,28 +209,45 @@ def _match(
     root: Path, files: Iterable[Path], layout: str, include: Patterns, exclude: Patterns
 ) -> Matching:
     pattern, replacement = _compile(layout)
-    by_stem = {path.relative_to(root).with_suffix("").as_posix(): path for path in files}
-    wanted = {stem: pattern.fullmatch(stem) for stem in by_stem}
+    left_side, _, right_side = layout.removeprefix("re:").partition("->")
+    degraded_key, clean_key = (_key_of(side) for side in (left_side, right_side))
+    cleans: dict[str, list[Path]] = {}
+    for path in (files := list(files)):
+        cleans.setdefault(clean_key(path.relative_to(root)), []).append(path)
     pairs: list[Pair] = []
     lost: list[Path] = []
-    for stem, found in wanted.items():
-        path = by_stem[stem]
-        if found is None or not is_kept(path.name, include, exclude):
+    unclear: list[Path] = []
+    degraded_files: set[Path] = set()
+    for path in files:
+        found = pattern.fullmatch(degraded_key(path.relative_to(root)))
+        if found is None:
             continue
-        clean = by_stem.get(_expand(found, replacement, layout))
-        if clean is None or clean == path:
-            lost.append(path)
+        degraded_files.add(path)
+        if not is_kept(path.name, include, exclude):
+            continue
+        partners = [p for p in cleans.get(_expand(found, replacement, layout), []) if p != path]
+        alike = [p for p in partners if p.suffix.lower() == path.suffix.lower()] or partners
+        if len(alike) == 1:
+            pairs.append(Pair(alike[0], path, path.relative_to(root).as_posix()))
         else:
-            pairs.append(Pair(clean, path, path.relative_to(root).as_posix()))
-    partners = {pair.clean for pair in pairs}
-    clean_folders = {path.parent for path in partners}
+            (unclear if alike else lost).append(path)
+    taken = {pair.clean for pair in pairs}
+    clean_folders = {path.parent for path in taken}
     alone = [
         path
-        for stem, path in by_stem.items()
-        if path.parent in clean_folders and path not in partners and wanted[stem] is None
+        for path in files
+        if path.parent in clean_folders and path not in taken and path not in degraded_files
     ]
     # With a filter on the degraded files, clean ones without a partner are expected.
-    return Matching(tuple(pairs), tuple(lost), () if include or exclude else tuple(alone))
+    without = () if include or exclude else tuple(alone)
+    return Matching(tuple(pairs), tuple(lost), without, tuple(unclear), layout)
+
+
+def _key_of(side: str) -> Callable[[Path], str]:
+    """Return what a side of a layout is compared with: names without suffix, unless it has one."""
+    if Path(side.strip()).suffix.lower().replace("\\", "") in IMAGE_SUFFIXES:
+        return Path.as_posix
+    return lambda path: path.with_suffix("").as_posix()
 
 
 def _compile(layout: str) -> tuple[re.Pattern[str], str]:

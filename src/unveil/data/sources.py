@@ -36,6 +36,8 @@ class Source:
         generated: In place of files: kinds of pictures drawn anew for each sample, all alike often.
         without_clean: Degraded files whose clean partner is missing.
         without_degraded: Clean files whose degraded partner is missing.
+        ambiguous: Degraded files with several clean partners to choose from.
+        layout: By which the pairs were matched; empty for clean photos.
     """
 
     task: str
@@ -46,6 +48,8 @@ class Source:
     generated: tuple[str, ...] = ()
     without_clean: tuple[Path, ...] = ()
     without_degraded: tuple[Path, ...] = ()
+    ambiguous: tuple[Path, ...] = ()
+    layout: str = ""
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -174,21 +178,32 @@ def paired_source(
         InputError: A description cannot be read.
     """
     matching = match_pairs(folder, layout, include=include, exclude=exclude)
-    source = _from_matching(matching, folder, task, weight)
+    source = _from_matching(matching, folder, task, weight, asked=layout is not None)
     return source if degradation is None else replace(source, degradations=_pipelines(degradation))
 
 
-def _from_matching(matching: Matching, folder: str | Path, task: str, weight: float) -> Source:
+def _from_matching(
+    matching: Matching, folder: str | Path, task: str, weight: float, *, asked: bool
+) -> Source:
     if not matching.pairs:
         example = matching.without_clean[:1] or matching.without_degraded[:1]
         hint = f", for example {example[0]} has no partner" if example else ""
-        raise DataError(f'{folder}: no pairs{hint}; give a layout "DEGRADED -> CLEAN"')
+        if matching.ambiguous:
+            hint = f", for example {matching.ambiguous[0]} has several partners"
+        advice = (
+            f"under the layout {matching.layout!r}"
+            if asked
+            else 'give a layout "DEGRADED -> CLEAN"'
+        )
+        raise DataError(f"{folder}: no pairs{hint}; {advice}")
     return Source(
         task,
         matching.pairs,
         weight=weight,
         without_clean=matching.without_clean,
         without_degraded=matching.without_degraded,
+        ambiguous=matching.ambiguous,
+        layout=matching.layout,
     )
 
 

@@ -137,6 +137,11 @@ def _find_pairs(
         if layout is None:
             return []
         raise
+    if matching.ambiguous:
+        raise DataError(
+            f"{folder}: {matching.ambiguous[0].name} has several clean partners of that name; give "
+            "--pairs with their suffixes"
+        )
     if matching.without_clean:
         raise DataError(
             f"{folder}: no clean partner for {matching.without_clean[0].name}"
