@@ -24,7 +24,8 @@ def photos(tmp_path):
 
 def test_photos_are_kept_up_to_the_limit(photos):
     store = ImageStore(limit_bytes=2 * 600 + 1)
-    assert store.preload(photos) == 2
+    for path in photos:
+        store.get(path)
     assert [path in store for path in photos] == [True, True, False, False]
     assert store.used_bytes == 1200
     assert store.get(photos[3]).shape == (10, 20, 3)
@@ -45,7 +46,8 @@ def test_an_unreadable_photo_raises(tmp_path):
 
 def test_a_pickled_store_shares_one_file_of_photos(photos):
     store = ImageStore()
-    store.preload(photos[:3])
+    for path in photos[:3]:
+        store.get(path)
     sent = [pickle.loads(pickle.dumps(store)) for _ in range(2)]
     files = {other.get(photos[0]).base.filename for other in sent}
     assert len(files) == 1
@@ -69,7 +71,8 @@ def test_a_store_without_room_for_its_file_travels_empty(photos, monkeypatch, tm
         raise OSError(28, "No space left on device")
 
     store = ImageStore()
-    store.preload(photos)
+    for path in photos:
+        store.get(path)
     monkeypatch.setattr("unveil.data.store.os.fdopen", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sent = pickle.loads(pickle.dumps(store))

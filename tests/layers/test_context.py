@@ -29,13 +29,3 @@ def test_recording_averages_over_the_samples_and_replaying_ignores_the_tile():
 def test_a_context_of_another_model_is_refused():
     with pytest.raises(InputError, match="another model"):
         _Mean()(torch.zeros(1, 2, 2, 2), Context({}))
-
-
-def test_a_statistic_can_be_replaced_by_one_of_its_shape_only():
-    context = Context({"mean": torch.zeros(1, 2)})
-    assert context.replaced("mean", torch.ones(1, 2)).statistics["mean"].sum() == 2
-    assert context.statistics["mean"].sum() == 0
-    with pytest.raises(InputError, match="no statistic 'mean'"):
-        context.replaced("mean", torch.ones(1, 3))
-    with pytest.raises(InputError, match="no statistic 'other'"):
-        context.replaced("other", torch.ones(1, 2))

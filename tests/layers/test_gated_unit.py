@@ -3,7 +3,7 @@ import torch
 
 from unveil.layers.attention import GramAttention
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
-from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
+from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.scan import ImageScan
 
 
@@ -15,7 +15,7 @@ UNITS = {
     "plain": {},
     "feed-forward": {"depthwise": False},
     "scan": {"scan": _scan()},
-    "attention": {"mixer": PooledAttention(12)},
+    "attention": {"mixer": GramAttention(12, 2)},
     "channel": {"mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2))},
     "channel scan": {"mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2, form="scan"))},
     "in turn": {"scan": _scan(), "mixer": ChannelSSM(12, ChannelSSMOptions(d_state=2))},
@@ -35,23 +35,16 @@ def test_units_start_near_the_identity_and_every_parameter_learns(name):
 
 
 def test_branches_side_by_side_add_and_in_turn_compose():
-    scan, mixer = _scan(), PooledAttention(12)
+    scan, mixer = _scan(), GramAttention(12, 2)
     both = GatedUnit(8, expand=1.5, scan=scan, mixer=mixer, parallel=True)
     turn = GatedUnit(8, expand=1.5, scan=scan, mixer=mixer)
     turn.load_state_dict({k: v for k, v in both.state_dict().items() if "project_scan" not in k})
+    identity = torch.eye(12)
     x = torch.randn(1, 4, 4, 8)
     hidden = both.conv(both.expand(both.norm(x)))
-    factors = mixer.linear(hidden.mean((1, 2)))
-    expected = both.project_scan(scan(hidden)) + both.project(hidden * factors[:, None, None])
+    mixed = hidden @ mixer.folded(identity, hidden).transpose(1, 2)
+    expected = both.project_scan(scan(hidden)) + both.project(mixed)
     torch.testing.assert_close(both(x), x + both.layer_scale * expected)
     hidden = scan(hidden)
-    factors = mixer.linear(hidden.mean((1, 2)))
-    expected = turn.project(hidden * factors[:, None, None])
+    expected = turn.project(hidden @ mixer.folded(identity, hidden).transpose(1, 2))
     torch.testing.assert_close(turn(x), x + turn.layer_scale * expected)
-
-
-def test_dense_unit_keeps_shape_and_learns():
-    unit = DenseUnit(8, expand=2)
-    x = torch.randn(1, 4, 4, 8)
-    unit(x).square().sum().backward()
-    assert all(p.grad is not None and p.grad.any() for p in unit.parameters())

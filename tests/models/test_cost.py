@@ -30,14 +30,6 @@ def test_the_channel_scan_counts_pixels_times_channels_times_states():
     assert count_operations(model, 16, 16).scan_updates == 64 * 8 * 4 * 2
 
 
-def test_matrix_products_per_image_are_counted():
-    levels = [{"width": 8, "encoder": 1, "parts": ("attention",)}]
-    attention = create_model("cu_mamba_tiny", levels=levels)
-    plain = create_model("cu_mamba_tiny", levels=[levels[0] | {"parts": ("gated",)}])
-    difference = count_operations(attention).multiply_adds - count_operations(plain).multiply_adds
-    assert difference == 8 * 8  # the factors, once per image
-
-
 # What a token of 8 features takes in the papers' blocks, beside the head and the stem.
 MAMBA = 8 * 32 + 4 * 16 + 16 * (1 + 2 * 4) + 16 + 16 * 8  # in, causal, Δ B C, Δ, out
 SS2D = 8 * 32 + 9 * 16 + 4 * 16 * (1 + 2 * 4) + 4 * 16 + 16 * 8

@@ -120,7 +120,7 @@ def test_the_small_variant_scans_in_every_second_unit_of_the_latent():
 
 
 @pytest.mark.parametrize(
-    "parts", [("joint",), ("gated", "attention"), ("feedforward",), ("dense", "spatial")]
+    "parts", [("joint",), ("gated", "channel"), ("feedforward",), ("feedforward", "spatial")]
 )
 def test_every_kind_of_part_restores(parts):
     levels = [{"width": 8, "encoder": 1, "parts": parts}]
@@ -133,7 +133,7 @@ def test_every_kind_of_part_restores(parts):
     [
         ({"levels": [{"width": 8, "encoder": 1, "decoder": 1}]}, "must end with the latent"),
         ({"orders": [[]]}, "at least one scan order"),
-        ({"channel": {"delta": "local"}}, 'needs channel.form "scan"'),
+        ({"channel": {"delta": "local"}}, "channel.delta"),
         ({"channel": {"per_token": 5}}, "does not divide the width"),
         ({"channel": {"per_token": 2}, "unit_expand": 1.05}, "does not divide the width 17"),
         ({"channel": {"per_token": 0}}, "at least 1"),

@@ -178,27 +178,9 @@ def test_prompt_weights_are_per_image_and_sum_to_one():
     assert weights.shape == (3, 2, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2))
     torch.testing.assert_close(weights[1:2], model.prompt_weights(x[1:2]))
-    context = model.describe(x[:1])
-    torch.testing.assert_close(model.context_prompt_weights(context), weights[0])
 
 
-def test_steering_sets_the_weights_and_changes_the_result():
-    model = create_model("mtair_tiny").eval()
-    x = torch.rand(1, 3, 8, 8)
-    context = model.describe(x)
-    wanted = torch.tensor([[0.96, 0.01, 0.01, 0.01, 0.01]] * 2)
-    steered = model.steered(context, wanted)
-    torch.testing.assert_close(model.context_prompt_weights(steered), wanted)
-    with torch.no_grad():
-        assert not torch.equal(model(x, steered), model(x, context))
-        same = model.steered(context, model.context_prompt_weights(context))
-        torch.testing.assert_close(model(x, same), model(x, context))
-
-
-def test_weights_of_another_shape_and_networks_without_prompts_are_refused():
-    model = create_model("mtair_tiny")
-    with pytest.raises(InputError, match=r"expected \(2, 5\)"):
-        model.steered(model.describe(torch.rand(1, 3, 8, 8)), torch.ones(2, 4))
+def test_prompt_weights_of_a_network_without_prompts_are_refused():
     with pytest.raises(InputError, match="without prompts"):
         create_model("mtair_tiny", prompts=False).prompt_weights(torch.rand(1, 3, 8, 8))
 

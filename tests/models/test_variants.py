@@ -34,7 +34,7 @@ SWITCHES = [
     ("cu_mamba_base", {"spatial_ssm": False}),
     ("cu_mamba_base", {"channel_ssm": False}),
     ("cu_mamba_base", {"spatial_ssm": False, "channel_ssm": False}),
-    ("cu_mamba_base", {"channel": {"form": "scan", "delta": "local", "d_state": 2}}),
+    ("cu_mamba_base", {"channel": {"form": "scan", "d_state": 2}}),
     ("mtair_base", {"prompts": False}),
     ("mtair_base", {"branches": "spatial"}),
     ("mtair_base", {"branches": "channel"}),

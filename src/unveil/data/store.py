@@ -4,7 +4,6 @@ import logging
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,36 +65,6 @@ class ImageStore:
             self._pixels[path] = pixels
             self.used_bytes += pixels.nbytes
         return pixels
-
-    def preload(
-        self, paths: Iterable[Path], *, progress: Callable[[int, int], None] | None = None
-    ) -> int:
-        """Decode photos until the limit is reached.
-
-        Args:
-            paths: In the order of importance.
-            progress: Called with the number done and the number of all.
-
-        Returns:
-            How many photos are in memory.
-
-        Raises:
-            ImageFileError: A file cannot be read.
-        """
-        wanted = list(dict.fromkeys(paths))
-        for done, path in enumerate(wanted):
-            before = self.used_bytes
-            if path not in self and self.get(path).nbytes and self.used_bytes == before:
-                _log.info(
-                    "%d of %d photos fill the limit of %d MB; the others are read when needed",
-                    len(self._pixels),
-                    len(wanted),
-                    self.limit_bytes // 2**20,
-                )
-                break
-            if progress is not None:
-                progress(done + 1, len(wanted))
-        return len(self._pixels)
 
     def __getstate__(self) -> dict[str, Any]:
         """Write the photos to a file, once, and hand on where they are in it."""

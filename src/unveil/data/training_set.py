@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -91,21 +91,6 @@ class TrainingSet(Dataset[Sample]):
             for source in self.sources
         ]
         return hashlib.sha256(json.dumps(names).encode()).hexdigest()
-
-    def preload(self, progress: Callable[[int, int], None] | None = None) -> int:
-        """Decode photos into memory until the limit; do this before workers start.
-
-        Args:
-            progress: Called with the number done and the number of all.
-
-        Returns:
-            How many photos are in memory.
-
-        Raises:
-            ImageFileError: A file cannot be read.
-        """
-        files = [path for source in self.sources for path in source.files]
-        return self.store.preload(files, progress=progress)
 
     def sample(self, step: int, index: int, patch: int, tasks: TaskWeights = ()) -> Sample:
         """Make the sample of an address.

@@ -54,6 +54,8 @@ class ChannelAttention(ImageWide):
         heads: Heads; each attends among its own channels.
     """
 
+    no_weight_decay = ("temperature",)
+
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -91,14 +93,16 @@ class ChannelAttention(ImageWide):
 class GramAttention(ImageWide):
     """Multi-head attention over channels from one inner-product matrix of the input.
 
-    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: no query or key is ever written. The
-    values also pass directly, v + attention · v: cosines are at most 1, so a young softmax is
-    nearly even and would leave little more than one channel's worth per head of what passes.
+    With q = W_q y and k = W_k y, q·kᵀ = W_q (y·yᵀ) W_kᵀ: queries and keys are never stored. The
+    values are added directly, v + attention · v. Cosines are at most 1, so at the start of training
+    the softmax is nearly uniform and attention alone would pass little more than each head's mean.
 
     Args:
         channels: Channels.
         heads: Heads.
     """
+
+    no_weight_decay = ("temperature",)
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

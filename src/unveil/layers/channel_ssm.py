@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.context import Context, ImageWide
-from unveil.layers.functional import split_heads
 from unveil.layers.scan import initial_a_log, initial_delta_bias
 from unveil.ops import selective_scan
 
@@ -33,9 +32,9 @@ class ChannelSSMOptions:
         form: ``"matrix"`` (one product per image) or ``"scan"``.
         directions: 1 scans from the first channel to the last; 2 also back, with the same
             parameters, so that M is full.
-        descriptor: What is pooled from a channel: its ``"mean"``, its ``"moments"`` (mean and
-            log-power) or the moments of each cell of a 2×2 ``"grid"``.
-        delta: ``"pooled"``, or ``"local"``: Δ also varies by position (scan form only).
+        descriptor: The pooled statistic of a channel: its ``"mean"``, or its ``"moments"`` (mean
+            and log-power).
+        delta: Always ``"pooled"``; stored configurations name it.
         normalize: Scale B_t and C_t to unit length, which bounds a row of M by 2/|A| whatever the
             descriptors hold, and multiply C_t by a learned gain.
         decay: ``"states"``: every state has its own A (Mamba); ``"shared"``: one A (Mamba-2), n
@@ -48,8 +47,8 @@ class ChannelSSMOptions:
     d_state: int = 16
     form: Literal["matrix", "scan"] = "matrix"
     directions: Literal[1, 2] = 1
-    descriptor: Literal["mean", "moments", "grid"] = "moments"
-    delta: Literal["pooled", "local"] = "pooled"
+    descriptor: Literal["mean", "moments"] = "moments"
+    delta: Literal["pooled"] = "pooled"
     normalize: bool = False
     decay: Literal["states", "shared"] = "states"
     per_token: int = 1
@@ -59,7 +58,7 @@ class ChannelSSMOptions:
 def semiseparable(
     delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *, both_ways: bool = False
 ) -> Tensor:
-    """Return the matrix that a scan along the last axis of `delta` is.
+    """Return the matrix of a scan along the last axis of `delta`.
 
     Args:
         delta: ``(b, c)``, positive.
@@ -97,21 +96,16 @@ def semiseparable(
     return mixed if both_ways else mixed.tril()
 
 
-def pooled_moments(x: Tensor, cells: int = 1) -> Tensor:
-    """Return mean and mean square of every channel, in a ``cells × cells`` grid.
+def pooled_moments(x: Tensor) -> Tensor:
+    """Return mean and mean square of every channel.
 
     Args:
         x: ``(b, h, w, c)``.
-        cells: Cells per side.
 
     Returns:
-        ``(b, 2, cells², c)``; of one cell, the average over equal crops is the whole image's.
+        ``(b, 2, c)``; the average over equal crops is the whole image's.
     """
-    if cells == 1:
-        return torch.stack([x.mean((1, 2)), x.square().mean((1, 2))], 1)[:, :, None]
-    both = torch.cat([x, x.square()], -1).permute(0, 3, 1, 2)
-    pooled = F.adaptive_avg_pool2d(both, cells).flatten(2)
-    return split_heads(pooled, 2, 1).transpose(2, 3)
+    return torch.stack([x.mean((1, 2)), x.square().mean((1, 2))], 1)
 
 
 class ChannelSSM(ImageWide):
@@ -123,13 +117,15 @@ class ChannelSSM(ImageWide):
     """
 
     scan: Callable[..., Any] = staticmethod(selective_scan)
+    no_weight_decay = ("embedding", "dt_bias", "A_log", "D", "gain")
+    ssm_parameters = ("describe_token", "describe_image", "B_proj", "C_proj", "dt_proj", "dt_bias",
+                      "A_log")  # fmt: skip
 
     def __init__(self, channels: int, options: ChannelSSMOptions) -> None:
         super().__init__()
         self.options = options
         self.length = channels // options.per_token
-        self.cells = 2 if options.descriptor == "grid" else 1
-        statistics = (1 if options.descriptor == "mean" else 2) * self.cells**2
+        statistics = 1 if options.descriptor == "mean" else 2
         embed, states = options.d_embed, options.d_state
         self.embedding = nn.Parameter(torch.randn(self.length, embed))
         self.describe_token = nn.Linear(statistics * options.per_token, embed, bias=False)
@@ -142,18 +138,16 @@ class ChannelSSM(ImageWide):
         self.A_log = nn.Parameter(initial_a_log(states if options.decay == "states" else 1))
         self.D = nn.Parameter(torch.ones(self.length))
         self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
-        self.local_dt = nn.Linear(channels, 1, bias=False) if options.delta == "local" else None
 
     def tokens(self, x: Tensor, context: Context | None = None) -> Tensor:
         """Return one embedding per token, ``(b, length, d_embed)``, from pooled statistics."""
         if self.options.descriptor == "mean":
-            mean = self.image_statistic(lambda: x.mean((1, 2))[:, None, None], context)
-            description = mean.flatten(1, 2)
+            description = self.image_statistic(lambda: x.mean((1, 2))[:, None], context)
         else:
-            moments = self.image_statistic(lambda: pooled_moments(x, self.cells), context)
+            moments = self.image_statistic(lambda: pooled_moments(x), context)
             power = moments[:, 1].clamp(min=0.0) + 1e-2
             # Relative mean and log-power keep the descriptor of order one at any noise level.
-            description = torch.cat([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
+            description = torch.stack([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
         # Channel c belongs to token c mod length: a pixel's rows of tokens need no copy.
         by_token = description.view(description.shape[0], -1, self.length).transpose(1, 2)
         image = self.describe_image(description.flatten(1))
@@ -195,9 +189,6 @@ class ChannelSSM(ImageWide):
         """Scan ``(b, pixels, length)`` along its last axis: every pixel is a feature."""
         delta, A, B, C = self.parameters_of(self.tokens(x, context))
         delta = delta[:, None].expand(x.shape[0], rows.shape[1], -1)
-        if self.local_dt is not None:
-            by_pixel = self.local_dt(x).reshape(x.shape[0], -1, 1)
-            delta = delta + by_pixel.repeat_interleave(self.options.per_token, 1)
         B, C = (item.transpose(1, 2).expand(x.shape[0], -1, -1) for item in (B, C))
         A = A.expand(rows.shape[1], B.shape[1])
         y: Tensor = self.scan(rows, delta, A, B, C, delta_softplus=True) + rows * self.D

@@ -18,7 +18,7 @@ class Context:
     """Image-wide statistics of one image, by the name of the layer they belong to.
 
     Every value has shape ``(1, ...)`` and applies to all tiles of the image. Made by
-    `RestorationModel.describe`; a value can be replaced with `replaced`.
+    `RestorationModel.describe`.
 
     Args:
         statistics: To be replayed; None records.
@@ -83,27 +83,6 @@ class Context:
                 for name in names
             }
         )
-
-    def replaced(self, name: str, value: Tensor) -> "Context":
-        """Return a copy in which layer `name` has another statistic.
-
-        Args:
-            name: A layer's name as in `statistics`.
-            value: Same shape as the recorded statistic.
-
-        Raises:
-            InputError: There is no such layer, or the shape differs.
-        """
-        if name not in self.statistics or self.statistics[name].shape != value.shape:
-            known = {key: tuple(item.shape) for key, item in self.statistics.items()}
-            raise InputError(
-                f"no statistic {name!r} of shape {tuple(value.shape)}; this context holds {known}"
-            )
-        return Context({**self.statistics, name: value})
-
-    def to(self, device: torch.device | str) -> "Context":
-        """Return a copy on another device."""
-        return Context({name: value.to(device) for name, value in self.statistics.items()})
 
 
 class ImageWide(nn.Module):

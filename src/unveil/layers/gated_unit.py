@@ -1,41 +1,23 @@
-"""The gated depth-wise unit, and what may stand inside it.
+"""The gated depth-wise unit and its mixers.
 
 norm → 1×1 expand → depth-wise 3×3 → gate (product of the halves) → mixer → 1×1 → scaled residual.
 The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the image, and, over
-channels, a selective scan, self-attention or pooled attention; in turn, side by side, or none.
+channels, a selective scan or self-attention; one after the other, side by side, or none.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.attention import GramAttention, project_per_image
 from unveil.layers.channel_ssm import ChannelSSM
-from unveil.layers.context import Context, ImageWide
-from unveil.layers.convolution import Conv3x3, GatedDepthwise3x3
+from unveil.layers.context import Context
+from unveil.layers.convolution import GatedDepthwise3x3
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
 from unveil.ops import gated_unit
 from unveil.ops.gated_unit.reference import add_linear
 
-
-class PooledAttention(ImageWide):
-    """NAFNet's simplified channel attention: factors of channels, linear in the channels' means."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(channels, channels)
-        nn.init.normal_(self.linear.weight, std=0.1 * channels**-0.5)
-        nn.init.ones_(self.linear.bias)
-
-    def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
-        mean = self.image_statistic(lambda: x.mean((1, 2)), context)
-        folded: Tensor = weight * self.linear(mean)[:, None]
-        return folded
-
-
-ChannelMixer = ChannelSSM | GramAttention | PooledAttention
+ChannelMixer = ChannelSSM | GramAttention
 
 
 class GatedUnit(nn.Module):
@@ -113,21 +95,3 @@ class GatedUnit(nn.Module):
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
             return add_linear(x, self.mixer(y, context), weight)
         return project_per_image(y, self.mixer.folded(weight, y, context), x)
-
-
-class DenseUnit(nn.Module):
-    """Two dense 3×3 convolutions with a LeakyReLU between, on a scaled residual."""
-
-    def __init__(self, channels: int, *, expand: float = 1.0, layer_scale: float = 0.1) -> None:
-        super().__init__()
-        inner = round(channels * expand)
-        self.norm = LayerNorm(channels, eps=1e-6)
-        self.first = Conv3x3(channels, inner)
-        self.second = Conv3x3(inner, channels, bias=False)
-        self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
-
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
-        """Map ``(b, h, w, channels)`` to the same shape."""
-        y = F.leaky_relu(self.first(self.norm(x)), 0.2)
-        out: Tensor = x + self.second(y) * self.layer_scale
-        return out

@@ -60,6 +60,9 @@ class VisionSSM(nn.Module):
         orders: Scan orders, summed.
     """
 
+    # Part of the scan's group since version 0.1.0, whose checkpoints store parameters by group.
+    ssm_parameters = ("norm",)
+
     def __init__(
         self,
         d_model: int,

@@ -85,6 +85,8 @@ class _ChannelCross(ImageWide):
     Keys are the features pooled to the prompt's grid, so the cost does not grow with pixels.
     """
 
+    no_weight_decay = ("temperature",)
+
     def __init__(self, channels: int, dim: int, inner: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

@@ -41,6 +41,8 @@ class StateNorm(nn.Module):
         d_state: States, n.
     """
 
+    no_weight_decay = ("scale", "bias")
+
     def __init__(self, orders: int, d_state: int) -> None:
         super().__init__()
         # The states' results are summed: C's share of each keeps the sum of order one.
@@ -75,6 +77,8 @@ class ImageScan(nn.Module):
     """
 
     scan = staticmethod(selective_scan_2d)
+    no_weight_decay = ("A_log", "D", "dt_bias")
+    ssm_parameters = ("x_proj", "dt_weight", "dt_bias", "A_log", "norm")
 
     def __init__(
         self,

@@ -10,13 +10,6 @@ from torch import Tensor, nn
 from unveil.errors import InputError
 from unveil.layers.context import Context, ImageWide
 
-# Parameters that steer a recurrence or a scale; decaying them pulls the layer away from its start.
-_UNDECAYED = ("A_log", "D", "dt_bias", "layer_scale", "embedding", "gain", "temperature", "scale",
-              "bias")  # fmt: skip
-# What sets a recurrence's Δ, A, B and C.
-_SLOW = ("A_log", "dt_bias", "dt_weight", "dt_proj", "local_dt", "x_proj", "B_proj", "C_proj",
-         "scan.norm.", "describe_")  # fmt: skip
-
 # Of any number and any list in a configuration: ten times what networks have.
 _LARGEST, _MOST_ENTRIES = 8192, 16
 
@@ -133,12 +126,15 @@ class RestorationModel(nn.Module):
     def parameter_groups(
         self, *, weight_decay: float = 0.0, ssm_learning_rate: float = 1.0
     ) -> list[dict[str, Any]]:
-        """Sort the parameters for an optimiser.
+        """Group the parameters for an optimiser.
+
+        Layers name their parameters that are not decayed in ``no_weight_decay``, and those of a
+        recurrence in ``ssm_parameters``: attributes that hold parameters or whole modules.
 
         Args:
-            weight_decay: For matrices and convolutions; norms, biases, scales and the SSMs' A and D
-                are never decayed.
-            ssm_learning_rate: Factor on the learning rate of what sets Δ, A, B and C.
+            weight_decay: Decay of matrices and convolutions; vectors, and parameters that their
+                layer excludes, are never decayed.
+            ssm_learning_rate: Factor on the learning rate of the SSMs' Δ, A, B and C.
 
         Returns:
             Groups with ``params``, ``weight_decay``, ``decays`` (whether decay applies to the
@@ -146,20 +142,31 @@ class RestorationModel(nn.Module):
             group's rate by ``lr_scale``.
         """
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.named_parameters():
-            leaf = name.rsplit(".", 1)[-1]
-            decayed = parameter.ndim > 1 and leaf not in _UNDECAYED
-            slow = any(f".{start}" in f".{name}" for start in _SLOW)
-            groups.setdefault((decayed, slow), []).append(parameter)
+        excluded, slow = self._declared("no_weight_decay"), self._declared("ssm_parameters")
+        for parameter in self.parameters():
+            decayed = parameter.ndim > 1 and id(parameter) not in excluded
+            groups.setdefault((decayed, id(parameter) in slow), []).append(parameter)
         return [
             {
                 "params": parameters,
                 "weight_decay": weight_decay if decayed else 0.0,
                 "decays": decayed,
-                "lr_scale": ssm_learning_rate if slow else 1.0,
+                "lr_scale": ssm_learning_rate if of_ssm else 1.0,
             }
-            for (decayed, slow), parameters in groups.items()
+            for (decayed, of_ssm), parameters in groups.items()
         ]
+
+    def _declared(self, attribute: str) -> set[int]:
+        """Return the ids of the parameters that layers name in a class attribute."""
+        found: set[int] = set()
+        for module in self.modules():
+            for name in getattr(module, attribute, ()):
+                owned = getattr(module, name)
+                if isinstance(owned, nn.Parameter):
+                    found.add(id(owned))
+                elif owned is not None:
+                    found.update(map(id, owned.parameters()))
+        return found
 
     def name_statistics(self) -> Self:
         """Tell every image-wide layer its own name; called once the network is built."""

@@ -44,7 +44,7 @@ from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.context import Context
 from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
-from unveil.layers.gated_unit import DenseUnit, GatedUnit, PooledAttention
+from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
@@ -53,7 +53,7 @@ from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 from unveil.ops import ScanOrder, silu_gate
 
-Part = Literal["spatial", "channel", "joint", "gated", "attention", "feedforward", "dense"]
+Part = Literal["spatial", "channel", "joint", "gated", "feedforward"]
 
 
 class Level(ModelConfig):
@@ -123,8 +123,6 @@ class CUMambaConfig(ModelConfig):
             raise ValueError("levels must end with the latent, whose decoder has 0 blocks")
         if not self.orders or not all(self.orders):
             raise ValueError("orders must name at least one scan order for every block")
-        if self.channel.delta == "local" and self.channel.form != "scan":
-            raise ValueError('channel.delta "local" needs channel.form "scan"')
         if min(self.channel.per_token, self.channel.d_state, self.channel.d_embed) < 1:
             raise ValueError("channel.per_token, d_state and d_embed must be at least 1")
         joint = any("joint" in level.parts for level in self.levels)
@@ -280,16 +278,12 @@ class CUMamba(RestorationModel):
         config = self.config
         spatial = part in ("spatial", "joint") and with_ssm and config.spatial_ssm
         channel = part in ("channel", "joint") and with_ssm and config.channel_ssm
-        if part == "dense":
-            return DenseUnit(width, expand=config.unit_expand, layer_scale=config.layer_scale)
         if config.block == "paper" and part in ("spatial", "channel"):
             if part == "spatial":
                 return SpatialBlock(width, self._mamba(width) if spatial else None)
             return ChannelBlock(width, config.channel if channel else None, config.d_conv)
         unit = partial(GatedUnit, width, expand=config.unit_expand, layer_scale=config.layer_scale)
         inner = round(width * config.unit_expand)
-        if part == "attention":
-            return unit(mixer=PooledAttention(inner))
         return unit(
             scan=self._scan(inner) if spatial else None,
             mixer=ChannelSSM(inner, config.channel) if channel else None,

@@ -297,7 +297,7 @@ class MTAIR(RestorationModel):
 
     @torch.no_grad()
     def prompt_weights(self, degraded: Tensor) -> Tensor:
-        """Return how the network mixes its prompts: its own view of the degradation.
+        """Return the weights of the prompts, which differ between degradations.
 
         Args:
             degraded: ``(b, 3, h, w)`` as for `forward`.
@@ -309,43 +309,14 @@ class MTAIR(RestorationModel):
         Raises:
             InputError: The network has no prompts, or the shape does not fit.
         """
-        weights = []
-        for image in degraded:
-            context = self.describe(image[None])
-            weights.append(self.context_prompt_weights(context))
-        return torch.stack(weights)
-
-    def context_prompt_weights(self, context: Context) -> Tensor:
-        """Return the prompts' weights in a context, ``(prompts, prompt_length)``."""
-        rows = [context.statistics[name][0].softmax(-1) for name in self._mixers()]
-        return torch.stack(rows)
-
-    def steered(self, context: Context, weights: Tensor) -> Context:
-        """Return a context in which the prompts are mixed by given weights.
-
-        Args:
-            context: From `describe`.
-            weights: ``(prompts, prompt_length)``, positive, rows summing to 1: for instance a
-                task's mean `prompt_weights`.
-
-        Raises:
-            InputError: The network has no prompts, or the shape does not fit.
-        """
-        names = self._mixers()
-        if weights.shape != (len(names), self.config.prompt_length):
-            raise InputError(
-                f"weights have shape {tuple(weights.shape)}; expected "
-                f"({len(names)}, {self.config.prompt_length})"
-            )
-        for name, row in zip(names, weights, strict=True):
-            context = context.replaced(name, row.clamp(min=1e-8).log()[None])
-        return context
-
-    def _mixers(self) -> list[str]:
         names = [n for n, module in self.named_modules() if isinstance(module, PromptMixer)]
         if not names:
             raise InputError("this network was built without prompts")
-        return names
+        weights = []
+        for image in degraded:
+            statistics = self.describe(image[None]).statistics
+            weights.append(torch.stack([statistics[name][0].softmax(-1) for name in names]))
+        return torch.stack(weights)
 
     def _prompted(self, level: int, x: Tensor, context: Context | None) -> Tensor:
         if not self.config.prompts:

@@ -3,6 +3,9 @@
 from typing import Any
 
 import torch
+
+# The first step of torch's optimisers imports it; so its memory counts as in use before that step.
+import torch._dynamo
 from torch import nn
 
 from unveil.models.base import RestorationModel
