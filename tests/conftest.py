@@ -15,6 +15,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--record", action="store_true", help="tests/freeze: write the records (script/freeze)"
     )
+    parser.addoption(
+        "--cases", type=int, default=None, help="tests/hostile: how many inputs of each kind"
+    )
 
 
 @pytest.fixture(autouse=True)

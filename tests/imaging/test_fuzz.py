@@ -17,7 +17,7 @@ faulthandler.enable()
 _SUFFIXES = [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp", ".heic"]
 
 
-def _seed_file(suffix: str) -> bytes:
+def seed_file(suffix: str) -> bytes:
     if suffix == ".jpg":
         return jpeg_bytes(samples((40, 40, 3)), 6)
     if suffix == ".heic":
@@ -31,7 +31,7 @@ def _seed_file(suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
     """Flip, overwrite, cut out, repeat or cut off; half of all changes hit the header."""
     out = bytearray(data)
     for _ in range(rng.integers(1, 6)):
@@ -53,10 +53,10 @@ def _mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _fuzz(suffix: str, rounds: int, folder: Path) -> None:
-    data, rng = _seed_file(suffix), np.random.default_rng(7)
+    data, rng = seed_file(suffix), np.random.default_rng(7)
     source, target = folder / f"in{suffix}", folder / f"out{suffix}"
     for _ in range(rounds):
-        source.write_bytes(_mutated(data, rng))
+        source.write_bytes(mutated(data, rng))
         try:
             image = read_image(source, max_megapixels=1.0)
             write_image(target, image)

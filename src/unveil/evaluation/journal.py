@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from unveil.errors import OutputError
+from unveil.bounded import parse_json, require_regular
+from unveil.errors import DataError, OutputError
 from unveil.evaluation.report import ImageScore, score_from_json, score_to_json
 
 _FILE = "images.jsonl"
@@ -28,14 +29,16 @@ class Journal:
         self.scores: dict[tuple[str, str], ImageScore] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lines = (
-                self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-            )
+            lines: list[str] = []
+            if self._path.exists():
+                require_regular(self._path)
+                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
             if lines and not force and _parse(lines[0]) != run:
                 raise OutputError(
                     f"{folder} holds another evaluation: name another folder or give --force"
                 )
-            kept = [] if force else [line for line in lines[1:] if _parse(line) is not None]
+            scores = {} if force else {line: _score(line) for line in lines[1:]}
+            kept = [line for line, found in scores.items() if found is not None]
             # Rewritten whole, which drops a line torn by a kill.
             fresh = self._path.with_suffix(".tmp")
             fresh.write_text("\n".join([json.dumps(run), *kept]) + "\n", encoding="utf-8")
@@ -44,10 +47,9 @@ class Journal:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"{folder}: cannot be written: {error.strerror}") from error
-        for line in kept:
-            plain = _parse(line)
-            case = plain.pop("case")
-            self.scores[case, plain["name"]] = score_from_json(plain)
+        for found in filter(None, scores.values()):
+            case, score = found
+            self.scores[case, score.name] = score
 
     def add(self, case: str, score: ImageScore) -> None:
         """Append an image's score and hand it to the system.
@@ -63,6 +65,16 @@ class Journal:
 
 def _parse(line: str) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
+        return None
+
+
+def _score(line: str) -> tuple[str, ImageScore] | None:
+    """Return case and score of a line; None for one that was torn, or is no score."""
+    plain = _parse(line)
+    case = plain.pop("case", None) if isinstance(plain, dict) else None
+    try:
+        return (case, score_from_json(plain)) if isinstance(case, str) else None
+    except DataError:
         return None

@@ -1,11 +1,13 @@
 """What an evaluation found, and its JSON form."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from unveil.bounded import parse_json, read_text
 from unveil.errors import DataError
 from unveil.evaluation.samples import Case
 
@@ -103,11 +105,21 @@ class Report:
             DataError: They are not a report's.
         """
         try:
-            cases = tuple(_case_from_json(case) for case in plain["cases"])
-            name = plain["protocol"]["name"]
-            return cls(**{**plain, "protocol": name, "cases": cases})
-        except (KeyError, TypeError) as error:
+            cases = [_case_values(case) for case in plain["cases"]]
+            values = {**plain, "protocol": plain["protocol"]["name"], "cases": cases}
+            report = TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(f"not the result of an evaluation: {place}: {first['msg']}") from None
+        except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"not the result of an evaluation: {error}") from error
+        images = [image for case in report.cases for image in case.images]
+        if not images or not all(case.images for case in report.cases):
+            raise DataError("not the result of an evaluation: a case without images")
+        if any(image.width < 1 or image.height < 1 for image in images):
+            raise DataError("not the result of an evaluation: an image without pixels")
+        return report
 
     @classmethod
     def read(cls, path: Path) -> "Report":
@@ -121,14 +133,19 @@ class Report:
         """
         file = path / "results.json" if path.is_dir() else path
         try:
-            plain = json.loads(file.read_text(encoding="utf-8"))
+            plain = parse_json(read_text(file, _MOST_BYTES))
         except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read as a result: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"{file}: cannot be read as a result: {reason}") from error
         if not isinstance(plain, dict):
             raise DataError(f"{file}: not the result of an evaluation")
-        return cls.from_json(plain)
+        try:
+            return cls.from_json(plain)
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from None
 
 
+_MOST_BYTES = 256 * 2**20
 _MEANS = ("psnr", "ssim", "input_psnr", "input_ssim")
 
 
@@ -146,9 +163,19 @@ def score_from_json(plain: dict[str, Any]) -> ImageScore:
 
     Args:
         plain: Parsed JSON.
+
+    Raises:
+        DataError: They are not a score's.
     """
-    values: dict[str, Any] = {k: math.inf if v is None else v for k, v in plain.items()}
-    return ImageScore(**values)
+    try:
+        return TypeAdapter(ImageScore).validate_python(_finite_again(plain))
+    except ValidationError as error:
+        raise DataError(f"not a score: {error.errors()[0]['msg']}") from None
+
+
+def _finite_again(plain: dict[str, Any]) -> dict[str, Any]:
+    """Undo `finite_or_none`."""
+    return {key: math.inf if value is None else value for key, value in plain.items()}
 
 
 def _case_to_json(result: CaseResult) -> dict[str, Any]:
@@ -160,9 +187,9 @@ def _case_to_json(result: CaseResult) -> dict[str, Any]:
     }
 
 
-def _case_from_json(plain: dict[str, Any]) -> CaseResult:
-    case = Case(plain["sigma_255"], plain["degradation"])
-    return CaseResult(case, tuple(score_from_json(image) for image in plain["images"]))
+def _case_values(plain: dict[str, Any]) -> dict[str, Any]:
+    case = {name: plain[name] for name in ("sigma_255", "degradation")}
+    return {"case": case, "images": [_finite_again(image) for image in plain["images"]]}
 
 
 def finite_or_none(value: Any) -> Any:

@@ -1,0 +1,69 @@
+"""Image files that are damaged, or whose headers lie, through the command."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.hostile.conftest import Run, cases
+from tests.imaging.test_fuzz import mutated, seed_file
+
+from unveil.imaging import limits
+
+_SUFFIXES = [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp", ".heic"]
+# Where the headers of these formats keep numbers such as sizes, depths and offsets.
+_HEADERS = {".jpg": (150, 700), ".png": (16, 29), ".tif": (8, 400), ".webp": (20, 40),
+            ".bmp": (14, 50), ".avif": (0, 400), ".heic": (0, 400)}  # fmt: skip
+_NUMBERS = [0, 1, 2, 255, 256, 999, 1001, 4000, 30_000, 65_535]
+
+
+def _lying(data: bytes, suffix: str, rng: np.random.Generator) -> bytes:
+    """Write other numbers into the header; none is large enough to harm any decoder."""
+    out = bytearray(data)
+    low, high = _HEADERS[suffix]
+    for _ in range(rng.integers(1, 4)):
+        at = int(rng.integers(low, min(high, len(out) - 4)))
+        order = "little" if rng.random() < 0.5 else "big"
+        number = int(rng.choice(_NUMBERS))
+        out[at : at + 2] = number.to_bytes(2, order)
+    return bytes(out)
+
+
+def _attack(run: Run, photo: Path, suffix: str, number: int) -> None:
+    data, rng = seed_file(suffix), np.random.default_rng(11)
+    source = photo.with_name(f"hostile{suffix}")
+    folder = photo.with_name("set")
+    verbs = [
+        lambda: ("restore", source.name, "--model", "identity", "--max-megapixels", "1"),
+        lambda: ("restore", ".", "--model", "identity", "--max-megapixels", "1", "-o", "out"),
+        lambda: ("data", "check", str(folder)),
+        lambda: ("degrade", source.name, "--with", "noise", "-o", "out"),
+        lambda: ("evaluate", "identity", "--data", str(folder), "--protocol", "gaussian-color",
+                 "--sigma", "25"),
+    ]  # fmt: skip
+    for case in range(number):
+        change = _lying if rng.random() < 0.3 else mutated
+        damaged = change(data, suffix, rng) if change is _lying else mutated(data, rng)
+        source.write_bytes(damaged)
+        folder.mkdir()
+        (folder / source.name).write_bytes(damaged)
+        # The first verbs are the ones that people give files of unknown origin.
+        verb = verbs[int(rng.choice(5, p=[0.5, 0.1, 0.2, 0.1, 0.1]))]
+        run(*verb(), case=(suffix, case))
+
+
+@pytest.fixture(autouse=True)
+def _small_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_SIDE", 4000)
+
+
+def test_some_damaged_images(run: Run, photo: Path, request: pytest.FixtureRequest) -> None:
+    for suffix in _SUFFIXES:
+        _attack(run, photo, suffix, cases(request, 4, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", _SUFFIXES)
+def test_many_damaged_images(
+    run: Run, photo: Path, suffix: str, request: pytest.FixtureRequest
+) -> None:
+    _attack(run, photo, suffix, cases(request, 4, 300))
