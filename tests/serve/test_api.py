@@ -53,6 +53,8 @@ def _samples(depth: str, channels: int) -> Any:
     [
         ("jpg", "uint8", 3, False, {"format": "png"}),
         ("jpg", "uint8", 3, False, {"quality": "70"}),
+        ("png", "uint8", 3, False, {"format": "jpg", "strength-luma": "0.3"}),
+        ("png", "uint8", 3, False, {"strength": "0.5", "strength-chroma": "1"}),
         ("png", "uint16", 3, False, {"strength": "0.4"}),
         ("png", "uint8", 3, True, {"strength": "0.4"}),
         ("png", "uint16", 1, True, {"tile": "64"}),
@@ -80,7 +82,8 @@ def test_pixels_are_those_of_the_command_line(
     with pytest.raises(SystemExit) as stop:
         cli.main(["restore", str(source), "-o", str(target), "--model", str(tiny_weights), *words])
     assert not stop.value.code
-    answer = _post(served.client, source.read_bytes(), source.name, model=MODEL, **options)
+    fields = {name.replace("-", "_"): value for name, value in options.items()}
+    answer = _post(served.client, source.read_bytes(), source.name, model=MODEL, **fields)
     assert answer.status_code == 200, answer.text
     received = tmp_path / f"received.{target.suffix[1:]}"
     received.write_bytes(answer.content)
@@ -112,8 +115,8 @@ def test_headers_say_what_was_done(served: Served) -> None:
     assert float(told.pop("seconds")) > 0
     # A grid of 64 with overlap 16: 3 columns of tiles, 2 rows.
     assert told == {
-        "model": MODEL, "task": "auto", "strength": "0.5", "size": "150x100",
-        "megapixels": "0.015000", "tiles": "6",
+        "model": MODEL, "task": "auto", "strength": "0.5", "strength-chroma": "0.5",
+        "size": "150x100", "megapixels": "0.015000", "tiles": "6",
     }  # fmt: skip
     assert answer.headers["content-type"] == "image/png"
     assert "my%20photo.restored.png" in answer.headers["content-disposition"]
@@ -137,6 +140,7 @@ def test_a_name_that_lies_does_not_matter(served: Served) -> None:
         ({"strength": "1.5"}, "strength"),
         ({"strength": "nan"}, "strength"),
         ({"tile": "63"}, "tile"),
+        ({"strength_luma": "-1"}, "strength_luma"),
         ({"format": "gif"}, "format"),
         ({"quality": "0"}, "quality"),
         ({"nonsense": "1"}, "nonsense"),
@@ -159,6 +163,21 @@ def test_what_is_no_image_is_415_and_a_damaged_one_422(served: Served) -> None:
     damaged = _post(served.client, photo()[:-200])
     assert damaged.status_code == 422
     assert str(served.engine.folder) not in _error(damaged)
+
+
+@pytest.mark.parametrize("name", ["a.photo.PNG", "holiday.jpeg", "no suffix"])
+def test_errors_name_the_file_whole(served: Served, name: str) -> None:
+    for content in (b"hello", photo()[:-200]):
+        assert name in _error(_post(served.client, content, name))
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_is_no_form_gets_one_short_line(served: Served, kind: str) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    answer = served.client.post("/v1/restore", content=photo((500, 500)), headers=headers)
+    assert answer.status_code == 415
+    assert "multipart" in _error(answer)
+    assert len(answer.content) < 200
 
 
 def test_what_a_format_cannot_hold_is_422(served: Served) -> None:
@@ -196,17 +215,17 @@ def test_too_many_bytes_are_413(serve: Serve, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_what_the_page_says_is_bounded_too(served: Served, chunked: bool) -> None:
+def test_what_is_no_upload_is_bounded_too(served: Served, chunked: bool) -> None:
     async def length(request: Request) -> PlainTextResponse:
         return PlainTextResponse(str(len(await request.body())))
 
-    inner = Starlette(routes=[Route("/gradio_api/queue/join", length, methods=["POST"])])
+    inner = Starlette(routes=[Route("/v1/jobs/x/start", length, methods=["POST"])])
     client = TestClient(Limits(inner, served.engine))
     answers = []
     for size in (500_000, 2_000_000):
         body = bytes(size)
         content = (body[i : i + 4096] for i in range(0, size, 4096)) if chunked else body
-        answers.append(client.post("/gradio_api/queue/join", content=content))
+        answers.append(client.post("/v1/jobs/x/start", content=content))
     assert [answer.status_code for answer in answers] == [200, 413]
     assert answers[0].text == "500000"
     assert "1 MB" in answers[1].text

@@ -26,7 +26,6 @@ def engine(tiny_weights: Path, tmp_path: Path) -> Iterator[Engine]:
     [
         (Options(model="nonsense"), "no model"),
         (Options(task="derail"), "no task"),
-        (Options(strength=-0.1), "strength"),
         (Options(tile=63), "tile"),
     ],
 )
@@ -109,7 +108,7 @@ def test_files_stay_while_their_job_runs_and_go_when_old(engine: Engine) -> None
         engine.store.sweep()
         assert source.exists()
     restored = job.wait(20)
-    assert restored.after().shape == (60, 80, 3)
+    assert restored.preview().exists()
     engine.discard(source)
     assert uploads(engine) == []
     with pytest.raises(OutputError, match="no longer kept"):

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from tests.serve.conftest import photo
 
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Image, read_image, write_image
-from unveil.imaging.formats import BMP, format_named
-from unveil.imaging.image import Metadata, converted
+from unveil.imaging.formats import format_named
+from unveil.imaging.image import Metadata
 from unveil.inference import Restorer
+from unveil.inference.strength import Strength
 from unveil.serve.engine import Engine, Options
 from unveil.serve.settings import Settings
 
@@ -36,10 +38,8 @@ def test_each_strength_is_the_restorers_own(
     write_image(source, Image(pixels, format=format_named("tiff")))
     restored = engine.submit(engine.receive("a.tif", source.read_bytes()), Options()).wait(20)
     expected = Restorer(tiny_weights, strength=strength).restore_image(read_image(source)).pixels
-    target = restored.write(tmp_path / "b.tif", strength=strength)
+    target = restored.write(tmp_path / "b.tif", strength=Strength.of(strength))
     np.testing.assert_array_equal(read_image(target).pixels, expected)
-    np.testing.assert_array_equal(restored.before(), converted(pixels, BMP))
-    np.testing.assert_array_equal(restored.after(strength), converted(expected, BMP))
     if strength == 0:
         np.testing.assert_array_equal(expected, pixels)
 
@@ -49,8 +49,7 @@ def test_blending_does_not_run_the_network(
 ) -> None:
     restored = engine.submit(engine.receive("a.png", photo()), Options()).wait(20)
     monkeypatch.setattr("unveil.inference.engine.Engine._run", None)
-    assert restored.after(0.5).shape == (60, 80, 3)
-    assert restored.write(tmp_path / "a.png", strength=0.5).exists()
+    assert restored.write(tmp_path / "a.png", strength=Strength.of(0.5)).exists()
 
 
 def test_gray_is_previewed_in_three_channels_and_written_in_one(
@@ -60,7 +59,8 @@ def test_gray_is_previewed_in_three_channels_and_written_in_one(
     write_image(source, Image(np.full((9, 8, 1), 77, np.uint8), np.full((9, 8), 5, np.uint8)))
     restored = engine.submit(engine.receive("a.png", source.read_bytes()), Options()).wait(20)
     assert restored.size == (8, 9)
-    assert restored.before().tolist() == np.full((9, 8, 3), 77).tolist()
+    shown = PIL.Image.open(engine.preview(restored.source))
+    assert (shown.mode, shown.size, shown.getpixel((3, 3))) == ("RGB", (8, 9), (77, 77, 77))
     written = read_image(restored.write(tmp_path / "b.png"))
     assert written.pixels.shape == (9, 8, 1)
     assert written.alpha is not None
@@ -73,7 +73,10 @@ def test_turned_photos_are_previewed_upright(engine: Engine, tmp_path: Path) -> 
     image = Image(pixels, format=format_named("jpeg"), metadata=Metadata(orientation=6))
     write_image(source, image)
     restored = engine.submit(engine.receive("a.jpg", source.read_bytes()), Options()).wait(20)
-    np.testing.assert_array_equal(restored.before(), read_image(source).pixels)
+    for file in (engine.preview(restored.source), restored.preview()):
+        shown = read_image(file)
+        assert shown.metadata.orientation == 1
+        assert shown.pixels.shape == read_image(source).pixels.shape == (40, 30, 3)
 
 
 def test_a_result_goes_into_a_folder_under_the_commands_name(
@@ -87,8 +90,8 @@ def test_a_result_goes_into_a_folder_under_the_commands_name(
 
 def test_what_cannot_be_written_is_said(engine: Engine, tmp_path: Path) -> None:
     restored = engine.submit(engine.receive("a.png", photo()), Options()).wait(20)
-    with pytest.raises(InputError, match="strength"):
-        restored.write(tmp_path, strength=1.1)
+    with pytest.raises(InputError, match="quality"):
+        restored.write(tmp_path, format="jpeg", quality=101)
     with pytest.raises(ImageFileError, match="format"):
         restored.write(tmp_path, format="gif")
 
@@ -96,6 +99,37 @@ def test_what_cannot_be_written_is_said(engine: Engine, tmp_path: Path) -> None:
 def test_a_result_that_is_no_longer_kept_says_so(engine: Engine, tmp_path: Path) -> None:
     restored = engine.submit(engine.receive("a.png", photo()), Options()).wait(20)
     engine.discard(restored.source)
-    for use in (restored.before, restored.after, lambda: restored.write(tmp_path)):
+    for use in (
+        restored.preview,
+        lambda: engine.preview(restored.source),
+        lambda: restored.write(tmp_path),
+    ):
         with pytest.raises(OutputError, match="no longer kept"):
             use()
+
+
+def test_a_mask_keeps_parts_as_they_were(engine: Engine, tmp_path: Path) -> None:
+    """Of any size: a mask of 2 by 1 pixels over 80 by 60."""
+    source = engine.receive("a.png", photo())
+    restored = engine.submit(source, Options()).wait(20)
+    before, whole = read_image(source).pixels, read_image(restored.write(tmp_path)).pixels
+    mask = np.array([[0, 255]], np.uint8)
+    kept = read_image(restored.write(tmp_path / "kept.png", mask=mask)).pixels
+    np.testing.assert_array_equal(kept[:, :20], before[:, :20])
+    np.testing.assert_array_equal(kept[:, -20:], whole[:, -20:])
+    change = restored._change()
+    shares = np.clip((np.arange(80) + 0.5) / 40 - 0.5, 0, 1)[None, :, None]
+    blended = np.rint(before + change * shares * 255).clip(0, 255)
+    assert np.abs(kept - blended).max() <= 1
+    assert not np.array_equal(before, whole)
+
+
+def test_luminance_and_colour_are_blended_as_by_the_restorer(
+    engine: Engine, tiny_weights: Path, tmp_path: Path
+) -> None:
+    source = engine.receive("a.png", photo())
+    restored = engine.submit(source, Options()).wait(20)
+    target = restored.write(tmp_path / "b.png", strength=Strength(0.9, 0.2))
+    restorer = Restorer(tiny_weights, strength_luma=0.9, strength_chroma=0.2)
+    expected = restorer.restore_image(read_image(source)).pixels
+    np.testing.assert_array_equal(read_image(target).pixels, expected)

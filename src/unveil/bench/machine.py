@@ -24,7 +24,7 @@ _EXTRAS = {
     "bench": "mambapy",
     "gpu": "triton",
     "ray": "ray",
-    "serve": "gradio",
+    "serve": "uvicorn",
 }
 
 

@@ -1,103 +1,36 @@
-"""The HTTP API: restore, inspect, models."""
+"""The HTTP API for single pictures: restore, inspect, models."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Form, Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Form, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from unveil.errors import CancelledError, ImageFileError, ImageTooLargeError, TimedOutError
-from unveil.imaging.formats import FORMATS, format_of_suffix
-from unveil.serve.answers import NotAnImageError, described
-from unveil.serve.engine import Engine, Options, Restored, Tile
-from unveil.serve.jobs import Job
-
-Result = TypeVar("Result")
-FormatName = Literal["jpeg", "png", "tiff", "webp", "avif", "heic", "bmp"]
+from unveil.imaging.formats import BMP, FORMATS, HEIC, Format, format_of_suffix
+from unveil.inference.strength import Strength
+from unveil.serve.answers import described
+from unveil.serve.engine import Engine, Report, Restored
+from unveil.serve.forms import InspectForm, Model, Models, RestoreForm, Seen, ServerLimits
+from unveil.serve.settings import is_loopback
+from unveil.serve.uploads import check_form, result, upload
 
 _UPLOAD_ERRORS = (400, 401, 403, 408, 413, 415, 422, 503, 504)
-_TILES = r"^(auto|off|6[4-9]|[7-9][0-9]|[1-9][0-9]{2,4})$"
 _HEADERS = {
     "Content-Disposition": ("string", "A name for the file."),
     "X-Unveil-Model": ("string", "Network that was used."),
     "X-Unveil-Task": ("string", "What it was asked to do."),
-    "X-Unveil-Strength": ("number", "Share of its change that was applied."),
+    "X-Unveil-Strength": ("number", "Share of its change of luminance that was applied."),
+    "X-Unveil-Strength-Chroma": ("number", "Share of its change of colour that was applied."),
     "X-Unveil-Size": ("string", "Width and height in pixels, as 640x480."),
     "X-Unveil-Megapixels": ("number", "Size in millions of pixels."),
     "X-Unveil-Tiles": ("integer", "In how many parts it was done."),
     "X-Unveil-Seconds": ("number", "Time the network took."),
 }
-
-
-class InspectForm(BaseModel):
-    """What a client sends to have a picture looked at."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    image: UploadFile = Field(description="JPEG, PNG, TIFF, WebP, AVIF, HEIC or BMP.")
-    model: str | None = Field(
-        default=None, description="Of /v1/models; default: the server's choice."
-    )
-
-
-class RestoreForm(InspectForm):
-    """What a client sends to have a picture restored."""
-
-    task: str = Field(
-        default="auto", description="What to do; auto lets the network see for itself."
-    )
-    strength: float = Field(
-        default=1.0, ge=0, le=1, description="Share of the change that is applied."
-    )
-    tile: str = Field(
-        default="auto", pattern=_TILES, description="auto, off or a tile's side in pixels."
-    )
-    ensemble: bool = Field(
-        default=False, description="Average over 8 flips and rotations: 8 times slower."
-    )
-    format: FormatName | None = Field(
-        default=None, description="Of the result; default: as the upload."
-    )
-    quality: int | None = Field(default=None, ge=1, le=100, description="Of lossy formats.")
-
-    def options(self) -> Options:
-        """Return what the engine is told."""
-        tile = int(self.tile) if self.tile.isdecimal() else self.tile
-        return Options(self.model, self.task, self.strength, cast("Tile", tile), self.ensemble)
-
-
-class Seen(BaseModel):
-    """What a network sees in a picture."""
-
-    verdict: list[str] = Field(description="Degradations more likely than not, or clean.")
-    probabilities: dict[str, float] = Field(description="Of each degradation, 0 to 1.")
-    sigma_255: float = Field(description="Standard deviation of the noise, on the 0-255 scale.")
-
-
-class Model(BaseModel):
-    """A network on offer."""
-
-    id: str
-    tasks: list[str] = Field(description="What it does beside auto.")
-    inspects: bool = Field(description="Whether it says what is wrong with a picture.")
-    parameters: int
-    paper: str
-    default: bool = Field(description="Whether it is taken when none is named.")
-
-
-class Models(BaseModel):
-    """All networks on offer, and what they do together."""
-
-    models: list[Model]
-    tasks: list[str]
 
 
 def api_router(engine: Engine) -> APIRouter:
@@ -113,139 +46,94 @@ def api_router(engine: Engine) -> APIRouter:
     @router.post(
         "/restore",
         response_class=Response,
-        responses={200: _image_described(), **described(*_UPLOAD_ERRORS)},
+        responses={200: image_described(), **described(*_UPLOAD_ERRORS)},
     )
     async def restore(
         request: Request, form: Annotated[RestoreForm, Form(media_type="multipart/form-data")]
     ) -> Response:
         """Restore a picture: the same kind of file comes back, with its metadata."""
-        await _check_form(request)
+        await check_form(request)
         options = form.options()
         engine.check(options)
-        async with _upload(engine, form.image) as upload:
-            job = upload.job = engine.submit(upload.source, options, look=False)
-            restored = await _result(request, job, engine.settings.timeout_s)
+        async with upload(engine, form.image) as held:
+            job = held.job = engine.submit(held.source, options, look=False)
+            restored = await result(request, job, engine.settings.timeout_s)
             write = partial(
                 restored.write,
-                upload.source.parent,
-                strength=options.strength,
+                held.source.parent,
+                strength=form.shares(),
                 format=form.format,
                 quality=form.quality,
             )
             target = await to_thread.run_sync(write, limiter=writers)
-            upload.keep = True
-            return _Leaving(engine, target, _told(restored, options.strength))
+            held.keep = True
+            return image_response(engine, target, restored, form.shares())
 
     @router.post("/inspect", responses=described(404, *_UPLOAD_ERRORS))
     async def inspect(
         request: Request, form: Annotated[InspectForm, Form(media_type="multipart/form-data")]
     ) -> Seen:
         """Say whether a picture is noisy (and how much), rainy, hazy or clean."""
-        await _check_form(request)
+        await check_form(request)
         if engine.catalogue.inspector(form.model) is None:
             which = "no model here can" if form.model is None else f"{form.model} cannot"
             raise HTTPException(404, f"{which} say what it sees; see /v1/models")
-        async with _upload(engine, form.image) as upload:
-            job = upload.job = engine.submit_inspection(upload.source, form.model)
-            seen = await _result(request, job, engine.settings.timeout_s)
-        assert seen is not None
-        return Seen(
-            verdict=list(seen.verdict),
-            probabilities={cause: round(p, 4) for cause, p in seen.probabilities.items()},
-            sigma_255=round(seen.sigma_255, 1),
-        )
+        async with upload(engine, form.image) as held:
+            job = held.job = engine.submit_inspection(held.source, form.model)
+            seen = await result(request, job, engine.settings.timeout_s)
+        return report_of(seen)
 
     @router.get("/models", responses=described(401, 403))
     async def models() -> Models:
         """List the networks on offer, the default first."""
         found = [Model.model_validate(model) for model in engine.models()]
-        return Models(models=found, tasks=list(engine.tasks()))
+        settings = engine.settings
+        limits = ServerLimits(
+            max_bytes=settings.max_bytes,
+            max_megapixels=settings.max_megapixels,
+            keep_s=settings.keep_s,
+            formats=[kind.name for kind in FORMATS if _is_readable(kind)],
+            local=is_loopback(settings.host),
+        )
+        return Models(models=found, tasks=list(engine.tasks()), limits=limits)
 
     return router
 
 
-async def _check_form(request: Request) -> None:
-    """Refuse what the parser lets pass: fields that are empty, or there twice.
+def report_of(seen: Report | None) -> Seen:
+    """Return what a network sees in a picture, as clients get it."""
+    assert seen is not None
+    return Seen(
+        verdict=list(seen.verdict),
+        probabilities={cause: round(p, 4) for cause, p in seen.probabilities.items()},
+        sigma_255=round(seen.sigma_255, 1),
+    )
 
-    Raises:
-        HTTPException: If there are any; an unset variable of a script must not mean the default.
+
+def _is_readable(kind: Format) -> bool:
+    needed = {HEIC: "pillow_heif", BMP: "PIL"}.get(kind)
+    return needed is None or find_spec(needed) is not None
+
+
+def image_response(engine: Engine, file: Path, restored: Restored, strength: Strength) -> Response:
+    """Send a result, whose folder goes with it.
+
+    Args:
+        engine: Whose store holds the file.
+        file: In a folder of its own.
+        restored: What was written.
+        strength: At which strength.
     """
-    seen = set()
-    for name, value in (await request.form()).multi_items():
-        if name in seen:
-            raise HTTPException(422, f"{name}: given more than once")
-        if value == "":
-            raise HTTPException(422, f"{name}: empty; give a value or leave it out")
-        seen.add(name)
+    return _Leaving(engine, file, _told(restored, strength))
 
 
-class _Upload:
-    """An upload while it is served: gone afterwards, once nobody works on it."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        self.job: Job[Any] | None = None
-        self.keep = False
-
-
-@contextlib.asynccontextmanager
-async def _upload(engine: Engine, image: UploadFile) -> AsyncIterator[_Upload]:
-    name = image.filename or "image"
-    try:
-        source = await to_thread.run_sync(engine.receive, name, image.file)
-    except ImageTooLargeError:
-        raise
-    except ImageFileError as error:
-        raise NotAnImageError(*error.args) from error
-    finally:
-        await image.close()
-    upload = _Upload(source)
-    try:
-        yield upload
-    finally:
-        if upload.job is not None and not upload.job.future.done():
-            upload.job.cancel()
-            upload.job.future.add_done_callback(lambda _: engine.discard(source))
-        elif not upload.keep:
-            engine.discard(source)
-
-
-async def _result(request: Request, job: Job[Result], timeout_s: float) -> Result:
-    """Wait for a job as long as its client does.
-
-    Raises:
-        TimedOutError: If it is not done in time.
-        CancelledError: If the client has gone.
-        UnveilError: If the job failed.
-    """
-    done = asyncio.wrap_future(job.future)
-    # What a job that was given up ends with is nobody's business.
-    done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        either: set[asyncio.Future[Any]] = {done, gone}
-        await asyncio.wait(either, timeout=timeout_s, return_when="FIRST_COMPLETED")
-    finally:
-        gone.cancel()
-    if done.done():
-        return done.result()
-    job.cancel()
-    if gone.done() and not gone.cancelled():
-        raise CancelledError("the client has gone")
-    raise TimedOutError(f"not done after {timeout_s:g} s; try a smaller image, or later")
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _told(restored: Restored, strength: float) -> dict[str, str]:
+def _told(restored: Restored, strength: Strength) -> dict[str, str]:
     width, height = restored.size
     return {
         "X-Unveil-Model": restored.model,
         "X-Unveil-Task": restored.task,
-        "X-Unveil-Strength": f"{strength:g}",
+        "X-Unveil-Strength": f"{strength.luma:g}",
+        "X-Unveil-Strength-Chroma": f"{strength.chroma:g}",
         "X-Unveil-Size": f"{width}x{height}",
         "X-Unveil-Megapixels": f"{width * height / 1e6:.6f}",
         "X-Unveil-Tiles": str(restored.tiles),
@@ -273,7 +161,8 @@ class _Leaving(FileResponse):
             self._engine.discard(self._file)
 
 
-def _image_described() -> dict[str, Any]:
+def image_described() -> dict[str, Any]:
+    """Return what the OpenAPI document says about a result."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {
         "description": "The restored picture.",

@@ -1,8 +1,8 @@
 """The server's application: the API, the page, and what stands in front of both."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,20 +10,27 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from unveil._version import __version__
-from unveil.errors import BusyError, MissingExtraError
+from unveil.errors import BusyError
 from unveil.serve.answers import answer_errors, described
 from unveil.serve.api import api_router
+from unveil.serve.batches import Batches
 from unveil.serve.docs_page import docs_page
 from unveil.serve.engine import Engine
 from unveil.serve.guard import Guard
+from unveil.serve.jobs_api import jobs_router
 from unveil.serve.limits import Limits
 from unveil.serve.metrics import CONTENT_TYPE, Counted, Metrics
 from unveil.serve.settings import Settings
+from unveil.serve.tools_api import tools_router
 
+WEB = Path(__file__).parent / "web"
 _STOP_S = 1.0
+# Fields that name a network or a task of this server.
+_FORMS = ("InspectForm", "RestoreForm", "RunForm", "JobForm")
 
 
 def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = True) -> FastAPI:
@@ -38,37 +45,41 @@ def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = 
         An ASGI application; ``app.state.engine`` is its engine.
     """
     engine = engine or Engine(settings)
+    batches = Batches(engine)
     app = FastAPI(
         title="unveil",
         version=__version__,
         summary="Removes noise, rain and haze from photographs.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(engine),
+        lifespan=_lifespan(engine, batches),
     )
     app.state.engine = engine
     metrics = Metrics(engine)
     answer_errors(app, engine.folder)
     app.include_router(api_router(engine))
+    app.include_router(jobs_router(engine, batches))
+    app.include_router(tools_router(engine))
     _add_service_routes(app, engine, metrics)
     _describe(app, engine)
-    paths = _refuse_other_methods(app)
+    _refuse_other_methods(app)
     if page:
-        _mount_page(app, engine)
+        app.mount("/", _Page(directory=WEB, html=True))
     # The last is the outermost.
     app.add_middleware(Limits, engine=engine)
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Counted, metrics=metrics, paths=paths)
+    app.add_middleware(Counted, metrics=metrics)
     return app
 
 
-def _lifespan(engine: Engine) -> Any:
+def _lifespan(engine: Engine, batches: Batches) -> Any:
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
         try:
             yield
         finally:
             engine.stop(_STOP_S)
+            await batches.close()
 
     return running
 
@@ -106,11 +117,17 @@ def _describe(app: FastAPI, engine: Engine) -> None:
                 title=app.title, version=app.version, summary=app.summary, routes=app.routes
             )
             schemas = made["components"]["schemas"]
-            for name in ("InspectForm", "RestoreForm"):
+            for name in _FORMS:
                 fields = {k: _plain(field) for k, field in schemas[name]["properties"].items()}
                 fields["model"]["enum"] = [offer.id for offer in engine.catalogue.offers]
                 schemas[name]["properties"] = fields
-            schemas["RestoreForm"]["properties"]["task"]["enum"] = list(engine.tasks())
+                if "task" in fields:
+                    fields["task"]["enum"] = list(engine.tasks())
+            for name in ("ResultForm", "DegradeForm"):
+                given = schemas[name]["properties"]
+                schemas[name]["properties"] = {k: _plain(field) for k, field in given.items()}
+            if engine.settings.root_path:
+                made["servers"] = [{"url": engine.settings.root_path}]
             if engine.settings.token is not None:
                 _demand_token(made)
             app.openapi_schema = made
@@ -134,18 +151,13 @@ def _demand_token(document: dict[str, Any]) -> None:
                 operation["security"] = [{"token": []}]
 
 
-def _refuse_other_methods(app: FastAPI) -> frozenset[str]:
-    """Answer what the API does not know ourselves: the page behind it takes any path.
-
-    Returns:
-        The API's paths.
-    """
+def _refuse_other_methods(app: FastAPI) -> None:
+    """Answer what the API does not know ourselves: the page behind it takes any path."""
     known = {path: list(operations) for path, operations in app.openapi()["paths"].items()}
     known |= {"/docs": ["get"], "/openapi.json": ["get"]}
     for path, methods in known.items():
         app.router.routes.append(Route(path, _Refusing(methods)))
     app.router.routes.append(Route("/v1/{rest:path}", _Refusing([])))
-    return frozenset(known)
 
 
 class _Refusing:
@@ -159,11 +171,10 @@ class _Refusing:
         raise HTTPException(405, reason, {"Allow": self._allowed})
 
 
-def _mount_page(app: FastAPI, engine: Engine) -> None:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(engine.folder / "page")
-    try:
-        from unveil.serve.page import mount_page  # noqa: PLC0415 - seconds; reads what is set above
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("the page of unveil serve", "serve") from error
-    mount_page(app, engine)
+class _Page(StaticFiles):
+    """The page's files; browsers ask whether they have changed."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

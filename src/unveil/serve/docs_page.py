@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5; }
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; }
 code, pre { font-family: ui-monospace, monospace; }
 pre { overflow-x: auto; padding: .75rem; border: 1px solid; border-radius: .3rem; }
+a { color: inherit; }
 section { margin-top: 2.5rem; }
 """
 
@@ -34,7 +36,8 @@ def docs_page(document: dict[str, Any]) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>unveil API</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
+        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f"<body><main>{''.join(parts)}</main></body></html>"
     )
 
 
@@ -53,7 +56,7 @@ def _operation(
         ]
         told = [field.get("description", "") for field in form["properties"].values()]
         yield _table([(*row, text) for row, text in zip(rows, told, strict=True)])
-        yield f"<pre>{escape(_example(path, operation))}</pre>"
+        yield f'<pre tabindex="0">{escape(_example(path, operation, form))}</pre>'
     yield "<h3>Answers</h3>"
     answers = operation["responses"].items()
     yield _table([(code, answer.get("description", "")) for code, answer in answers])
@@ -87,12 +90,15 @@ def _default(field: dict[str, Any]) -> str:
     return "" if default is None else f"default {json.dumps(default)}"
 
 
-def _example(path: str, operation: dict[str, Any]) -> str:
+def _example(path: str, operation: dict[str, Any], form: dict[str, Any]) -> str:
     token = ' -H "Authorization: Bearer $UNVEIL_TOKEN"' if operation.get("security") else ""
-    result = " -o restored.jpg" if path.endswith("restore") else ""
-    return f"curl{token} -F image=@photo.jpg http://127.0.0.1:7860{path}{result}"
+    files = [name for name in form.get("required", []) if name in ("image", "reference")]
+    fields = " ".join(f"-F {name}=@photo.jpg" for name in files) or "-F task=auto"
+    result = " -o restored.jpg" if path.endswith(("restore", "result", "degrade")) else ""
+    return f"curl{token} {fields} http://127.0.0.1:7860{path}{result}"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div tabindex="0" role="group" aria-label="Table"><table>{body}</table></div>'

@@ -4,10 +4,11 @@ import io
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,13 +21,15 @@ from unveil.inference.tiles import SMALLEST_TILE
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Offer
 from unveil.serve.jobs import Job, Queue
+from unveil.serve.preview import to_preview, write_preview
 from unveil.serve.restored import Report, Restored
 from unveil.serve.settings import Settings
 from unveil.serve.store import Store
 
-__all__ = ["Engine", "Job", "Options", "Report", "Restored", "plain_message"]
+__all__ = ["Engine", "Job", "Options", "Report", "Restored", "naming", "plain_message"]
 
 Tile = int | Literal["auto", "off"]
+Result = TypeVar("Result")
 
 # Networks kept loaded, by what they are asked to do.
 _LOADED = 6
@@ -39,14 +42,12 @@ class Options:
     Attributes:
         model: Id of a network the server offers; None leaves it to the task.
         task: One of `Engine.tasks`.
-        strength: 0–1, what results are blended with unless they are asked for otherwise.
         tile: ``"auto"``, ``"off"`` or the side of a tile in pixels.
         ensemble: Average over 8 flips and rotations.
     """
 
     model: str | None = None
     task: str = "auto"
-    strength: float = 1.0
     tile: Tile = "auto"
     ensemble: bool = False
 
@@ -126,8 +127,6 @@ class Engine:
             InputError: If one is out of range, or no network does that.
         """
         self.catalogue.choose(options.model, options.task)
-        if not 0 <= options.strength <= 1:
-            raise InputError(f"strength is 0 to 1, got {options.strength}")
         if isinstance(options.tile, int) and options.tile < SMALLEST_TILE:
             raise InputError(f"tile is {SMALLEST_TILE} pixels or more, got {options.tile}")
 
@@ -174,6 +173,30 @@ class Engine:
             UnveilError: As `submit_inspection`, or if the picture cannot be read.
         """
         return self.submit_inspection(source, model).wait(self.settings.timeout_s)
+
+    def submit_work(self, source: Path, work: Callable[[], Result]) -> Job[Result]:
+        """Put other work on an upload in line.
+
+        Raises:
+            BusyError: If the line is full or the engine is stopping.
+        """
+        return self._submit(source, lambda _: work())
+
+    def preview(self, source: Path) -> Path:
+        """Return the JPEG that shows an upload in a browser: 8 bits, upright, at full size.
+
+        Raises:
+            ImageFileError: If the upload cannot be read.
+            OutputError: If it is no longer kept.
+            BusyError: If the disk is full.
+        """
+        with self._turn, self.store.holding(source):
+            target = beside(source, "before.jpg")
+            if not target.exists():
+                image = self._read(source)
+                write_preview(target, to_preview(image.pixels), icc=image.metadata.icc)
+                trim()
+            return target
 
     def stop(self, grace_s: float = 8.0) -> None:
         """Answer what is running within `grace_s`, refuse the rest, remove all files."""
@@ -282,6 +305,30 @@ class _Tally:
             self.tiles = self.tiles + 1 if share > self._last else int(share > 0)
         self._last = share
         self._job.report(share)
+
+
+def beside(source: Path, name: str) -> Path:
+    """Return the path of a file of the server's own beside an upload, whose name has no dot first.
+
+    >>> beside(Path("a/photo.png"), "before.jpg").name
+    '.before.jpg'
+    """
+    return source.with_name(f".{name}")
+
+
+@contextmanager
+def naming(source: Path, name: str) -> Iterator[None]:
+    """Let errors call a file what its sender calls it, not where it lies on the server.
+
+    Raises:
+        UnveilError: Whatever the block raised, with its message put right.
+    """
+    try:
+        yield
+    except UnveilError as error:
+        text = str(error).replace(str(source), name).replace(source.name, name)
+        error.args = (text,)
+        raise
 
 
 def plain_message(error: UnveilError, folder: Path) -> str:

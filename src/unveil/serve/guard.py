@@ -1,6 +1,7 @@
 """Who may talk to the server: right Host, right Origin, and the token where there is one."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unveil.serve.docs_page import STYLE as DOCS_STYLE
 from unveil.serve.settings import LOOPBACK_NAMES, Settings, hostname, is_address, is_loopback
 
 COOKIE = "unveil_session"
@@ -21,11 +23,27 @@ _OPEN = frozenset({"/healthz"})
 _LOGIN_BYTES = 4096
 _LOGIN_S = 10.0
 _WRONG_TOKEN_S = 1.0
-# Nothing is fetched from elsewhere, whatever a library would like.
+# What is sent must not come back inside an error.
+_LONGEST = 400
+_LOGIN_STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
+form { max-width: 20rem; margin: 20vh auto; padding: 1rem; display: grid; gap: .75rem; }
+input, button { font: inherit; padding: .5rem; }
+"""
+
+
+def _allowed(style: str) -> str:
+    """Return the word that allows one inline style sheet."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
+
+
+# Nothing is fetched from elsewhere, and no script runs but the page's own files.
 _HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
-        "frame-ancestors 'self'; form-action 'self'; base-uri 'self'"
+        "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
+        f"style-src 'self' {_allowed(_LOGIN_STYLE)} {_allowed(DOCS_STYLE)}; "
+        "frame-ancestors 'self'; form-action 'self'; base-uri 'none'"
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
@@ -44,7 +62,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
         self._names = {name.lower() for name in settings.allowed_hosts}
-        self._token = settings.token
+        self._token, self._root = settings.token, settings.root_path
         # Not the token itself: a cookie jar must not give away what the API takes.
         secret = (settings.token or "").encode()
         self._session = hmac.new(secret, b"unveil session", hashlib.sha256).hexdigest()
@@ -114,12 +132,12 @@ class Guard:
         if given and reads and self._is_token(given):
             # Not a redirect: browsers leave a strict cookie out of one that another site began.
             rest = urlencode(query, doseq=True)
-            target = "/" + quote(path.lstrip("/\\")) + (f"?{rest}" if rest else "")
+            target = f"{self._root}/" + quote(path.lstrip("/\\")) + (f"?{rest}" if rest else "")
             return self._welcome(scope, target)
         if given or "authorization" in headers:
             await asyncio.sleep(_WRONG_TOKEN_S)
         if reads and "text/html" in headers.get("accept", ""):
-            return _login_page(401, "That token is wrong." if given else "")
+            return self._login_page(401, "That token is wrong." if given else "")
         reason = "this server needs its token: send it as Authorization: Bearer TOKEN"
         return refusal(401, reason, {"WWW-Authenticate": "Bearer"})
 
@@ -135,18 +153,23 @@ class Guard:
 
     async def _login(self, scope: Scope, receive: Receive) -> Response:
         if scope["method"] != "POST":
-            return _login_page(200)
+            return self._login_page(200)
         try:
             body = await asyncio.wait_for(_body(receive), _LOGIN_S)
         except TimeoutError:
             return refusal(408, f"no token came within {_LOGIN_S:g} s; send again")
         given = parse_qs(body.decode("latin-1")).get("token", [""])[0].strip()
         if self._is_token(given):
-            response = RedirectResponse("/", 303)
+            response = RedirectResponse(f"{self._root}/", 303)
             self._remember(scope, response)
             return response
         await asyncio.sleep(_WRONG_TOKEN_S)
-        return _login_page(401, "That token is wrong.")
+        return self._login_page(401, "That token is wrong.")
+
+    def _login_page(self, status: int, problem: str = "") -> Response:
+        note = f'<p role="alert">{escape(problem)}</p>' if problem else ""
+        text = _LOGIN_PAGE.replace("{note}", note).replace("{root}", self._root)
+        return HTMLResponse(text, status)
 
     def _welcome(self, scope: Scope, target: str) -> Response:
         url = escape(target, quote=True)
@@ -160,7 +183,12 @@ class Guard:
     def _remember(self, scope: Scope, response: Response) -> None:
         secure = scope.get("scheme") == "https"
         response.set_cookie(
-            COOKIE, self._session, httponly=True, samesite="strict", path="/", secure=secure
+            COOKIE,
+            self._session,
+            httponly=True,
+            samesite="strict",
+            path=f"{self._root}/",
+            secure=secure,
         )
 
 
@@ -176,7 +204,9 @@ async def _body(receive: Receive) -> bytes:
 
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     """Return an error in the shape all of them have."""
-    return JSONResponse({"error": " ".join(reason.split())}, status, headers)
+    line = " ".join(reason.split())
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    return JSONResponse({"error": line}, status, headers)
 
 
 def _with_headers(send: Send) -> Send:
@@ -191,21 +221,12 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def _login_page(status: int, problem: str = "") -> Response:
-    note = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-    return HTMLResponse(_LOGIN_PAGE.replace("{note}", note), status)
-
-
-_LOGIN_PAGE = """<!doctype html>
+_LOGIN_PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>unveil</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-form { max-width: 20rem; margin: 20vh auto; padding: 1rem; display: grid; gap: .75rem; }
-input, button { font: inherit; padding: .5rem; }
-</style></head>
-<body><form method="post" action="/login">
-<h1>unveil</h1>{note}
+<style>{_LOGIN_STYLE}</style></head>
+<body><form method="post" action="{{root}}/login">
+<h1>unveil</h1>{{note}}
 <label for="token">Token this server was started with</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Enter</button>

@@ -12,17 +12,20 @@ from unveil.serve.engine import Engine
 from unveil.serve.guard import refusal
 from unveil.serve.store import Store
 
-UPLOADS = frozenset({"/v1/restore", "/v1/inspect"})
+# Paths that take files, and how many times the largest file their bodies may be.
+UPLOADS = {"/v1/restore": 1, "/v1/inspect": 1, "/v1/degrade": 1, "/v1/score": 2, "/v1/jobs": 20}
+# Of these, those whose image is put in line at once.
+_AT_ONCE = frozenset({"/v1/restore", "/v1/inspect", "/v1/degrade", "/v1/score"})
 
 # An upload of which nothing comes for so long is given up.
 IDLE_S = 30.0
+# One that drips is given up when it has been slower than that beyond those seconds.
+_SLOWEST_BYTES_PER_S = 2000
 
 # Beyond what is allowed: the other fields of a form, and what stands between them.
 _FORM_BYTES = 64 * 1024
-# What the page's elements tell the server: names and numbers, never a photo.
 _MESSAGE_BYTES = 10**6
-# Routes that bound their bodies themselves.
-_OWN_LIMITS = "/page/"
+_MASK_BYTES = 16 * 10**6
 _DRAIN_S = 5.0
 # Requests beyond those that wait or run: they are sending, or being answered.
 _MORE_AT_ONCE = 16
@@ -46,23 +49,27 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on with its body counted."""
-        path = scope.get("path", "")
-        if scope["type"] != "http" or scope["method"] != "POST" or path.startswith(_OWN_LIMITS):
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        limit = self._max_bytes if path in UPLOADS else _MESSAGE_BYTES
-        headers = Headers(scope=scope)
+        path, headers = scope.get("path", ""), Headers(scope=scope)
+        takes_file = path in UPLOADS or path.endswith("/result")
+        limit = self._limit(path)
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit + _FORM_BYTES:
             if "expect" not in headers:
                 await _drain(receive, self._max_bytes)
             await refusal(413, _too_large(limit))(scope, receive, send)
             return
-        if path not in UPLOADS:
+        if takes_file and scope["method"] == "POST" and not _is_form(headers):
+            await _drain(receive, self._max_bytes)
+            await refusal(415, _NO_FORM)(scope, receive, send)
+            return
+        if not takes_file:
             await self._app(scope, _counted(receive, limit), send)
             return
         try:
-            self._check()
+            self._check(path)
         except BusyError as error:
             await _drain(receive, self._max_bytes)
             await refusal(503, str(error), _retry(error))(scope, receive, send)
@@ -73,10 +80,25 @@ class Limits:
         finally:
             self._at_once -= 1
 
-    def _check(self) -> None:
-        self._engine.queue.check()
+    def _limit(self, path: str) -> int:
+        if path in UPLOADS:
+            return UPLOADS[path] * self._max_bytes
+        return _MASK_BYTES if path.endswith("/result") else _MESSAGE_BYTES
+
+    def _check(self, path: str) -> None:
+        if path in _AT_ONCE or self._engine.queue.stopping:
+            self._engine.queue.check()
         if self._at_once >= self._max_at_once:
             raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
+
+
+_NO_FORM = (
+    "expected a multipart form, as `curl -F image=@photo.jpg` sends; the body is something else"
+)
+
+
+def _is_form(headers: Headers) -> bool:
+    return headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
 def _too_large(limit: int) -> str:
@@ -85,7 +107,7 @@ def _too_large(limit: int) -> str:
 
 def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receive:
     """Pass a body on while it is not too large, and there is room where `store` has its files."""
-    size, whole = 0, False
+    size, whole, began = 0, False, time.monotonic()
 
     async def counting() -> Message:
         nonlocal size, whole
@@ -96,6 +118,8 @@ def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receiv
         except TimeoutError:
             raise HTTPException(408, f"nothing came for {IDLE_S:g} s; send again") from None
         size += len(message.get("body", b""))
+        if time.monotonic() - began > IDLE_S + size / _SLOWEST_BYTES_PER_S:
+            raise HTTPException(408, "the upload is too slow; send again over a faster connection")
         whole = not message.get("more_body", False)
         refused = _refused(size, limit, store)
         if refused is not None:

@@ -69,25 +69,23 @@ class Metrics:
 
 
 class Counted:
-    """Middleware that counts answers by path and status; other paths than the API's are the page.
+    """Middleware that counts answers by route and status; all but the API's routes are the page.
 
     Args:
         app: What it counts.
         metrics: Where.
-        paths: The API's.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
-        self._app, self._metrics, self._paths = app, metrics, paths
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on and count."""
-        path = scope.get("path")
-        label = path if path in self._paths else "page"
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._metrics.request(str(label), message["status"])
+                route = getattr(scope.get("route"), "path", "page")
+                self._metrics.request(route, message["status"])
             await send(message)
 
         await self._app(scope, receive, sending)

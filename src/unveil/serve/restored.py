@@ -1,6 +1,7 @@
 """A restored picture as the network's change to it, so that any strength is a blend."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -8,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import InputError, OutputError
+from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
 from unveil.imaging.formats import format_named
 from unveil.imaging.image import Array
@@ -17,7 +18,9 @@ from unveil.inference.plan import Naming
 from unveil.inference.readout import Sighting
 from unveil.inference.restorer import read_source
 from unveil.inference.samples import add_residual
-from unveil.serve.preview import to_preview
+from unveil.inference.strength import Strength
+from unveil.serve.allocator import trim
+from unveil.serve.preview import to_preview, write_preview
 from unveil.serve.store import Store
 
 Report = Sighting
@@ -57,29 +60,30 @@ class Restored:
         self,
         target: Path,
         *,
-        strength: float = 1.0,
+        strength: Strength | None = None,
         format: str | None = None,  # noqa: A002
         quality: int | None = None,
+        mask: Pixels | None = None,
     ) -> Path:
         """Write the restored picture, as `unveil restore` does.
 
         Args:
             target: The file, whose suffix names the format unless `format` does; or a folder.
-            strength: 0–1, share of the network's change that is applied.
+            strength: Share of the network's change that is applied; None applies it whole.
             format: As `unveil restore --format`; None keeps that of the upload.
             quality: As `unveil.imaging.write_image`.
+            mask: ``(h', w')`` of any size, spread over the picture: restored where 255, as it was
+                where 0.
 
         Returns:
             The file that was written.
 
         Raises:
-            InputError: If `strength` or `quality` is out of range.
+            InputError: If `quality` is out of range.
             ImageFileError: If there is no such format.
             OutputError: If the format cannot hold the picture, or its files are no longer kept.
             BusyError: If the server's disk is full.
         """
-        if not 0 <= strength <= 1:
-            raise InputError(f"strength is 0 to 1, got {strength}")
         kind = format_named(format) if format else None
         if target.is_dir():
             target = target / Naming(format=kind)(self.source)
@@ -88,79 +92,92 @@ class Restored:
         with self.turn, self.store.holding(self.source):
             image = self._image()
             out = allocate_like(image)
-            self._blend(image.pixels, strength, out)
+            self._blend(image.pixels, strength or Strength(), mask, out)
             write_image(target, replace(image, pixels=out), quality=quality)
+        trim()
         return target
 
-    def before(self) -> Pixels:
-        """Return the upload as ``(h, w, 3)`` 8-bit samples, upright, without transparency.
+    def preview(self) -> Path:
+        """Return the JPEG that shows the restored picture at full strength in a browser.
 
         Raises:
             OutputError: If its files are no longer kept.
+            BusyError: If the server's disk is full.
         """
         with self.turn, self.store.holding(self.source):
-            return to_preview(self._samples())
-
-    def after(self, strength: float = 1.0) -> Pixels:
-        """Return the restored picture as ``(h, w, 3)`` 8-bit samples; the network does not run.
-
-        Args:
-            strength: 0–1, share of the network's change that is applied.
-
-        Raises:
-            OutputError: If its files are no longer kept.
-        """
-        with self.turn, self.store.holding(self.source):
-            samples, change = self._samples(), self._change()
-            width, height = self.size
-            out = np.empty((height, width, 3), np.uint8)
-            for rows in _strips(height):
-                blended = np.empty_like(samples[rows])
-                add_residual(samples[rows], strength * change[rows], blended)
-                out[rows] = to_preview(blended)
-            return out
+            if not self._preview.exists():
+                image, change = self._image(), self._change()
+                out = np.empty((*image.pixels.shape[:2], 3), np.uint8)
+                for rows in _strips(len(out)):
+                    blended = np.empty_like(image.pixels[rows])
+                    add_residual(image.pixels[rows], change[rows], blended)
+                    out[rows] = to_preview(blended)
+                    release(change)
+                write_preview(self._preview, out, icc=image.metadata.icc)
+        trim()
+        return self._preview
 
     def discard(self) -> None:
         """Remove what was made of the upload, which itself stays."""
         with self.turn:
-            for file in (self.change, self._decoded):
+            for file in (self.change, self._preview):
                 file.unlink(missing_ok=True)
 
     @property
-    def _decoded(self) -> Path:
-        return self.change.with_suffix(".npy")
+    def _preview(self) -> Path:
+        return self.change.with_suffix(".jpg")
 
     def _image(self) -> Image:
         if not (self.source.exists() and self.change.exists()):
             raise OutputError(f"{self.source.name}: no longer kept here; restore it again")
         return read_source(self.source, self.max_megapixels)
 
-    def _samples(self) -> Array:
-        """Return the upload's samples, which lie decoded beside it once they have been asked for.
-
-        A preview at another strength must not wait for the decoder.
-        """
-        file = self._decoded
-        if not file.exists():
-            image = self._image()
-            part = file.with_suffix(".part")
-            stored = self.store.create(part, image.pixels.shape, image.pixels.dtype)
-            for rows in _strips(len(stored)):
-                stored[rows] = image.pixels[rows]
-                release(image.pixels)
-                release(stored)
-            part.rename(file)
-        return cast("Array", np.load(file, mmap_mode="r"))
-
     def _change(self) -> Array:
         return cast("Array", np.load(self.change, mmap_mode="r"))
 
-    def _blend(self, pixels: Array, strength: float, out: Array) -> None:
+    def _blend(self, pixels: Array, strength: Strength, mask: Pixels | None, out: Array) -> None:
         change = self._change()
+        shares = None if mask is None else spread_over(mask, pixels.shape[:2])
         for rows in _strips(len(pixels)):
-            add_residual(pixels[rows], strength * change[rows], out[rows])
+            applied = strength.scaled(change[rows])
+            if shares is not None:
+                applied = applied * shares(rows)
+            add_residual(pixels[rows], applied, out[rows])
             for array in (pixels, change, out):
                 release(array)
+
+
+def spread_over(mask: Pixels, size: tuple[int, ...]) -> Callable[[slice], Array]:
+    """Return a function that gives rows of a mask at another size, interpolated linearly.
+
+    Args:
+        mask: ``(h', w')`` uint8.
+        size: Height and width of the picture.
+
+    Returns:
+        Maps a slice of rows to ``(n, w, 1)`` float32 in 0–1.
+
+    >>> spread_over(np.array([[0, 255]], np.uint8), (1, 4))(slice(0, 1))[0, :, 0].tolist()
+    [0.0, 0.25, 0.75, 1.0]
+    """
+    height, width = size
+    left, right, across = _between(np.arange(width), width, mask.shape[1])
+
+    def rows_of(rows: slice) -> Array:
+        top, bottom, down = _between(np.arange(rows.start, rows.stop), height, mask.shape[0])
+        lines = mask[top[0] : bottom[-1] + 1].astype(np.float32) / np.float32(255)
+        wide = lines[:, left] * (1 - across) + lines[:, right] * across
+        upper, lower = wide[top - top[0]], wide[bottom - top[0]]
+        return np.asarray((upper + (lower - upper) * down[:, None])[..., None])
+
+    return rows_of
+
+
+def _between(at: Array, length: int, count: int) -> tuple[Array, Array, Array]:
+    """Return the two of `count` samples each place lies between, and the share of the second."""
+    place = np.clip((at + 0.5) * (count / length) - 0.5, 0, count - 1).astype(np.float32)
+    first = place.astype(np.intp)
+    return first, np.minimum(first + 1, count - 1), place - first
 
 
 def _strips(height: int) -> list[slice]:

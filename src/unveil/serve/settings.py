@@ -25,6 +25,7 @@ class Settings(BaseModel):
         threads: Of the network; None leaves the choice to torch.
         device: As `unveil.Restorer`.
         allowed_hosts: More names this server is known by, such as a reverse proxy's.
+        root_path: Path prefix under which a reverse proxy shows the server, and which it removes.
         models: Weights files that are offered beside the bundled ones, and preferred.
 
     >>> Settings(port=8000).host
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     device: str = "auto"
     allowed_hosts: tuple[str, ...] = ()
+    root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     models: tuple[Path, ...] = ()
 
     @field_validator("allowed_hosts")

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy.typing as npt
 
-from unveil.errors import BusyError, ImageTooLargeError
+from unveil.errors import BusyError, ImageTooLargeError, UnveilError
 from unveil.imaging import scratch
 from unveil.imaging.formats import format_of_file
 from unveil.imaging.image import Array
@@ -65,7 +65,7 @@ class Store:
         """Write an upload into a folder of its own, named by what it holds.
 
         Args:
-            name: What the sender calls it; only the stem is used.
+            name: What the sender calls it; a suffix that lies is replaced.
             stream: Its bytes.
 
         Returns:
@@ -76,17 +76,28 @@ class Store:
             ImageFileError: If it is no image of a kind we read.
             BusyError: If there is no room for it.
         """
-        folder = self.folder / secrets.token_hex(8)
-        folder.mkdir()
-        raw = folder / _plain_stem(name)
+        raw = self.make_folder() / _plain_stem(name)
         try:
             with self.holding(raw):
                 self._copy(stream, raw, name)
                 kind = format_of_file(raw)
-                return raw.rename(raw.with_name(raw.name + kind.suffixes[0]))
+                suffix = _suffix(name)
+                if suffix.lower() not in kind.suffixes:
+                    suffix = kind.suffixes[0]
+                return raw.rename(raw.with_name(raw.name + suffix))
+        except UnveilError as error:
+            error.args = (str(error).replace(str(raw), name),)
+            self.discard(raw)
+            raise
         except BaseException:
             self.discard(raw)
             raise
+
+    def make_folder(self) -> Path:
+        """Return a new folder, which goes like that of an upload."""
+        folder = self.folder / secrets.token_hex(8)
+        folder.mkdir()
+        return folder
 
     def _copy(self, stream: BinaryIO, target: Path, name: str) -> None:
         size = 0
@@ -189,6 +200,11 @@ def remove_stale(place: Path) -> None:
             with (folder / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _suffix(name: str) -> str:
+    base = re.split(r"[/\\]", name)[-1]
+    return "." + base.rpartition(".")[2] if "." in base else ""
 
 
 def _plain_stem(name: str) -> str:

@@ -1,17 +1,14 @@
 """Debian's Chromium on the page of a real server, with a tiny network, in this process."""
 
-import asyncio
 import shutil
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 
@@ -21,15 +18,11 @@ from unveil.serve.app import build_app  # noqa: E402
 from unveil.serve.engine import Engine  # noqa: E402
 from unveil.serve.settings import Settings  # noqa: E402
 
-# Gradio's queue sums itself up in a background task, in ways that pandas is about to drop.
-GRADIO_WARNINGS = [
-    pytest.mark.filterwarnings("ignore:'future.no_silent_downcasting' is deprecated"),
-    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated:DeprecationWarning"),
-]
 # Containers run as root, and with little shared memory.
 _ARGS = ["--no-sandbox", "--disable-dev-shm-usage"]
 WAIT_MS = 60_000
-DESKTOP: "sync_api.ViewportSize" = {"width": 1280, "height": 900}
+DESKTOP: "sync_api.ViewportSize" = {"width": 1440, "height": 900}
+PHONE: "sync_api.ViewportSize" = {"width": 390, "height": 844}
 
 
 @dataclass
@@ -46,14 +39,14 @@ class Seen:
 
     errors: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
-    requests: int = 0
+    urls: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def running(settings: Settings, folder: Path) -> Iterator[Site]:
     engine = Engine(settings, folder=folder)
     config = uvicorn.Config(
-        _built(engine),
+        build_app(settings, engine=engine),
         port=0,
         log_level="warning",
         ws="none",
@@ -71,17 +64,6 @@ def running(settings: Settings, folder: Path) -> Iterator[Site]:
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
-
-
-def _built(engine: Engine) -> FastAPI:
-    """Build the application inside a loop: without one Gradio makes some and leaves them open."""
-
-    async def build() -> FastAPI:
-        return build_app(engine.settings, engine=engine)
-
-    # Playwright's loop runs in this thread.
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(lambda: asyncio.run(build())).result()
 
 
 @pytest.fixture(scope="package")
@@ -102,76 +84,78 @@ def browser() -> Iterator["sync_api.Browser"]:
         found.close()
 
 
-@pytest.fixture(scope="package")
-def watched() -> Seen:
-    return Seen()
-
-
-@pytest.fixture(scope="package")
-def context(
-    browser: "sync_api.Browser", site: Site, watched: Seen
-) -> Iterator["sync_api.BrowserContext"]:
-    found = browser.new_context(viewport=DESKTOP, accept_downloads=True)
+@contextmanager
+def watching(
+    browser: "sync_api.Browser", home: str, **options: object
+) -> Iterator[tuple["sync_api.BrowserContext", Seen]]:
+    """Open a browser's profile of its own, and note what it should not do."""
+    seen = Seen()
+    given = {"viewport": DESKTOP, "accept_downloads": True, "locale": "en-GB", **options}
+    found = browser.new_context(**given)
     found.set_default_timeout(WAIT_MS)
     sync_api.expect.set_options(timeout=WAIT_MS)
-    found.on("request", lambda request: _note(watched, request.url, site.url))
-    found.on("console", lambda m: watched.errors.append(m.text) if m.type == "error" else None)
-    found.on("weberror", lambda e: watched.errors.append(str(e.error)))
-    found.on("dialog", lambda d: watched.errors.append(f"dialog: {d.message}"))
-    yield found
+
+    def note(url: str) -> None:
+        seen.urls.append(url)
+        if not url.startswith((home, "data:", f"blob:{home}")):
+            seen.foreign.append(url)
+
+    found.on("request", lambda request: note(request.url))
+    found.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
+    found.on("weberror", lambda e: seen.errors.append(str(e.error)))
+    found.on("dialog", lambda d: seen.errors.append(f"dialog: {d.message}"))
+    yield found, seen
     found.close()
 
 
 @pytest.fixture
-def seen(watched: Seen) -> Iterator[Seen]:
-    """What the browser did in this test; the test fails if it did what it should not."""
-    watched.errors.clear()
-    yield watched
-    assert watched.errors == []
-    assert watched.foreign == []
-
-
-def _note(seen: Seen, url: str, home: str) -> None:
-    seen.requests += 1
-    if not url.startswith((home, "data:", "blob:" + home)):
-        seen.foreign.append(url)
-
-
-@pytest.fixture(scope="package")
-def tab(context: "sync_api.BrowserContext", site: Site) -> "sync_api.Page":
-    return opened(context, site)
+def seen(page: "sync_api.Page") -> Seen:
+    """What the browser did in this test."""
+    return page.seen
 
 
 @pytest.fixture
-def page(tab: "sync_api.Page", seen: Seen) -> Iterator["sync_api.Page"]:
-    """The page without photos. Loading takes seconds, so that tests share one tab."""
-    yield tab
-    tab.set_viewport_size(DESKTOP)
-    if seen.errors or tab.locator("#unveil-cancel").is_visible():
-        tab.goto(tab.url)
-        _ready(tab)
-    tab.get_by_role("tab", name="Restore").click()
-    while tab.locator(".unveil-strip li").count():
-        left = tab.locator(".unveil-strip li").count()
-        tab.locator(".unveil-strip .away").first.click()
-        sync_api.expect(tab.locator(".unveil-strip li")).to_have_count(left - 1)
+def page(browser: "sync_api.Browser", site: Site) -> Iterator["sync_api.Page"]:
+    """The page in a new profile; the test fails if the browser did what it should not."""
+    with watching(browser, site.url) as (context, seen):
+        tab = context.new_page()
+        tab.seen = seen
+        opened(tab, site.url)
+        yield tab
+        assert seen.errors == []
+        assert seen.foreign == []
 
 
-def opened(context: "sync_api.BrowserContext", site: Site) -> "sync_api.Page":
-    """Return a new tab with the page, ready to be used."""
-    tab = context.new_page()
-    tab.goto(site.url)
-    _ready(tab)
-    return tab
+def opened(tab: "sync_api.Page", url: str) -> None:
+    """Open the page and wait until it can be used."""
+    tab.goto(url)
+    tab.locator(".area").first.wait_for()
 
 
-def _ready(tab: "sync_api.Page") -> None:
-    """Wait until the page has been drawn, which is the last thing that loading does."""
-    tab.get_by_role("button", name="Drop photos here").wait_for()
-    tab.locator("[data-sample]").first.wait_for()
-
-
-def dropped(page: "sync_api.Page", *files: tuple[str, bytes], tab: int = 0) -> None:
+def dropped(page: "sync_api.Page", *files: tuple[str, bytes], field: str = "#files") -> None:
     """Give files to the page, as its file chooser does."""
     given = [{"name": n, "mimeType": "application/octet-stream", "buffer": b} for n, b in files]
-    page.locator("unveil-drop input").nth(tab).set_input_files(given)
+    page.locator(field).set_input_files(given)
+
+
+def restored(page: "sync_api.Page") -> None:
+    """Restore what waits, and wait for it."""
+    page.locator("#go").click()
+    sync_api.expect(page.locator("#download")).to_be_visible()
+    sync_api.expect(page.locator("#go")).to_have_text("Restore again")
+
+
+def downloaded(page: "sync_api.Page", button: str, folder: Path) -> tuple[str, Path]:
+    """Press a button that saves a file; return its name and where it lies."""
+    with page.expect_download() as waiting:
+        page.locator(button).click()
+    target = folder / f"{len(list(folder.iterdir()))}-{waiting.value.suggested_filename}"
+    waiting.value.save_as(target)
+    return waiting.value.suggested_filename, target
+
+
+def slid(page: "sync_api.Page", slider: str, value: float) -> None:
+    """Move a slider to a value, as its user does."""
+    page.locator(slider).evaluate(
+        "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }", value
+    )

@@ -1,13 +1,10 @@
 """Photos to try: clean ones the package brings, and what is done to them."""
 
 import hashlib
-import io
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +15,7 @@ from unveil.serve.preview import reduced
 
 # Height and width of the small pictures.
 _THUMB = (144, 192)
-_FOLDER = Path(__file__).parent / "samples"
+_FOLDER = Path(__file__).parent / "sample_images"
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Sample:
     """A photo to try.
 
     Attributes:
-        key: What the page calls it.
+        id: What clients call it.
         file: Its clean file.
         title: What is wrong with it, in a word or two.
         about: What it shows.
@@ -35,7 +32,7 @@ class Sample:
         focus: Where its small picture begins, as shares of height and width.
     """
 
-    key: str
+    id: str
     file: str
     title: str
     about: str
@@ -43,10 +40,10 @@ class Sample:
     task: str = "auto"
     focus: tuple[float, float] = (0.25, 0.3)
 
-    def open(self) -> BinaryIO:
+    def content(self) -> bytes:
         """Return the file as a user would upload it."""
         if not self.degradation:
-            return (_FOLDER / self.file).open("rb")
+            return (_FOLDER / self.file).read_bytes()
         return png(self.picture())
 
     def thumbnail(self) -> bytes:
@@ -56,13 +53,13 @@ class Sample:
     def picture(self) -> Array:
         """Return it as ``(h, w, 3)`` floats; noise may leave [0, 1]."""
         clean = (load_rgb(_FOLDER / self.file) / np.float32(255)).astype(np.float32)
-        seed = int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big")
+        seed = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
         return parse(self.degradation)(clean, np.random.default_rng(seed))
 
     @property
     def name(self) -> str:
         """What a user's file would be called."""
-        return f"{self.key}.png" if self.degradation else self.file
+        return f"{self.id}.png" if self.degradation else self.file
 
 
 SAMPLES = (
@@ -89,31 +86,30 @@ def _thumbnail(sample: Sample) -> bytes:
     if sample.degradation:
         # Reduced, a photo shows no noise.
         top, left = (int(at * s) for at, s in zip(sample.focus, picture.shape, strict=False))
-        return png(picture[top : top + height, left : left + width]).read()
-    return png(reduced(picture, max(1, picture.shape[0] // height))).read()
+        return png(picture[top : top + height, left : left + width])
+    return png(reduced(as_bytes(picture), max(1, picture.shape[0] // height)))
 
 
-def offered(tasks: Iterable[str]) -> list[Sample]:
-    """Return the samples that networks doing `tasks` can restore.
+def sample_named(name: str) -> Sample | None:
+    """Return the sample with this id, if there is one."""
+    return next((sample for sample in (*SAMPLES, *CLEAN) if sample.id == name), None)
 
-    >>> [sample.title for sample in offered(("auto", "dehaze"))]
-    ['Haze']
+
+def as_bytes(picture: Array) -> Array:
+    """Return floats in [0, 1] as uint8 samples, and those as they are.
+
+    >>> as_bytes(np.array([-0.1, 0.5, 1.0])).tolist()
+    [0, 128, 255]
     """
-    known = set(tasks)
-    return [sample for sample in SAMPLES if sample.task in known]
+    if picture.dtype.kind != "f":
+        return picture
+    return np.asarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
 
 
-def sample_named(key: str, among: Iterable[Sample]) -> Sample | None:
-    """Return the sample called `key`, if there is one."""
-    return next((sample for sample in among if sample.key == key), None)
-
-
-def png(picture: Array) -> BinaryIO:
+def png(picture: Array) -> bytes:
     """Return ``(h, w, 3)`` floats in [0, 1] or uint8 samples as a PNG file of 8 bits."""
-    samples = picture
-    if picture.dtype.kind == "f":
-        samples = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    samples = as_bytes(picture)
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
         file = Path(folder) / "picture.png"
         save_png(file, samples)
-        return io.BytesIO(file.read_bytes())
+        return file.read_bytes()

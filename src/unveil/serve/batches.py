@@ -1,0 +1,214 @@
+"""The jobs of the API: pictures that are restored one after the other, kept for a while."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unveil.errors import BusyError, CancelledError, InputError, UnveilError
+from unveil.serve.engine import Engine, Options, Restored, naming, plain_message
+from unveil.serve.forms import JobImage, JobStatus, State
+from unveil.serve.jobs import Job
+
+# Beyond that a folder is for the command line.
+MOST_IMAGES = 500
+# Unfinished or kept; each is small, its files lie on the disk.
+_MOST_BATCHES = 1000
+_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Item:
+    """One picture of a job.
+
+    Attributes:
+        name: What its sender calls the file. Not to be trusted.
+        source: The upload; None where it could not be taken in.
+        error: Why it could not be restored, in one line.
+        job: What is being restored, or was.
+        restored: The result.
+        version: Counts results.
+    """
+
+    name: str
+    source: Path | None = None
+    error: str | None = None
+    job: Job[Restored] | None = None
+    restored: Restored | None = None
+    version: int = 0
+    state: State = "received"
+
+    def status(self) -> JobImage:
+        """Return what clients see of it."""
+        job, made, state = self.job, self.restored, self.state
+        if state == "waiting" and job is not None and job.state == "running":
+            state = "running"
+        live = job if state in ("waiting", "running") else None
+        return JobImage(
+            name=self.name,
+            state=state,
+            error=self.error,
+            share=round(live.share, 4) if live else float(state == "done"),
+            position=live.position if live else 0,
+            eta_s=None if live is None or live.eta_s is None else round(live.eta_s, 1),
+            width=made.size[0] if made else None,
+            height=made.size[1] if made else None,
+            model=made.model if made else None,
+            task=made.task if made else None,
+            tiles=made.tiles if made else None,
+            seconds=round(made.seconds, 3) if made else None,
+            version=self.version,
+        )
+
+
+@dataclass
+class Batch:
+    """A job of the API.
+
+    Attributes:
+        items: In the order they came.
+        id: Names it in addresses; nobody can guess it.
+        task: What is running.
+    """
+
+    items: list[Item]
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    task: "asyncio.Task[None] | None" = None
+    stopping: bool = False
+
+    @property
+    def running(self) -> bool:
+        """Whether any picture waits or is being restored."""
+        return self.task is not None and not self.task.done()
+
+    def status(self) -> JobStatus:
+        """Return what clients see of it."""
+        images = [item.status() for item in self.items]
+        states = {image.state for image in images}
+        order: tuple[State, ...] = ("received", "done", "cancelled", "failed")
+        state: State = "running" if self.running else next(s for s in order if s in states)
+        return JobStatus(id=self.id, state=state, images=images)
+
+    def touch(self) -> None:
+        """Say that the files are still in use."""
+        for item in self.items:
+            if item.source is not None:
+                with contextlib.suppress(OSError):
+                    os.utime(item.source.parent)
+
+
+class Batches:
+    """All jobs of the API.
+
+    Args:
+        engine: Restores; the files are its store's.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._batches: dict[str, Batch] = {}
+
+    def add(self, items: Sequence[Item]) -> Batch:
+        """Keep pictures as a job.
+
+        Raises:
+            BusyError: If there are too many jobs.
+        """
+        for batch in [*self._batches.values()]:
+            if not batch.running and not any(_is_there(item) for item in batch.items):
+                del self._batches[batch.id]
+        if len(self._batches) >= _MOST_BATCHES:
+            raise BusyError(f"{_MOST_BATCHES} jobs are kept already; try again in 60 s", 60)
+        batch = Batch([*items])
+        self._batches[batch.id] = batch
+        return batch
+
+    def find(self, key: str) -> Batch | None:
+        """Return the job with this id; using it keeps it."""
+        batch = self._batches.get(key)
+        if batch is not None:
+            batch.touch()
+        return batch
+
+    def start(self, batch: Batch, options: Options) -> None:
+        """Restore all pictures of a job, or restore them again.
+
+        Raises:
+            InputError: If it is running already, or no network does that.
+        """
+        if batch.running:
+            raise InputError("this job is running; wait for its end, or cancel it first")
+        self._engine.check(options)
+        batch.stopping = False
+        todo = [item for item in batch.items if item.source is not None]
+        for item in todo:
+            item.state, item.job, item.error = "waiting", None, None
+        batch.task = asyncio.create_task(self._run(batch, todo, options))
+
+    def cancel(self, batch: Batch) -> None:
+        """Stop restoring; the pictures stay."""
+        batch.stopping = True
+        for item in batch.items:
+            if item.job is not None:
+                item.job.cancel()
+
+    def remove(self, batch: Batch) -> None:
+        """Stop restoring and delete all files of a job."""
+        self.cancel(batch)
+        self._batches.pop(batch.id, None)
+        for item in batch.items:
+            if item.source is not None:
+                self._engine.discard(item.source)
+
+    async def close(self) -> None:
+        """End all work."""
+        tasks = [batch.task for batch in self._batches.values() if batch.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, batch: Batch, items: list[Item], options: Options) -> None:
+        with contextlib.ExitStack() as held:
+            for item in items:
+                assert item.source is not None
+                held.enter_context(self._engine.store.holding(item.source))
+            for item in items:
+                try:
+                    await self._restore(batch, item, options)
+                except CancelledError:
+                    item.state = "cancelled"
+                except UnveilError as error:
+                    item.state, item.error = "failed", plain_message(error, self._engine.folder)
+                except Exception:
+                    _log.exception("a job failed")
+                    item.state, item.error = "failed", "internal error; the server's log says more"
+
+    async def _restore(self, batch: Batch, item: Item, options: Options) -> None:
+        assert item.source is not None
+        with naming(item.source, item.name):
+            while True:
+                if batch.stopping:
+                    raise CancelledError("cancelled")
+                try:
+                    item.job = self._engine.submit(item.source, options, look=False)
+                    break
+                except BusyError:
+                    if self._engine.queue.stopping:
+                        raise
+                    await asyncio.sleep(_RETRY_S)
+            made = await asyncio.wrap_future(item.job.future)
+        older, item.restored = item.restored, made
+        item.version += 1
+        item.state = "done"
+        if older is not None:
+            older.discard()
+
+
+def _is_there(item: Item) -> bool:
+    return item.source is not None and item.source.exists()

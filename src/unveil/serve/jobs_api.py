@@ -1,0 +1,294 @@
+"""The routes below /v1/jobs: many files, progress as server-sent events, results for a while."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Form, Query, Request, UploadFile
+from fastapi import Path as InPath
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, Response, StreamingResponse
+
+from unveil.errors import BusyError, InputError, UnveilError
+from unveil.imaging import load_rgb
+from unveil.serve.answers import described
+from unveil.serve.api import image_described, image_response, report_of
+from unveil.serve.batches import MOST_IMAGES, Batch, Batches, Item
+from unveil.serve.engine import Engine, Restored, naming, plain_message
+from unveil.serve.forms import JobForm, JobStatus, ResultForm, RunForm, Seen, StrengthForm
+from unveil.serve.uploads import check_form, named, received, result
+
+# Of a picture, from 0.
+_NUMBER = InPath(ge=0, le=MOST_IMAGES)
+_TICK_S = 0.2
+_ALIVE_S = 15.0
+_MOST_STREAMS = 64
+_MASK_MEGAPIXELS = 16
+_ERRORS = (401, 403, 404, 422, 503)
+_EVENTS = {
+    "description": "`job` with the status, `image` with the index and status of each picture that "
+    "changes, and `end` with the status once nothing waits or runs.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+_JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+def jobs_router(engine: Engine, batches: Batches) -> APIRouter:
+    """Return the routes below ``/v1/jobs``; who knows an id may have what it names.
+
+    Args:
+        engine: Does the work.
+        batches: Keeps the jobs.
+    """
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+    finder = _Finder(batches)
+    _add_jobs(router, engine, batches, finder)
+    _add_pictures(router, engine, finder)
+    _add_results(router, engine, finder)
+    return router
+
+
+class _Finder:
+    """Finds what addresses name.
+
+    Raises:
+        HTTPException: If it is not there, or no longer.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def job(self, key: str) -> Batch:
+        batch = self._batches.find(key)
+        if batch is None:
+            raise HTTPException(404, "no such job; it may be over: send its pictures again")
+        return batch
+
+    def picture(self, key: str, number: int) -> tuple[Item, Path]:
+        items = self.job(key).items
+        if number >= len(items):
+            raise HTTPException(404, f"this job has {len(items)} pictures, counted from 0")
+        item = items[number]
+        if item.source is None or not item.source.exists():
+            raise HTTPException(404, f"{item.name}: no longer kept here; send it again")
+        return item, item.source
+
+    def finished(self, key: str, number: int) -> tuple[Item, Path, Restored]:
+        item, source = self.picture(key, number)
+        if item.restored is None:
+            raise HTTPException(404, f"{item.name}: not restored yet")
+        return item, source, item.restored
+
+
+def _add_jobs(router: APIRouter, engine: Engine, batches: Batches, finder: _Finder) -> None:
+    streams = CapacityLimiter(_MOST_STREAMS)
+
+    @router.post("", status_code=201, responses=described(400, 408, 413, 415, *_ERRORS))
+    async def create(
+        request: Request, form: Annotated[JobForm, Form(media_type="multipart/form-data")]
+    ) -> JobStatus:
+        """Take pictures in, and restore them one after the other."""
+        await check_form(request, repeated="image")
+        options = form.options()
+        engine.check(options)
+        if len(form.image) > MOST_IMAGES:
+            raise InputError(f"a job holds {MOST_IMAGES} pictures, not {len(form.image)}")
+        batch = batches.add([await _item(engine, image) for image in form.image])
+        if form.start:
+            batches.start(batch, options)
+        return batch.status()
+
+    @router.get("/{job}", responses=described(*_ERRORS))
+    async def show(job: str) -> JobStatus:
+        """Say how far a job is."""
+        return finder.job(job).status()
+
+    @router.post("/{job}/start", responses=described(400, 408, 413, 415, *_ERRORS))
+    async def start(
+        request: Request, job: str, form: Annotated[RunForm, Form(media_type="multipart/form-data")]
+    ) -> JobStatus:
+        """Restore the pictures of a job, or restore them again with other options."""
+        await check_form(request)
+        batch = finder.job(job)
+        batches.start(batch, form.options())
+        return batch.status()
+
+    @router.post("/{job}/cancel", responses=described(*_ERRORS))
+    async def cancel(job: str) -> JobStatus:
+        """Stop restoring; the pictures and what has been restored stay."""
+        batch = finder.job(job)
+        batches.cancel(batch)
+        return batch.status()
+
+    @router.delete("/{job}", status_code=204, responses=described(*_ERRORS))
+    async def remove(job: str) -> Response:
+        """Stop restoring, and delete the pictures and the results."""
+        batches.remove(finder.job(job))
+        return Response(status_code=204)
+
+    @router.get(
+        "/{job}/events",
+        response_class=Response,
+        responses={200: _EVENTS, **described(*_ERRORS)},
+    )
+    async def events(job: str) -> Response:
+        """Send the progress of a job as server-sent events."""
+        batch = finder.job(job)
+        if streams.available_tokens < 1:
+            raise BusyError(f"{_MOST_STREAMS} streams are open already; try again in 2 s", 2)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        sent = _limited(streams, _events(engine, batch))
+        return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
+
+
+def _add_pictures(router: APIRouter, engine: Engine, finder: _Finder) -> None:
+    writers = CapacityLimiter(2)
+
+    @router.get("/{job}/images/{number}/seen", responses=described(504, *_ERRORS))
+    async def seen(request: Request, job: str, number: Annotated[int, _NUMBER]) -> Seen:
+        """Say what the network sees in a picture."""
+        item, source = finder.picture(job, number)
+        if engine.catalogue.inspector() is None:
+            raise HTTPException(404, "no model here can say what it sees; see /v1/models")
+        looking = engine.submit_inspection(source)
+        with naming(source, item.name):
+            return report_of(await result(request, looking, engine.settings.timeout_s))
+
+    @router.get(
+        "/{job}/images/{number}/before",
+        response_class=Response,
+        responses={**_JPEG, **described(413, 415, *_ERRORS)},
+    )
+    async def before(job: str, number: Annotated[int, _NUMBER]) -> Response:
+        """Return the picture as it came, as a JPEG that browsers can show."""
+        item, source = finder.picture(job, number)
+        with naming(source, item.name):
+            return _shown(await to_thread.run_sync(engine.preview, source, limiter=writers))
+
+    @router.get(
+        "/{job}/images/{number}/after",
+        response_class=Response,
+        responses={**_JPEG, **described(*_ERRORS)},
+    )
+    async def after(job: str, number: Annotated[int, _NUMBER]) -> Response:
+        """Return the restored picture at full strength, as a JPEG that browsers can show."""
+        item, source, made = finder.finished(job, number)
+        with naming(source, item.name):
+            return _shown(await to_thread.run_sync(made.preview, limiter=writers))
+
+
+def _add_results(router: APIRouter, engine: Engine, finder: _Finder) -> None:
+    writers = CapacityLimiter(2)
+
+    async def written(
+        job: str, number: int, form: StrengthForm, mask: UploadFile | None
+    ) -> Response:
+        item, source, made = finder.finished(job, number)
+        shares = None if mask is None else await _mask(engine, mask)
+        folder = await to_thread.run_sync(engine.store.make_folder)
+        with naming(source, item.name):
+            write = partial(
+                made.write,
+                folder,
+                strength=form.shares(),
+                format=form.format,
+                quality=form.quality,
+                mask=shares,
+            )
+            try:
+                target = await to_thread.run_sync(write, limiter=writers)
+            except BaseException:
+                engine.discard(folder / "x")
+                raise
+        return image_response(engine, target, made, form.shares())
+
+    @router.get(
+        "/{job}/images/{number}/result",
+        response_class=Response,
+        responses={200: image_described(), **described(*_ERRORS)},
+    )
+    async def fetch(
+        job: str, number: Annotated[int, _NUMBER], form: Annotated[StrengthForm, Query()]
+    ) -> Response:
+        """Return a restored picture at any strength; the network does not run again."""
+        return await written(job, number, form, None)
+
+    @router.post(
+        "/{job}/images/{number}/result",
+        response_class=Response,
+        responses={200: image_described(), **described(400, 408, 413, 415, *_ERRORS)},
+    )
+    async def fetch_masked(
+        request: Request,
+        job: str,
+        number: Annotated[int, _NUMBER],
+        form: Annotated[ResultForm, Form(media_type="multipart/form-data")],
+    ) -> Response:
+        """Return a restored picture, with parts kept as they were."""
+        await check_form(request)
+        return await written(job, number, form, form.mask)
+
+
+async def _item(engine: Engine, image: UploadFile) -> Item:
+    name = named(image)
+    try:
+        return Item(name, await received(engine, image))
+    except BusyError:
+        raise
+    except UnveilError as error:
+        return Item(name, None, plain_message(error, engine.folder), state="failed")
+
+
+async def _events(engine: Engine, batch: Batch) -> AsyncIterator[str]:
+    last = batch.status()
+    yield _event("job", last.model_dump())
+    quiet = 0.0
+    while batch.running and not engine.queue.stopping:
+        await asyncio.sleep(_TICK_S)
+        quiet += _TICK_S
+        now = batch.status()
+        for i, image in enumerate(now.images):
+            if image != last.images[i]:
+                quiet = 0.0
+                yield _event("image", {"index": i, **image.model_dump()})
+        last = now
+        if quiet > _ALIVE_S:
+            quiet = 0.0
+            batch.touch()
+            yield ": waiting\n\n"
+    yield _event("end", batch.status().model_dump())
+
+
+def _event(kind: str, data: object) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
+
+
+async def _limited(limiter: CapacityLimiter, stream: AsyncIterator[str]) -> AsyncIterator[str]:
+    async with limiter, contextlib.aclosing(stream) as parts:  # type: ignore[type-var]
+        async for part in parts:
+            yield part
+
+
+async def _mask(
+    engine: Engine, mask: UploadFile
+) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+    source = await received(engine, mask)
+    try:
+        with naming(source, named(mask)):
+            read = partial(load_rgb, source, max_megapixels=_MASK_MEGAPIXELS)
+            return (await to_thread.run_sync(read))[..., 0].copy()
+    finally:
+        engine.discard(source)
+
+
+def _shown(file: Path) -> Response:
+    # The address of a result changes with the result.
+    return FileResponse(file, headers={"Cache-Control": "private, no-cache"})

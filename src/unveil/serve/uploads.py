@@ -1,0 +1,121 @@
+"""Uploads of the API: into the store, refused where they are no image, gone when they are done."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from anyio import to_thread
+from fastapi import Request, UploadFile
+from starlette.exceptions import HTTPException
+
+from unveil.errors import CancelledError, ImageFileError, ImageTooLargeError, TimedOutError
+from unveil.serve.answers import NotAnImageError
+from unveil.serve.engine import Engine, naming
+from unveil.serve.jobs import Job
+
+Result = TypeVar("Result")
+
+
+class Upload:
+    """An upload while it is served: gone afterwards, once nobody works on it.
+
+    Attributes:
+        source: The file.
+        job: The work on it.
+        keep: Whether the file stays: what is sent lies beside it.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+        self.job: Job[Any] | None = None
+        self.keep = False
+
+
+async def check_form(request: Request, *, repeated: str = "") -> None:
+    """Refuse what the parser lets pass: fields that are empty, or there twice.
+
+    Args:
+        request: Its form is checked.
+        repeated: The one field that may be there more than once.
+
+    Raises:
+        HTTPException: If there are any; an unset variable of a script must not mean the default.
+    """
+    seen = set()
+    for name, value in (await request.form()).multi_items():
+        if name in seen and name != repeated:
+            raise HTTPException(422, f"{name}: given more than once")
+        if value == "":
+            raise HTTPException(422, f"{name}: empty; give a value or leave it out")
+        seen.add(name)
+
+
+async def received(engine: Engine, image: UploadFile) -> Path:
+    """Return an uploaded file, taken into the store.
+
+    Raises:
+        ImageTooLargeError: If it is larger than is allowed.
+        NotAnImageError: If it is no image of a kind we read.
+        BusyError: If there is no room for it.
+    """
+    try:
+        return await to_thread.run_sync(engine.receive, named(image), image.file)
+    except ImageTooLargeError:
+        raise
+    except ImageFileError as error:
+        raise NotAnImageError(*error.args) from error
+    finally:
+        await image.close()
+
+
+def named(image: UploadFile) -> str:
+    """Return what the sender calls a file, in one line."""
+    return " ".join((image.filename or "image").split())[:200] or "image"
+
+
+@contextlib.asynccontextmanager
+async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
+    """Hold an upload while it is served; errors name it as its sender does."""
+    source = await received(engine, image)
+    held = Upload(source)
+    try:
+        with naming(source, named(image)):
+            yield held
+    finally:
+        if held.job is not None and not held.job.future.done():
+            held.job.cancel()
+            held.job.future.add_done_callback(lambda _: engine.discard(source))
+        elif not held.keep:
+            engine.discard(source)
+
+
+async def result(request: Request, job: Job[Result], timeout_s: float) -> Result:
+    """Wait for a job as long as its client does.
+
+    Raises:
+        TimedOutError: If it is not done in time.
+        CancelledError: If the client has gone.
+        UnveilError: If the job failed.
+    """
+    done = asyncio.wrap_future(job.future)
+    # What a job that was given up ends with is nobody's business.
+    done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        either: set[asyncio.Future[Any]] = {done, gone}
+        await asyncio.wait(either, timeout=timeout_s, return_when="FIRST_COMPLETED")
+    finally:
+        gone.cancel()
+    if done.done():
+        return done.result()
+    job.cancel()
+    if gone.done() and not gone.cancelled():
+        raise CancelledError("the client has gone")
+    raise TimedOutError(f"not done after {timeout_s:g} s; try a smaller image, or later")
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

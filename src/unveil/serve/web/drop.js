@@ -1,0 +1,51 @@
+// Files from a drop (folders too), a chooser or the clipboard.
+
+const KINDS = /\.(jpe?g|jpe|jfif|png|tiff?|webp|avif|hei[cf]|bmp)$/i;
+export const ACCEPT = ".jpg,.jpeg,.jpe,.jfif,.png,.tif,.tiff,.webp,.avif,.heic,.heif,.bmp";
+
+// Call `take(files)` with what is dropped anywhere on the page or pasted; `over(is)` while dragging.
+export function listen(take, over) {
+  const isFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    over(true);
+  });
+  addEventListener("dragleave", (event) => !event.relatedTarget && over(false));
+  addEventListener("drop", async (event) => {
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    over(false);
+    take(await dropped(event.dataTransfer));
+  });
+  addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files || [])];
+    if (files.length) take(files);
+  });
+}
+
+// Return the images of a chosen folder; other files in it are no mistake.
+export const images = (files) => [...files].filter((file) => KINDS.test(file.name));
+
+async function dropped(transfer) {
+  // Entries must be taken before the event is over.
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const found = [];
+  for (const entry of entries) await walk(entry, found, true);
+  return found;
+}
+
+async function walk(entry, found, named) {
+  if (entry.isFile) {
+    const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+    if (named || KINDS.test(file.name)) found.push(file);
+    return;
+  }
+  const reader = entry.createReader();
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return;
+    for (const inner of some.sort((a, b) => a.name.localeCompare(b.name))) await walk(inner, found, false);
+  }
+}

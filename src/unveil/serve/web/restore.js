@@ -1,0 +1,514 @@
+// The first tab: drop photos, restore them, look, save them.
+
+import { html } from "./vendor/lit-html.js";
+import { downloadZip } from "./vendor/client-zip.js";
+import { command, shares } from "./command.js";
+import { ACCEPT, images } from "./drop.js";
+import { forget, keep, kept } from "./store.js";
+import { listed, t } from "./texts.js";
+
+const shown = (format) => (format === "webp" ? "WebP" : format.toUpperCase());
+const LOSSY = ["jpeg", "webp", "avif", "heic"];
+const OPTIONS = {
+  task: "auto", model: "", ensemble: false, strength: 1, luma: null, chroma: null, format: "", quality: null,
+};
+const TOUCH_MS = 240_000;
+const THUMB = 168;
+
+export class RestoreTab {
+  photos = [];
+  chosen = null;
+  run = null; // what is being restored: the controller that stops it, the photos, which of them
+  saving = "";
+
+  constructor(page) {
+    this.page = page;
+    this.opening = Promise.resolve();
+    setInterval(() => this.photos.forEach((p) => p.saved && this.engine.touch?.(p.saved)), TOUCH_MS);
+  }
+
+  get engine() {
+    return this.page.engine;
+  }
+
+  get photo() {
+    return this.photos.find((photo) => photo.id === this.chosen);
+  }
+
+  change(act) {
+    this.page.change(act);
+  }
+
+  // Show the photos of the last visit; the server may still have their results.
+  async revive() {
+    for (const found of await kept()) {
+      const photo = { ...found, options: { ...OPTIONS, ...found.options } };
+      photo.thumbAddress = photo.thumb && URL.createObjectURL(photo.thumb);
+      this.photos.push(photo);
+    }
+    if (!this.photos.length) return;
+    this.change(() => (this.chosen ??= this.photos[0].id));
+    for (const photo of [...this.photos]) await this.found(photo);
+    this.choose(this.chosen);
+  }
+
+  async found(photo) {
+    if (!photo.saved) return;
+    const old = await this.engine.find(photo.saved).catch(() => null);
+    if (!old) photo.saved = null;
+    else {
+      await this.shown(photo, old.before);
+      if (old.made) this.made(photo, old.made);
+    }
+    this.change();
+  }
+
+  async take(files) {
+    const now = Date.now();
+    const added = files.map((file, i) => ({
+      id: crypto.randomUUID?.() ?? String(Math.random()), order: now + i / 1000, name: file.name || "photo.png",
+      file, options: { ...OPTIONS, ...(this.photo && { task: this.photo.options.task }) }, phase: "opening",
+    }));
+    if (!added.length) return;
+    this.change(() => {
+      this.photos.push(...added);
+      this.chosen = added[0].id;
+    });
+    for (const photo of added) this.ensure(photo);
+  }
+
+  // Open a photo unless it is open, one after the other; then ask what the network sees.
+  ensure(photo) {
+    if (photo.before && photo.saved) return Promise.resolve(true);
+    photo.pending ??= (this.opening = this.opening.then(() => this.open(photo)).finally(() => (photo.pending = null)));
+    return photo.pending;
+  }
+
+  async open(photo) {
+    if (!this.photos.includes(photo)) return false;
+    this.change(() => Object.assign(photo, { phase: "opening", sent: 0, error: null }));
+    try {
+      const { saved, before } = await this.engine.open(photo.file, {
+        progress: (share) => this.change(() => (photo.sent = share)),
+      });
+      photo.saved = saved;
+      await this.shown(photo, before);
+      if (!photo.seen && this.engine.inspects) this.look(photo);
+    } catch (error) {
+      photo.error = error.message;
+      if (!photo.thumb) {
+        // What was never shown is told above, not kept in the list.
+        this.page.complain(error.message);
+        this.remove(photo);
+      }
+    }
+    this.change(() => (photo.phase = null));
+    if (this.photos.includes(photo)) await keep(photo);
+    return Boolean(photo.before);
+  }
+
+  async shown(photo, before) {
+    const picture = await createImageBitmap(before);
+    photo.size = [picture.width, picture.height];
+    if (!photo.thumb) {
+      photo.thumb = await thumbnail(picture);
+      photo.thumbAddress = URL.createObjectURL(photo.thumb);
+    }
+    picture.close();
+    if (photo.before) URL.revokeObjectURL(photo.before);
+    photo.before = URL.createObjectURL(before);
+  }
+
+  async look(photo) {
+    photo.looking = true;
+    try {
+      photo.seen = await this.engine.look(photo.saved);
+    } catch {
+      // Restoring does not need it.
+    }
+    this.change(() => (photo.looking = false));
+    await keep(photo);
+  }
+
+  choose(id) {
+    this.change(() => (this.chosen = id));
+    if (this.photo && !this.photo.before) this.ensure(this.photo);
+  }
+
+  remove(photo) {
+    const at = this.photos.indexOf(photo);
+    if (this.run?.photo === photo) this.run.controller.abort();
+    if (photo.saved) this.engine.close(photo.saved);
+    forget(photo);
+    for (const address of [photo.before, photo.after, photo.thumbAddress]) if (address) URL.revokeObjectURL(address);
+    this.photos.splice(at, 1);
+    if (this.chosen === photo.id) this.choose((this.photos[at] || this.photos[at - 1])?.id ?? null);
+    this.change();
+  }
+
+  set(options) {
+    const { photo } = this;
+    const reruns = ["task", "model", "ensemble"].some((key) => key in options);
+    this.change(() => {
+      Object.assign(photo.options, options);
+      if (reruns && photo.made) photo.stale = true;
+    });
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => keep(photo), 300);
+  }
+
+  setForAll() {
+    const { options } = this.photo;
+    for (const photo of this.photos) {
+      const reruns = ["task", "model", "ensemble"].some((key) => photo.options[key] !== options[key]);
+      photo.options = { ...options };
+      if (reruns && photo.made) photo.stale = true;
+      keep(photo);
+    }
+    this.change();
+  }
+
+  waiting() {
+    return this.photos.filter((photo) => (!photo.made || photo.stale) && !photo.error);
+  }
+
+  async restore() {
+    const again = [this.photo];
+    const todo = this.waiting().sort((a, b) => (b === this.photo) - (a === this.photo));
+    const run = (this.run = { controller: new AbortController(), todo: todo.length ? todo : again, began: Date.now() });
+    const { signal } = run.controller;
+    for (const [i, photo] of run.todo.entries()) {
+      if (signal.aborted) break;
+      if (!this.photos.includes(photo)) continue;
+      this.change(() => Object.assign(run, { photo, number: i + 1, progress: null }));
+      await this.restoreOne(photo, signal);
+    }
+    const failed = run.todo.find((photo) => photo.error);
+    this.run = null;
+    this.page.announce(signal.aborted ? t("cancelled") : failed ? failed.error : this.told(this.photo));
+  }
+
+  async restoreOne(photo, signal) {
+    photo.error = null;
+    try {
+      if (!(await this.ensure(photo))) return;
+      let made;
+      const progress = (now) => this.change(() => this.run && (this.run.progress = now));
+      try {
+        made = await this.engine.restore(photo.saved, photo.options, { progress, signal });
+      } catch (error) {
+        if (error.status !== 404) throw error;
+        // The server has forgotten the photo, which is still here.
+        photo.saved = null;
+        if (!(await this.ensure(photo))) return;
+        made = await this.engine.restore(photo.saved, photo.options, { progress, signal });
+      }
+      this.made(photo, made);
+    } catch (error) {
+      if (error.name !== "AbortError") photo.error = error.message;
+    }
+    if (this.photos.includes(photo)) await keep(photo);
+    this.change();
+  }
+
+  made(photo, made) {
+    if (photo.after) URL.revokeObjectURL(photo.after);
+    photo.after = URL.createObjectURL(made.after);
+    Object.assign(photo, { made, saved: made.saved, size: made.size, stale: false, error: null });
+  }
+
+  cancel() {
+    if (Date.now() - this.run.began < 400) return; // the second half of a double click
+    this.change(() => (this.run.stopping = true));
+    this.run.controller.abort();
+  }
+
+  async written(photo) {
+    const [luma, chroma] = shares(photo.options);
+    const { format, quality } = photo.options;
+    try {
+      return await this.engine.result(photo.saved, { luma, chroma, format, quality, mask: photo.mask, name: photo.name });
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      Object.assign(photo, { saved: null, made: null, after: null });
+      throw new Error(t("expired", { name: photo.name }));
+    }
+  }
+
+  async save(act) {
+    this.change(() => (this.saving = t("writing")));
+    try {
+      await act();
+      this.saving = "";
+    } catch (error) {
+      this.saving = error.message;
+    }
+    this.change();
+  }
+
+  download() {
+    const { photo } = this;
+    return this.save(async () => {
+      const { blob, name } = await this.written(photo);
+      saveBlob(blob, name);
+    });
+  }
+
+  downloadAll() {
+    const done = this.photos.filter((photo) => photo.made);
+    return this.save(async () => {
+      const taken = new Set();
+      const each = async function* (tab) {
+        for (const photo of done) {
+          const { blob, name } = await tab.written(photo);
+          yield { name: unique(name, taken), input: blob, lastModified: new Date() };
+        }
+      };
+      saveBlob(await downloadZip(each(this)).blob(), "unveil.zip");
+    });
+  }
+
+  drawn() {
+    const view = document.getElementById("view");
+    const { photo } = this;
+    if (!view || !photo) return;
+    const [luma, chroma] = shares(photo.options);
+    view.onmask ??= view.addEventListener("mask", (event) => this.masked(event.detail)) || true;
+    view.show({
+      name: photo.name, size: photo.size || [1, 1], before: photo.before, after: photo.after, luma, chroma,
+      mask: photo.mask || null, paints: true,
+    });
+  }
+
+  masked(mask) {
+    this.photo.mask = mask;
+    keep(this.photo);
+    this.change();
+  }
+
+  view() {
+    const some = this.photos.length > 0;
+    return html`${this.drop(some)} ${some ? "" : this.samples()}
+      ${some ? html`<div class="work"><section class="look" aria-label=${t("photos")}>
+        <unveil-compare id="view"></unveil-compare> ${this.strip()}</section>
+        <section class="side" aria-label=${t("controls")}>${this.side()}</section></div>` : ""}`;
+  }
+
+  drop(small) {
+    const kinds = this.engine.formats.map(shown).join(t("comma"));
+    const take = (event) => {
+      this.take(event.target.webkitdirectory ? images(event.target.files) : [...event.target.files]);
+      event.target.value = "";
+    };
+    const pick = (id) => () => document.getElementById(id).click();
+    return html`<div class="drop ${small ? "small" : ""}">
+      <button type="button" id="drop" class="area" @click=${pick("files")}>
+        <svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2" /><circle cx="8.5" cy="10" r="1.5" /><path d="M21 16l-5-5-8 8" /></svg>
+        <strong>${t(small ? "add" : "drop")}</strong>
+        <span class="more">${t("dropMore", { kinds: kinds + t(this.engine.deep ? "deep" : "shallow") })}</span>
+      </button>
+      <button type="button" class="quiet" @click=${pick("folder")}>${t("folder")}</button>
+      <input id="files" type="file" accept=${ACCEPT} multiple hidden @change=${take}>
+      <input id="folder" type="file" webkitdirectory hidden @change=${take}>
+    </div>`;
+  }
+
+  samples() {
+    const offered = this.page.samples.filter((sample) => sample.degradation);
+    if (!offered.length) return "";
+    const tried = async (sample) => {
+      await this.take([await this.engine.sample(sample)]);
+      this.page.focus("#go");
+    };
+    return html`<div class="samples" role="group" aria-label=${t("samplesHead")}><p>${t("samplesHead")}</p>
+      ${offered.map((sample) => html`<button type="button" data-sample=${sample.id} @click=${() => tried(sample)}>
+        <img src=${this.engine.thumbnail(sample)} alt="" width="96" height="72"><span>${t(sample.id)}</span></button>`)}</div>`;
+  }
+
+  strip() {
+    const away = (photo) => {
+      const at = this.photos.indexOf(photo);
+      this.remove(photo);
+      this.page.focus(this.photos.length ? `.strip li:nth-child(${Math.min(at + 1, this.photos.length)}) .thumb` : "#drop");
+    };
+    const all = () => {
+      [...this.photos].forEach((photo) => this.remove(photo));
+      this.page.focus("#drop");
+    };
+    const thumb = (photo) => {
+      const state = photo.error ? "failed" : photo.made && !photo.stale ? "done" : "waiting";
+      const label = `${photo.name}, ${photo.error || t({ failed: "stateFailed", done: "stateDone", waiting: "stateWaiting" }[state])}`;
+      return html`<li class=${state}>
+        <button type="button" class="thumb" aria-label=${label} aria-pressed=${String(photo.id === this.chosen)} title=${photo.name}
+          @click=${() => this.choose(photo.id)}>${photo.thumbAddress ? html`<img src=${photo.thumbAddress} alt="">` : ""}
+          <i aria-hidden="true">${{ failed: "!", done: "✓", waiting: "" }[state]}</i></button>
+        <button type="button" class="away" aria-label=${t("remove", { name: photo.name })} @click=${() => away(photo)}>×</button></li>`;
+    };
+    return html`<ul class="strip" aria-label=${t("photos")}>${this.photos.map(thumb)}</ul>
+      ${this.photos.length > 1 ? html`<button type="button" class="quiet" @click=${all}>${t("removeAll")}</button>` : ""}`;
+  }
+
+  side() {
+    const { photo } = this;
+    if (!photo) return "";
+    return html`${this.report(photo)} ${this.settings(photo)} ${this.go(photo)}
+      ${photo.error ? html`<p class="problem" role="alert">${photo.error}</p>` : ""}
+      ${photo.made && !this.run ? html`<p class="quiet told">${this.told(photo)}</p>` : ""}
+      ${photo.made ? html`${this.strength(photo)} ${this.saveAs(photo)}` : ""} ${this.commandLine(photo)}`;
+  }
+
+  told(photo) {
+    if (!photo?.made) return "";
+    const { seconds, model, tiles } = photo.made;
+    return t("restored", { seconds: seconds.toFixed(1), model, tiles: tiles > 1 ? t("tiles", { count: tiles }) : "" });
+  }
+
+  report(photo) {
+    if (!this.engine.inspects) return html`<p class="quiet">${t("cannotSee")}</p>`;
+    const { seen } = photo;
+    const waits = photo.looking || photo.phase === "opening";
+    if (!seen) return html`<div><h2>${t("seenHead")}</h2><p class="quiet">${t(waits ? "looking" : "notSeen")}</p></div>`;
+    const bars = Object.entries(seen.probabilities).map(([cause, chance]) => html`<li><span>${t(cause)}</span>
+      <meter min="0" max="1" .value=${chance} aria-label=${t(cause)}></meter><b>${Math.round(100 * chance)} %</b></li>`);
+    return html`<div class="report"><h2>${t("seenHead")}</h2><p>${sentence(seen)}</p><ul class="seen">${bars}</ul></div>`;
+  }
+
+  settings(photo) {
+    const { options } = photo;
+    const model = this.engine.models.find(({ id }) => id === options.model);
+    const tasks = model ? ["auto", ...model.tasks] : this.engine.tasks;
+    const option = (value, text, chosen) => html`<option value=${value} ?selected=${value === chosen}>${text}</option>`;
+    const pickModel = (event) => {
+      const found = this.engine.models.find(({ id }) => id === event.target.value);
+      const task = !found || options.task === "auto" || found.tasks.includes(options.task) ? options.task : "auto";
+      this.set({ model: event.target.value, task });
+    };
+    const chosen = [options.task !== "auto" && t(options.task), options.model, options.ensemble && t("careful")].filter(Boolean);
+    return html`<details id="settings"><summary>${t("settings", { chosen: chosen.join(t("comma")) || t("auto").toLowerCase() })}</summary>
+      <div class="fields"><label>${t("task")}<select id="task" .value=${options.task} @change=${(e) => this.set({ task: e.target.value })}>
+        ${tasks.map((task) => option(task, t(task), options.task))}</select></label>
+      ${this.engine.models.length > 1 ? html`<label>${t("model")}<select id="model" .value=${options.model} @change=${pickModel}>
+        ${option("", t("auto"), options.model)}${this.engine.models.map(({ id }) => option(id, id, options.model))}</select></label>` : ""}
+      <label class="check"><input type="checkbox" id="ensemble" .checked=${options.ensemble}
+        @change=${(e) => this.set({ ensemble: e.target.checked })}><span>${t("ensemble")}</span></label>
+      ${this.photos.length > 1 ? html`<button type="button" class="quiet" @click=${() => this.setForAll()}>${t("forAll")}</button>` : ""}
+      </div></details>`;
+  }
+
+  // One button for both, so that the keyboard's focus stays where it is.
+  go(photo) {
+    const waiting = this.waiting();
+    const clean = photo.seen?.verdict.includes("clean");
+    let text = t("restoreAgain");
+    if (waiting.length > 1) text = t("restoreMany", { count: waiting.length });
+    else if (waiting.length) text = t(clean && waiting[0] === photo ? "restoreClean" : "restore");
+    const { run } = this;
+    return html`${run ? this.progress(run) : photo.phase === "opening" ? bar(t("sending", { name: photo.name }), photo.sent || null) : ""}
+      <button type="button" id="go" class=${run ? "" : waiting.length ? "main" : ""} ?disabled=${!run && !photo.file}
+        @click=${() => (this.run ? this.cancel() : this.restore())}>${run ? t("cancel") : text}</button>`;
+  }
+
+  progress(run) {
+    const count = run.todo.length > 1 ? t("photoOf", { number: run.number, count: run.todo.length }) : "";
+    const now = run.progress;
+    if (run.stopping) return bar(t("stopping"), null);
+    if (run.photo?.phase === "opening") return bar(count + t("sending", { name: run.photo.name }), run.photo.sent || null);
+    if (!now) return bar(count + t("preparing"), null);
+    if (now.text) return bar(count + now.text, now.share);
+    if (now.position) return bar(count + t("waitingFor", { count: now.position }), null);
+    const left = now.eta_s > 1 ? t("left", { time: spoken(now.eta_s) }) : "";
+    return bar(count + t("progress", { percent: Math.round(100 * now.share) }) + left, now.share || null);
+  }
+
+  strength({ options }) {
+    const [luma, chroma] = shares(options);
+    const apart = options.luma !== null || options.chroma !== null;
+    const slider = (id, label, value, act) => html`<label class="slider"><span>${label}</span>
+      <input type="range" id=${id} min="0" max="1" step="0.01" .value=${String(value)} @input=${(e) => act(Number(e.target.value))}>
+      <output>${value.toFixed(2)}</output></label>`;
+    return html`<div class="fields" role="group" aria-label=${t("strength")}>
+      ${slider("strength", t("strength"), options.strength, (strength) => this.set({ strength, luma: null, chroma: null }))}
+      <p class="quiet">${t("strengthHelp")}</p>
+      <details ?open=${apart}><summary>${t("apart")}</summary>
+        ${slider("luma", t("luma"), luma, (value) => this.set({ luma: value, chroma }))}
+        ${slider("chroma", t("chroma"), chroma, (value) => this.set({ luma, chroma: value }))}</details></div>`;
+  }
+
+  saveAs({ options }) {
+    const done = this.photos.filter((photo) => photo.made).length;
+    const lossy = !options.format || LOSSY.includes(options.format);
+    return html`<div class="fields"><div class="row">
+      <label>${t("format")}<select id="format" .value=${options.format} @change=${(e) => this.set({ format: e.target.value })}>
+        ${["", ...this.engine.outputs ?? this.engine.formats].map((name) => html`<option value=${name} ?selected=${name === options.format}>
+          ${name ? shown(name) : t("sameFormat")}</option>`)}</select></label>
+      ${lossy ? html`<label>${t("quality")}<input type="number" id="quality" min="1" max="100" placeholder=${t("sameQuality")}
+        .value=${options.quality ?? ""} @change=${(e) => this.set({ quality: quality(e.target) })}></label>` : ""}</div>
+      <button type="button" id="download" class="main" @click=${() => this.download()}>${t("download")}</button>
+      ${done > 1 ? html`<button type="button" id="zip" @click=${() => this.downloadAll()}>${t("downloadAll", { count: done })}</button>` : ""}
+      <p class="quiet" role="status">${this.saving}</p></div>`;
+  }
+
+  commandLine(photo) {
+    const text = command(photo.name, photo.options);
+    const copy = async (event) => {
+      const { target } = event;
+      await navigator.clipboard?.writeText(text).then(() => {
+        target.textContent = t("copied");
+        setTimeout(() => (target.textContent = t("copy")), 1500);
+      }).catch(() => getSelection().selectAllChildren(document.getElementById("command")));
+    };
+    return html`<details><summary>${t("commandHead")}</summary><div class="command"><code id="command" tabindex="0">${text}</code>
+      <button type="button" @click=${copy}>${t("copy")}</button></div>${photo.mask ? html`<p class="quiet">${t("commandMask")}</p>` : ""}</details>`;
+  }
+}
+
+export const bar = (text, share) => html`<div class="progress">
+  ${share === null ? html`<progress max="1" aria-label=${text}></progress>` : html`<progress max="1" .value=${share} aria-label=${text}></progress>`}
+  <p>${text}</p></div>`;
+
+// What a network sees, in a sentence; how sure it is where that is nothing.
+function sentence(seen) {
+  const chances = Object.values(seen.probabilities);
+  if (seen.verdict.includes("clean")) {
+    const sure = chances.reduce((product, chance) => product * (1 - chance), 1);
+    return t("clean", { percent: Math.round(100 * sure) });
+  }
+  const words = seen.verdict.map((cause) =>
+    cause === "noise" && seen.sigma_255 ? t("noiseLevel", { sigma: Math.round(seen.sigma_255) }) : t(cause));
+  const text = listed(words);
+  return t("sees", { causes: text[0].toUpperCase() + text.slice(1) });
+}
+
+function spoken(seconds) {
+  return seconds < 100 ? t("seconds", { count: Math.round(seconds) }) : t("minutes", { count: Math.round(seconds / 60) });
+}
+
+function quality(field) {
+  const value = Math.round(Number(field.value));
+  if (!field.value || !(value >= 1)) return null;
+  return Math.min(value, 100);
+}
+
+async function thumbnail(picture) {
+  const scale = Math.min(1, THUMB / Math.max(picture.width, picture.height));
+  const canvas = new OffscreenCanvas(Math.max(1, picture.width * scale), Math.max(1, picture.height * scale));
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
+}
+
+export function saveBlob(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// A name with a number where it is taken; names that differ in case only are the same on many systems.
+function unique(name, taken) {
+  const [, stem, suffix] = /^(.*?)(\.[^.]*)?$/.exec(name);
+  let wanted = name;
+  for (let number = 2; taken.has(wanted.toLowerCase()); number += 1) wanted = `${stem} (${number})${suffix ?? ""}`;
+  taken.add(wanted.toLowerCase());
+  return wanted;
+}
