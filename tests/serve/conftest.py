@@ -20,6 +20,7 @@ import uvicorn
 import unveil
 from unveil.models.checkpoint import save_checkpoint
 from unveil.serve.app import build_app
+from unveil.serve.connections import limited_connections
 from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 
@@ -64,7 +65,9 @@ def flat(side: int) -> bytes:
 @contextmanager
 def serving(engine: Engine) -> Iterator[Served]:
     app = build_app(engine.settings, engine=engine, page=False)
-    config = uvicorn.Config(app, port=0, log_level="warning", ws="none", access_log=False)
+    config = uvicorn.Config(
+        app, port=0, log_level="warning", ws="none", access_log=False, http=limited_connections()
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -7,6 +7,7 @@ import PIL.Image
 import PIL.ImageCms
 import pytest
 
+from unveil.imaging import Image, Metadata
 from unveil.serve.preview import reduced, to_preview, write_preview
 
 
@@ -29,14 +30,16 @@ def test_floats_beyond_white_and_nan_stay_in_range() -> None:
 def test_a_preview_keeps_size_and_profile(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
     profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
-    with PIL.Image.open(write_preview(tmp_path / "p.jpg", pixels, icc=profile)) as made:
+    with PIL.Image.open(
+        write_preview(tmp_path / "p.jpg", Image(pixels, metadata=Metadata(icc=profile)))
+    ) as made:
         assert (made.format, made.size) == ("JPEG", (47, 33))
         assert made.info["icc_profile"] == profile
 
 
 def test_what_jpeg_cannot_count_is_thinned_out(tmp_path: Path) -> None:
     pixels = np.zeros((3, 70_000, 3), np.uint8)
-    with PIL.Image.open(write_preview(tmp_path / "p.jpg", pixels)) as made:
+    with PIL.Image.open(write_preview(tmp_path / "p.jpg", Image(pixels))) as made:
         assert made.size == (35_000, 2)
 
 

@@ -117,7 +117,7 @@ def test_a_mask_keeps_parts_as_they_were(engine: Engine, tmp_path: Path) -> None
     kept = read_image(restored.write(tmp_path / "kept.png", mask=mask)).pixels
     np.testing.assert_array_equal(kept[:, :20], before[:, :20])
     np.testing.assert_array_equal(kept[:, -20:], whole[:, -20:])
-    change = restored._change()
+    change = np.load(restored.changes[0])
     shares = np.clip((np.arange(80) + 0.5) / 40 - 0.5, 0, 1)[None, :, None]
     blended = np.rint(before + change * shares * 255).clip(0, 255)
     assert np.abs(kept - blended).max() <= 1
@@ -133,3 +133,26 @@ def test_luminance_and_colour_are_blended_as_by_the_restorer(
     restorer = Restorer(tiny_weights, strength_luma=0.9, strength_chroma=0.2)
     expected = restorer.restore_image(read_image(source)).pixels
     np.testing.assert_array_equal(read_image(target).pixels, expected)
+
+
+def test_pages_and_hidden_colours_are_as_by_the_restorer(
+    engine: Engine, tiny_weights: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(2)
+    floats = rng.random((40, 50, 3), dtype=np.float32)
+    pages = (Image(rng.random((30, 64, 3), dtype=np.float32), bits=32),)
+    alpha = np.where(np.arange(50) < 25, 255, 0)[None].repeat(40, 0).astype(np.uint8)
+    colours = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for name, image in (
+        ("pages.tif", Image(floats, format=format_named("tiff"), bits=32, pages=pages)),
+        ("hidden.png", Image(colours, alpha)),
+    ):
+        source, expected = tmp_path / name, tmp_path / f"expected-{name}"
+        write_image(source, image)
+        Restorer(tiny_weights, strength=0.7).restore_file(source, expected)
+        held = engine.receive(name, source.read_bytes())
+        restored = engine.submit(held, Options()).wait(20)
+        made = restored.write(tmp_path / f"made-{name}", strength=Strength.of(0.7))
+        assert made.read_bytes() == expected.read_bytes()
+        with PIL.Image.open(restored.preview()) as shown:
+            assert shown.size == (50, 40)

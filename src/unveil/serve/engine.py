@@ -15,13 +15,14 @@ import torch
 
 from unveil.errors import InputError, OutputError, UnveilError
 from unveil.imaging import Image
+from unveil.inference.change import change_of
 from unveil.inference.inspect import inspect_image
 from unveil.inference.restorer import Restorer, read_source
 from unveil.inference.tiles import SMALLEST_TILE
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Offer
 from unveil.serve.jobs import Job, Queue
-from unveil.serve.preview import to_preview, write_preview
+from unveil.serve.preview import write_preview
 from unveil.serve.restored import Report, Restored
 from unveil.serve.settings import Settings
 from unveil.serve.store import Store
@@ -194,7 +195,7 @@ class Engine:
             target = beside(source, "before.jpg")
             if not target.exists():
                 image = self._read(source)
-                write_preview(target, to_preview(image.pixels), icc=image.metadata.icc)
+                write_preview(target, image)
                 trim()
             return target
 
@@ -227,14 +228,17 @@ class Engine:
         if kind in self._seconds_per_megapixel:
             job.expected_s = self._seconds_per_megapixel[kind] * megapixels
         tally = _Tally(job)
-        change = source.with_name(f"{job.id}.change")
         report = inspect_image(restorer, image) if look and offer.inspects else None
         start = time.perf_counter()
-        out = self.store.create(change, image.pixels.shape, np.float32)
+        pages = [image, *image.pages]
+        changes = tuple(source.with_name(f"{job.id}.{i}.change") for i in range(len(pages)))
         try:
-            restorer.engine.change(image.pixels, out, tally)
+            for i, page in enumerate(pages):
+                out = self.store.create(changes[i], page.pixels.shape, np.float32)
+                change_of(restorer, page, out, tally.of(i, len(pages)))
         except BaseException:
-            change.unlink(missing_ok=True)
+            for file in changes:
+                file.unlink(missing_ok=True)
             raise
         seconds = time.perf_counter() - start
         self._seconds_per_megapixel[kind] = seconds / megapixels
@@ -246,7 +250,7 @@ class Engine:
             task=options.task,
             tiles=tally.tiles,
             report=report,
-            change=change,
+            changes=changes,
             max_megapixels=self.settings.max_megapixels,
             store=self.store,
             turn=self._turn,
@@ -299,6 +303,10 @@ class _Tally:
 
     def __init__(self, job: Job[Restored]) -> None:
         self.tiles, self._job, self._last = 0, job, 0.0
+
+    def of(self, page: int, count: int) -> Callable[[float], None]:
+        """Return what takes the progress of one page of several."""
+        return lambda share: self((page + share) / count)
 
     def __call__(self, share: float) -> None:
         if share != self._last:

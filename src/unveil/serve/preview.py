@@ -7,6 +7,7 @@ import numpy as np
 from unveil.imaging import Image, Metadata, write_image
 from unveil.imaging.formats import BMP, JPEG
 from unveil.imaging.image import Array, converted
+from unveil.imaging.scratch import release
 
 # Noise has to be seen as it is: high quality, colours at full resolution.
 _QUALITY = 93
@@ -15,11 +16,12 @@ _LONGEST_SIDE = 65_500
 _STRIP_ROWS = 512
 
 
-def to_preview(pixels: Array) -> Array:
+def to_preview(pixels: Array, white: float = 1.0) -> Array:
     """Return samples of any depth as ``(h, w, 3)`` uint8, gray repeated.
 
     Args:
-        pixels: ``(h, w, 1)`` or ``(h, w, 3)`` uint8, uint16 or float, where 1.0 is white.
+        pixels: ``(h, w, 1)`` or ``(h, w, 3)`` uint8, uint16 or float.
+        white: Of floats, the value that stands for white.
 
     >>> to_preview(np.full((1, 1, 1), 65535, np.uint16)).tolist()
     [[[255, 255, 255]]]
@@ -29,17 +31,18 @@ def to_preview(pixels: Array) -> Array:
     # By strips: float pictures would otherwise pass through copies of four times the size.
     for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        out[rows] = converted(pixels[rows], BMP)
+        strip = pixels[rows] if white == 1 else pixels[rows] / np.float32(white)
+        out[rows] = converted(strip, BMP)
+        release(pixels)
     return out
 
 
-def write_preview(target: Path, pixels: Array, *, icc: bytes | None = None) -> Path:
-    """Write ``(h, w, 3)`` uint8 samples as the JPEG `target` that browsers show.
+def write_preview(target: Path, image: Image) -> Path:
+    """Write the JPEG `target` that browsers show: an image at full size, with its colour profile.
 
     Args:
         target: Its path.
-        pixels: Picture at full size; longer sides than JPEG can count are thinned out.
-        icc: Colour profile of the photo, which browsers apply.
+        image: Longer sides than JPEG can count are thinned out.
 
     Returns:
         `target`.
@@ -47,11 +50,12 @@ def write_preview(target: Path, pixels: Array, *, icc: bytes | None = None) -> P
     Raises:
         OutputError: If it cannot be written.
     """
+    pixels = to_preview(image.pixels, image.white)
     step = -(-max(pixels.shape[:2]) // _LONGEST_SIDE)
     picture = Image(
         pixels[::step, ::step],
         format=JPEG,
-        metadata=Metadata(icc=icc, quality=(_QUALITY, False, False)),
+        metadata=Metadata(icc=image.metadata.icc, quality=(_QUALITY, False, False)),
     )
     write_image(target, picture)
     return target

@@ -13,20 +13,17 @@ from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
 from unveil.imaging.formats import format_named
 from unveil.imaging.image import Array
-from unveil.imaging.scratch import allocate_like, release
+from unveil.inference.change import with_change
 from unveil.inference.plan import Naming
 from unveil.inference.readout import Sighting
 from unveil.inference.restorer import read_source
-from unveil.inference.samples import add_residual
 from unveil.inference.strength import Strength
 from unveil.serve.allocator import trim
-from unveil.serve.preview import to_preview, write_preview
+from unveil.serve.preview import write_preview
 from unveil.serve.store import Store
 
 Report = Sighting
 Pixels = npt.NDArray[np.uint8]
-
-_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Restored:
     task: str
     tiles: int
     report: Report | None
-    change: Path = field(repr=False)
+    changes: tuple[Path, ...] = field(repr=False)
     max_megapixels: float = field(repr=False)
     store: Store = field(repr=False)
     # Decoding takes memory by the image: one at a time, however many ask.
@@ -90,10 +87,7 @@ class Restored:
         elif kind is not None:
             target = target.with_suffix(kind.suffixes[0])
         with self.turn, self.store.holding(self.source):
-            image = self._image()
-            out = allocate_like(image)
-            self._blend(image.pixels, strength or Strength(), mask, out)
-            write_image(target, replace(image, pixels=out), quality=quality)
+            write_image(target, self._image(strength or Strength(), mask), quality=quality)
         trim()
         return target
 
@@ -106,45 +100,30 @@ class Restored:
         """
         with self.turn, self.store.holding(self.source):
             if not self._preview.exists():
-                image, change = self._image(), self._change()
-                out = np.empty((*image.pixels.shape[:2], 3), np.uint8)
-                for rows in _strips(len(out)):
-                    blended = np.empty_like(image.pixels[rows])
-                    add_residual(image.pixels[rows], change[rows], blended)
-                    out[rows] = to_preview(blended)
-                    release(change)
-                write_preview(self._preview, out, icc=image.metadata.icc)
+                write_preview(self._preview, self._image(Strength(), None))
         trim()
         return self._preview
 
     def discard(self) -> None:
         """Remove what was made of the upload, which itself stays."""
         with self.turn:
-            for file in (self.change, self._preview):
+            for file in (*self.changes, self._preview):
                 file.unlink(missing_ok=True)
 
     @property
     def _preview(self) -> Path:
-        return self.change.with_suffix(".jpg")
+        return self.changes[0].with_suffix(".jpg")
 
-    def _image(self) -> Image:
-        if not (self.source.exists() and self.change.exists()):
+    def _image(self, strength: Strength, mask: Pixels | None) -> Image:
+        if not all(file.exists() for file in (self.source, *self.changes)):
             raise OutputError(f"{self.source.name}: no longer kept here; restore it again")
-        return read_source(self.source, self.max_megapixels)
-
-    def _change(self) -> Array:
-        return cast("Array", np.load(self.change, mmap_mode="r"))
-
-    def _blend(self, pixels: Array, strength: Strength, mask: Pixels | None, out: Array) -> None:
-        change = self._change()
-        shares = None if mask is None else spread_over(mask, pixels.shape[:2])
-        for rows in _strips(len(pixels)):
-            applied = strength.scaled(change[rows])
-            if shares is not None:
-                applied = applied * shares(rows)
-            add_residual(pixels[rows], applied, out[rows])
-            for array in (pixels, change, out):
-                release(array)
+        image = read_source(self.source, self.max_megapixels)
+        pages = []
+        for page, file in zip([image, *image.pages], self.changes, strict=True):
+            change = cast("Array", np.load(file, mmap_mode="r"))
+            shares = None if mask is None else spread_over(mask, page.pixels.shape[:2])
+            pages.append(with_change(page, change, strength, shares))
+        return replace(pages[0], pages=tuple(pages[1:]))
 
 
 def spread_over(mask: Pixels, size: tuple[int, ...]) -> Callable[[slice], Array]:
@@ -178,7 +157,3 @@ def _between(at: Array, length: int, count: int) -> tuple[Array, Array, Array]:
     place = np.clip((at + 0.5) * (count / length) - 0.5, 0, count - 1).astype(np.float32)
     first = place.astype(np.intp)
     return first, np.minimum(first + 1, count - 1), place - first
-
-
-def _strips(height: int) -> list[slice]:
-    return [slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS)]

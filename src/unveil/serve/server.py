@@ -12,6 +12,7 @@ import uvicorn
 
 from unveil.errors import InputError
 from unveil.serve.app import build_app
+from unveil.serve.connections import limited_connections
 from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 
@@ -43,6 +44,7 @@ def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool =
                 log_level=logging.WARNING,
                 access_log=False,
                 ws="none",
+                http=limited_connections(),
                 server_header=False,
                 timeout_graceful_shutdown=_CLOSE_S,
             )
