@@ -101,3 +101,23 @@ def test_a_smaller_set_replaces_a_larger_one_whole(tmp_path, capsys):
     assert _run(capsys, *words, "--count", "1", "--force")[0] == 0
     names = sorted(path.name for path in (tmp_path / "train").iterdir())
     assert names == ["toy_000.png", "toy_cat.png"]
+
+
+def test_generated_pictures_are_drawn_once_and_alike(tmp_path, capsys):
+    words = ("draw", tmp_path / "out", "--kind", "flat", "--kind", "text", "--count", 2)
+    code, out, _ = _run(capsys, *words, "--size", 32)
+    assert (code, out.split()[-2:]) == (0, ["4", "pictures"])
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [
+        "flat_000.png", "flat_001.png", "text_000.png", "text_001.png",
+    ]  # fmt: skip
+    before = [file.read_bytes() for file in files]
+    assert len(set(before)) == 4
+    code, _, error = _run(capsys, *words)
+    assert code == 1
+    assert "already there" in error
+    assert _run(capsys, *words, "--size", 32, "--force")[0] == 0
+    assert [file.read_bytes() for file in files] == before
+    code, _, error = _run(capsys, "draw", tmp_path / "other", "--kind", "flats")
+    assert code == 1
+    assert "one or several of flat, gradient" in error

@@ -16,8 +16,15 @@ def pair():
     return restored, clean
 
 
-def test_the_five_protocols_of_the_guide_exist():
-    assert set(PROTOCOLS) == {"gaussian-color", "all-in-one", "rain-y", "rain-rgb", "paired-rgb"}
+def test_the_protocols_of_the_guide_exist():
+    assert set(PROTOCOLS) == {
+        "gaussian-color",
+        "gaussian-gray",
+        "all-in-one",
+        "rain-y",
+        "rain-rgb",
+        "paired-rgb",
+    }
 
 
 @pytest.mark.parametrize("name", ["gaussian-color", "rain-rgb", "paired-rgb"])
@@ -56,6 +63,17 @@ def test_rain_y_scores_rounded_luma_as_matlab_does(pair):
     scores = protocol_named("rain-y").score(restored, clean)
     assert scores.psnr == pytest.approx(expected, abs=1e-9)
     assert scores.ssim == pytest.approx(ssim(*luma, data_range=255), abs=1e-9)
+
+
+def test_gray_scores_the_mean_of_the_channels_rounded_on_one_channel(pair):
+    restored, clean = pair
+    gray = np.repeat(clean[..., :1], 3, axis=2)
+    # The mean first, then clipping and rounding: a channel above white counts in full.
+    file = np.rint(np.clip(restored.astype(np.float64).mean(axis=2), 0, 1) * 255)
+    target = np.rint(gray[..., 0].astype(np.float64) * 255)
+    scores = protocol_named("gaussian-gray").score(restored, gray)
+    assert scores.psnr == pytest.approx(psnr(file, target, data_range=255), abs=1e-9)
+    assert scores.ssim == pytest.approx(ssim(file, target, data_range=255), abs=1e-9)
 
 
 def test_rounding_separates_the_two_noise_protocols(pair):

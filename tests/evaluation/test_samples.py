@@ -23,6 +23,27 @@ def test_float_noise_is_the_published_codes(clean_folder):
         np.testing.assert_array_equal(sample.degraded, image)
 
 
+def test_gray_noise_is_the_published_codes(clean_folder):
+    # DnCNN's test in KAIR: seed 0 before each image, one channel
+    for sample in _samples(clean_folder, "gaussian-gray", Case(sigma_255=25)):
+        colour = load_rgb(clean_folder / f"{sample.name}.png")
+        gray = np.rint(colour @ np.array([0.299, 0.587, 0.114]))
+        np.random.seed(0)  # noqa: NPY002
+        image = np.float32(gray / 255.0)[..., None]
+        noisy = np.float32(image + np.random.normal(0, 25 / 255.0, image.shape))  # noqa: NPY002
+        assert sample.clean.shape == sample.degraded.shape == colour.shape
+        for channel in range(3):
+            np.testing.assert_allclose(sample.degraded[..., channel], noisy[..., 0], atol=1e-6)
+            np.testing.assert_allclose(sample.clean[..., channel] * 255, gray, atol=1e-4)
+
+
+def test_gray_files_stay_as_they_are(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8)
+    save_png(tmp_path / "gray.png", np.repeat(levels[..., None], 3, axis=2))
+    (sample,) = _samples(tmp_path, "gaussian-gray", Case(sigma_255=0))
+    np.testing.assert_array_equal(np.rint(sample.degraded * 255)[..., 1], levels)
+
+
 def test_uint8_noise_is_the_published_codes(clean_folder):
     # AirNet and PromptIR: one stream, clip, truncate; images in the order of their names
     np.random.seed(0)  # noqa: NPY002

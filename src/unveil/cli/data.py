@@ -1,4 +1,4 @@
-"""`unveil data check` and `unveil data toy`: look after sets of photos."""
+"""`unveil data check`, `toy` and `draw`: look after sets of photos."""
 
 import json
 from collections.abc import Iterator
@@ -73,6 +73,24 @@ def toy(
     )
     for folder in dict.fromkeys(path.parent for path in files):
         typer.echo(f"{folder}  {sum(path.parent == folder for path in files)} pictures")
+
+
+@app.command()
+def draw(
+    out: Annotated[Path, typer.Argument(help="Gets the pictures.")],
+    kinds: Annotated[
+        list[str], typer.Option("--kind", help="Flat areas, skies, text and so on; `any` for all.")
+    ],
+    count: Annotated[int, typer.Option(help="Pictures of each kind.", min=1, max=100_000)] = 12,
+    size: Annotated[int, typer.Option(help="Side of the pictures, pixels.", min=8, max=8192)] = 256,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same set.", min=0)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Draw clean pictures that restoring must leave alone, to test on."""
+    from unveil.data import write_generated
+
+    files = write_generated(out, kinds, count=count, size=size, seed=seed, force=force)
+    typer.echo(f"{out}  {counted(len(files), 'picture')}")
 
 
 def _pairs(sources: "Sequence[Source]") -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
 
 _LOG_SECONDS = 30
-_PROTOCOLS = "gaussian-color, all-in-one, rain-y, rain-rgb or paired-rgb."
+_PROTOCOLS = "gaussian-color, gaussian-gray, all-in-one, rain-y, rain-rgb or paired-rgb."
 
 
 def evaluate(
@@ -35,6 +35,15 @@ def evaluate(
     layout: Annotated[
         str | None,
         typer.Option("--pairs", help='How files pair: "input/{name} -> target/{name}".'),
+    ] = None,
+    bands: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--banding",
+            help="Measure bands along rows and columns in smooth parts: `all`, or "
+            "NAME=TOP:BOTTOM,LEFT:RIGHT in pixels. May be repeated.",
+            metavar="PART",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -62,6 +71,7 @@ def evaluate(
     from unveil.evaluation import (
         load_restorer,
         make_cases,
+        parse_patch,
         protocol_named,
         to_markdown,
         write_report,
@@ -72,6 +82,7 @@ def evaluate(
     use_threads(threads)
     chosen = protocol_named(protocol)
     cases = make_cases(sigma or [], degradations or [])
+    patches = [parse_patch(text) for text in bands or []]
     with progress(model) as on_image:
         report = run(
             load_restorer(model, device=device),
@@ -83,6 +94,7 @@ def evaluate(
             limit=limit,
             include=include or None,
             exclude=exclude or None,
+            patches=patches,
             output=output,
             force=force,
             on_image=on_image,

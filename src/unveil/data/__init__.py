@@ -8,7 +8,12 @@ what a sample is, so workers, processes and resumed runs agree without any saved
 
 from unveil.data.check import Problem, Report, check_sources
 from unveil.data.full_images import FullImages
-from unveil.data.generated import GENERATED, draw_generated, generated_kinds
+from unveil.data.generated import (
+    GENERATED,
+    draw_generated,
+    generated_kinds,
+    write_generated,
+)
 from unveil.data.pairing import Matching, Pair, list_images, match_pairs
 from unveil.data.sampling import SampleKey, StepBatches, TaskWeights, worker_context
 from unveil.data.sources import (
@@ -48,5 +53,6 @@ __all__ = [
     "paired_source",
     "promptir_sources",
     "worker_context",
+    "write_generated",
     "write_toy_set",
 ]

@@ -5,12 +5,14 @@ such pictures for haze, rain or noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from unveil.data.crop import Pixels
 from unveil.data.generated_pages import drawing, screen, text
-from unveil.errors import DataError
+from unveil.errors import DataError, InputError, OutputError
+from unveil.imaging import save_png
 
 Draw = Callable[[int, np.random.Generator], Pixels]
 
@@ -62,6 +64,52 @@ def generated_kinds(names: str | Sequence[str]) -> tuple[str, ...]:
             f"several of {', '.join(GENERATED)}, each once"
         )
     return listed
+
+
+def write_generated(
+    out: str | Path,
+    kinds: str | Sequence[str],
+    *,
+    count: int = 12,
+    size: int = 256,
+    seed: int = 0,
+    force: bool = False,
+) -> list[Path]:
+    """Write generated pictures to a folder, to test on.
+
+    Args:
+        out: Gets the files, ``KIND_000.png`` and so on.
+        kinds: Names among `GENERATED`, or ``"any"`` for all.
+        count: Pictures of each kind.
+        size: Side of the square pictures, in pixels.
+        seed: The same seed gives the same pictures.
+        force: Whether files that are there are replaced.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: A kind is unknown.
+        InputError: The size or the count is too small.
+        OutputError: A picture is already there, or cannot be written.
+    """
+    if size < 8 or count < 1:
+        raise InputError(f"got {count} pictures of {size} pixels, expected 1 and 8 at least")
+    folder = Path(out)
+    chosen = generated_kinds(kinds)
+    files = {folder / f"{kind}_{i:03d}.png": (kind, i) for kind in chosen for i in range(count)}
+    taken = [path for path in files if path.exists()]
+    if taken and not force:
+        raise OutputError(f"{taken[0]} is already there; choose another folder or add --force")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from None
+    for path, (kind, i) in files.items():
+        rng = np.random.default_rng((seed, i, *kind.encode()))
+        picture = draw_generated(kind, size, rng)
+        save_png(path, np.rint(picture * 255).astype(np.uint8))
+    return list(files)
 
 
 def flat(side: int, rng: np.random.Generator) -> Pixels:

@@ -3,6 +3,7 @@
 from unveil.evaluation.compare import Difference, compare
 from unveil.evaluation.compare_table import comparison_to_json, comparison_to_markdown
 from unveil.evaluation.files import TestSet, find_test_set
+from unveil.evaluation.patches import Patch, parse_patch
 from unveil.evaluation.protocols import PROTOCOLS, Protocol, Scores, protocol_named
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.restorers import Identity, Network, NonLocalMeans, Restorer, load_restorer
@@ -20,6 +21,7 @@ __all__ = [
     "ImageScore",
     "Network",
     "NonLocalMeans",
+    "Patch",
     "Protocol",
     "Report",
     "Restorer",
@@ -33,6 +35,7 @@ __all__ = [
     "find_test_set",
     "load_restorer",
     "make_cases",
+    "parse_patch",
     "protocol_named",
     "samples",
     "to_markdown",

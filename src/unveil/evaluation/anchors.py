@@ -63,6 +63,14 @@ _KODAK_NOTE = (
     "some papers use 500×500 centre crops of Kodak24 (FFDNet's copy), some the full 768×512 images"
 )
 
+# PSNR of gray images at σ 25 on each set, in the order of _GRAY_SETS
+_GRAY = (
+    ("BM3D", "", "29.97", "28.57"),
+    ("DnCNN, one per σ", "", "30.43", "29.23"),
+    ("FFDNet, σ given", "", "30.43", "29.19"),
+)
+_GRAY_SETS = (("set12", 12), ("bsd68", 68))
+
 # PSNR;SSIM on each set, in the order of _ALL_IN_ONE_SETS; one model for all
 _ALL_IN_ONE = (
     ("AirNet", "9 M", "27.94;.962", "34.90;.967", "33.92;.933/31.26;.888/28.00;.797"),
@@ -130,6 +138,9 @@ def _tables() -> dict[tuple[str, str], AnchorTable]:
         note = _KODAK_NOTE if name == "kodak24" else ""
         anchors = _columns(_GAUSSIAN, column, _SIGMAS)
         tables["gaussian-color", name] = AnchorTable(anchors, images, note)
+    for column, (name, images) in enumerate(_GRAY_SETS):
+        anchors = _columns(_GRAY, column, ("sigma25",))
+        tables["gaussian-gray", name] = AnchorTable(anchors, images)
     for column, (name, images) in enumerate(_ALL_IN_ONE_SETS):
         keys = _SIGMAS if name == "cbsd68" else ("pairs",)
         tables["all-in-one", name] = AnchorTable(_columns(_ALL_IN_ONE, column, keys), images)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unveil.evaluation.crops import crop_path
 from unveil.evaluation.report import CaseResult, ImageScore, Report
-from unveil.evaluation.table import Row, facts, notes, rows, speed
+from unveil.evaluation.table import Row, bands_table, facts, notes, rows, speed
 
 _WORST = 6
 _OTHERS = 3
@@ -59,6 +59,7 @@ def to_html(report: Report, output: Path) -> str:
         f"<p>PSNR in dB / SSIM, means of {report.images_used} images. {escape(speed(report))}</p>",
         *(f"<p><strong>Note:</strong> {escape(note)}.</p>" for note in notes(report)),
         "<p>Rows in italics were published by others and not measured here.</p>",
+        *(["<h2>Banding</h2>", _bands(report)] if report.patches else []),
         "<h2>Protocol</h2>",
         _facts(facts(report)),
         *(_case(case, output) for case in report.cases),
@@ -83,6 +84,15 @@ def _row(row: Row, is_model: bool) -> str:
     kind = "model" if is_model else row.kind
     cells = (row.method, row.parameters, *row.cells, row.kind)
     return f'<tr class="{kind}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+
+
+def _bands(report: Report) -> str:
+    head, body = bands_table(report)
+    first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    rest = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in body
+    )
+    return f'<div class="scroll"><table><tr>{first}</tr>{rest}</table></div>'
 
 
 def _about(report: Report) -> dict[str, str]:

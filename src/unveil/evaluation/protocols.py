@@ -31,22 +31,24 @@ class Protocol:
         name: As given on the command line.
         data: Whether the folder holds clean images, pairs, or either.
         noise: Noise that the protocol adds to clean images: ``"float"`` is added in floating point
-            and never clipped, each image starting from the seed; ``"uint8"`` is clipped to 0–255
-            and truncated, one stream running through the images in the order of their names.
+            and never clipped, each image starting from the seed; ``"gray"`` likewise, but one noise
+            for all channels of an image made gray; ``"uint8"`` is clipped to 0–255 and truncated,
+            one stream running through the images in the order of their names.
         crop_multiple: Sides are cut to a multiple of this, around the centre; 1 keeps all pixels.
         rounded: Whether the network's output is rounded to 8 bits before scoring; it is always
             clipped to [0, 1].
-        colour: ``"rgb"``, or ``"y"``: luma of MATLAB's rgb2ycbcr on the 8-bit image, rounded.
+        colour: ``"rgb"``; ``"y"``: luma of MATLAB's rgb2ycbcr on the 8-bit image, rounded; or
+            ``"gray"``: the mean of the channels, one channel.
         ssim_window: As in `unveil.metrics.ssim`.
         source: Whose scoring code this follows.
     """
 
     name: str
     data: Literal["clean", "pairs", "clean or pairs"]
-    noise: Literal["float", "uint8"] | None
+    noise: Literal["float", "gray", "uint8"] | None
     crop_multiple: int
     rounded: bool
-    colour: Literal["rgb", "y"]
+    colour: Literal["rgb", "y", "gray"]
     ssim_window: Literal["gaussian", "uniform"]
     source: str
 
@@ -72,7 +74,10 @@ class Protocol:
         """
         if not np.isfinite(restored).all():
             raise InputError("the restored image has values that are not finite")
-        pair = [np.clip(image, 0, 1).astype(np.float64) for image in (restored, clean)]
+        pair = [image.astype(np.float64) for image in (restored, clean)]
+        if self.colour == "gray":
+            pair = [image.mean(axis=2) for image in pair]
+        pair = [np.clip(image, 0, 1) for image in pair]
         data_range = 1.0
         if self.rounded:
             pair, data_range = [np.rint(image * 255) for image in pair], 255.0
@@ -83,10 +88,26 @@ class Protocol:
             ssim(*pair, data_range=data_range, window=self.ssim_window),
         )
 
+    def as_scored(self, image: Image) -> Image:
+        """Clip an image and, where the protocol does, round it to 8 bits.
+
+        Args:
+            image: (h, w, 3), nominally [0, 1].
+
+        Returns:
+            Same shape, in [0, 1].
+        """
+        clipped: Image = np.clip(image, 0, 1)
+        return np.asarray(np.rint(clipped * 255) / 255, np.float32) if self.rounded else clipped
+
     def describe(self) -> dict[str, str]:
         """Say every field in words, for people to read."""
         noise = {
             "float": "Gaussian, float, not clipped; RandomState(seed) anew for every image",
+            "gray": (
+                "Gaussian, float, not clipped, one for all channels of the image made gray (BT.601,"
+                " 8 bits); RandomState(seed) anew for every image"
+            ),
             "uint8": "Gaussian, clipped, truncated to uint8; one RandomState(seed) for all images",
             None: "none added",
         }
@@ -94,7 +115,11 @@ class Protocol:
             "gaussian": "Gaussian 11×11, standard deviation 1.5 (Wang et al. 2004)",
             "uniform": "uniform 7×7 (scikit-image's defaults)",
         }
-        colours = {"rgb": "RGB", "y": "Y of YCbCr (MATLAB's rgb2ycbcr, 16–235), rounded to 8 bits"}
+        colours = {
+            "rgb": "RGB",
+            "y": "Y of YCbCr (MATLAB's rgb2ycbcr, 16–235), rounded to 8 bits",
+            "gray": "mean of the channels, one channel",
+        }
         whole = self.crop_multiple == 1
         return {
             "data": self.data,
@@ -122,6 +147,16 @@ _ALL = (
         colour="rgb",
         ssim_window="gaussian",
         source="test code of Restormer and KAIR (colour Gaussian denoising)",
+    ),
+    Protocol(
+        name="gaussian-gray",
+        data="clean",
+        noise="gray",
+        crop_multiple=1,
+        rounded=True,
+        colour="gray",
+        ssim_window="gaussian",
+        source="test code of DnCNN and KAIR (gray Gaussian denoising)",
     ),
     Protocol(
         name="all-in-one",

@@ -1,7 +1,7 @@
 """What an evaluation found, and its JSON form."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from unveil.bounded import parse_json, read_text
 from unveil.errors import DataError
+from unveil.evaluation.patches import Bands
 from unveil.evaluation.samples import Case
 
 
 @dataclass(frozen=True)
 class ImageScore:
-    """One image of one case; `input_` is the degraded image scored the same way."""
+    """One image of one case; `input_` is the degraded image scored the same way.
+
+    Attributes:
+        bands: By patch: banding of the restored and of the degraded image, levels of 255.
+    """
 
     name: str
     width: int
@@ -24,6 +29,7 @@ class ImageScore:
     input_psnr: float
     input_ssim: float
     seconds: float
+    bands: Bands = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,19 @@ class CaseResult:
             field: Its name.
         """
         return math.fsum(getattr(image, field) for image in self.images) / len(self.images)
+
+    def mean_bands(self, patch: str) -> tuple[float, float]:
+        """Average the banding of a patch over the images that have it.
+
+        Args:
+            patch: Its text.
+
+        Returns:
+            Levels for the restored and for the degraded images.
+        """
+        found = [image.bands[patch] for image in self.images if patch in image.bands]
+        restored, degraded = (math.fsum(values) / len(found) for values in zip(*found, strict=True))
+        return restored, degraded
 
     @property
     def seconds_per_megapixel(self) -> float:
@@ -64,6 +83,7 @@ class Report:
         cases: One for each noise level, or one.
         environment: Versions and threads.
         selection: Filters on the files' names; empty where the whole folder was used.
+        patches: Texts of the parts whose banding was measured.
     """
 
     model: str
@@ -77,6 +97,7 @@ class Report:
     cases: tuple[CaseResult, ...]
     environment: dict[str, Any]
     selection: str = ""
+    patches: tuple[str, ...] = ()
 
     @property
     def images_used(self) -> int:

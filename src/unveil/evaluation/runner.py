@@ -15,6 +15,7 @@ from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluation.crops import crop_path, save_crop
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.journal import Journal
+from unveil.evaluation.patches import Patch, check_patches, measure_bands
 from unveil.evaluation.protocols import Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.restorers import Restorer
@@ -34,6 +35,7 @@ def evaluate(
     limit: int | None = None,
     include: Patterns = None,
     exclude: Patterns = None,
+    patches: Sequence[Patch] = (),
     output: Path | None = None,
     force: bool = False,
     on_image: OnImage | None = None,
@@ -51,6 +53,7 @@ def evaluate(
         limit: Score the first so many images.
         include: Score only files whose name matches a shell pattern, or one of several.
         exclude: Leave out files whose name matches a shell pattern, or one of several.
+        patches: Parts of the images to measure banding on, from `parse_patch`.
         output: Folder that keeps each score and crop as it comes; called again with the same
             arguments, the run goes on from there.
         force: Throw away what another run left in `output`.
@@ -82,6 +85,7 @@ def evaluate(
         exclude=exclude,
     )
     _check_set(test_set, cases)
+    check_patches(patches, [entry.name for entry in test_set.entries])
     check_images(test_set, protocol)
     report = Report(
         model=restorer.name,
@@ -95,6 +99,7 @@ def evaluate(
         cases=(),
         environment={**_environment(), "device": restorer.device},
         selection=test_set.selection,
+        patches=tuple(patch.text for patch in patches),
     )
     journal = Journal(output, _run(report, cases), force=force) if output else None
     total = len(cases) * len(test_set.entries)
@@ -102,7 +107,7 @@ def evaluate(
     for number, case in enumerate(cases):
         images: list[ImageScore] = []
         for sample in samples(test_set, protocol, case, seed=seed):
-            images.append(_score(restorer, protocol, case, sample, journal, output))
+            images.append(_score(restorer, protocol, case, sample, patches, journal, output))
             if on_image:
                 done = number * len(test_set.entries) + len(images)
                 on_image(done, total, case, images[-1])
@@ -116,7 +121,7 @@ def _check_cases(protocol: Protocol, cases: Sequence[Case]) -> None:
     for case in cases:
         if case.sigma_255 is not None and not 0 <= case.sigma_255 < math.inf:
             raise InputError(f"sigma is {case.sigma_255:g}: expected 0 or more, on the 0–255 scale")
-        if case.degradation and (protocol.noise == "float" or case.sigma_255 is not None):
+        if case.degradation and (protocol.noise in ("float", "gray") or case.sigma_255 is not None):
             raise InputError(
                 f"{protocol.name} adds its own noise: give --sigma, or --with under paired-rgb"
             )
@@ -139,6 +144,7 @@ def _score(
     protocol: Protocol,
     case: Case,
     sample: Sample,
+    patches: Sequence[Patch],
     journal: Journal | None,
     output: Path | None,
 ) -> ImageScore:
@@ -165,6 +171,9 @@ def _score(
         input_psnr=given.psnr,
         input_ssim=given.ssim,
         seconds=seconds,
+        bands=measure_bands(
+            patches, protocol, sample.name, restored, sample.degraded, sample.clean
+        ),
     )
     if journal and output:
         # The crop first: a score in the journal promises that its crop is there.
@@ -176,6 +185,7 @@ def _score(
 def _run(report: Report, cases: Sequence[Case]) -> dict[str, Any]:
     """What makes old scores valid: all but speed and versions."""
     plain = {key: value for key, value in asdict(report).items() if key != "environment"}
+    plain["patches"] = list(report.patches)
     return {**plain, "cases": [asdict(case) for case in cases], "unveil": __version__}
 
 

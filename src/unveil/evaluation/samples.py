@@ -137,13 +137,26 @@ class _Degrader:
             return self._pipeline.pair(clean, np.random.default_rng([self._seed, key]))
         if self._sigma is None:
             raise InputError("clean images need a noise level or a degradation")
-        if self._noise == "float":
+        if self._noise in ("float", "gray"):
             same = np.random.RandomState(self._seed)
-            noise = same.normal(0, self._sigma / 255, clean.shape)
+            clean = _gray(clean) if self._noise == "gray" else clean
+            shape = (*clean.shape[:2], 1) if self._noise == "gray" else clean.shape
+            noise = same.normal(0, self._sigma / 255, shape)
             return np.asarray(clean + noise, np.float32), clean
         noise = self._stream.standard_normal(clean.shape) * self._sigma
         noisy = np.clip(np.rint(clean * 255.0) + noise, 0, 255).astype(np.uint8)
         return to_unit(noisy), clean
+
+
+def _gray(image: Image) -> Image:
+    """Make the channels equal; an image whose channels are equal stays as it is."""
+    if np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
+        image[..., 0], image[..., 2]
+    ):
+        return image
+    luma = np.rint(image.astype(np.float64) * 255) @ np.array([0.299, 0.587, 0.114])
+    levels = np.rint(luma) / 255
+    return np.repeat(levels[..., None], 3, axis=2).astype(np.float32)
 
 
 def _pair(entry: Entry, protocol: Protocol) -> tuple[Image, Image | None]:

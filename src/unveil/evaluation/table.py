@@ -82,9 +82,29 @@ def to_markdown(report: Report) -> str:
         f"PSNR in dB / SSIM, means of {report.images_used} images. {speed(report)}".rstrip(),
         *(f"Note: {note}." for note in notes(report)),
         "",
+        *(["Banding:", "", *pipe_table(*bands_table(report)), ""] if report.patches else []),
         *(f"- {key}: {value}" for key, value in facts(report).items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def bands_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Lay out the banding of each patch, rms in levels of 255, one column for each case.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Head and rows, as `pipe_table` takes them.
+    """
+    head = ["patch", "method", *(case.case.label for case in report.cases)]
+    body = []
+    for patch in report.patches:
+        pairs = [case.mean_bands(patch) for case in report.cases]
+        body.append([patch, "degraded input", *(f"{given:.2f}" for _, given in pairs)])
+        if report.model != "identity":
+            body.append([patch, report.model, *(f"{ours:.2f}" for ours, _ in pairs)])
+    return head, body
 
 
 def facts(report: Report) -> dict[str, str]:
