@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from tests.hostile.conftest import Run, cases
-from tests.hostile.values import hostile_tree, hostile_value
+from tests.hostile.values import hostile_tree, hostile_value, json_text
 from tests.imaging.test_fuzz import mutated
 
 # The folder of photographs is missing, so that a recipe that is valid all the same ends there.
@@ -48,9 +48,8 @@ def _text(rng: np.random.Generator) -> bytes:
         case 2:
             return (plain + "\n" + _doubling() + "\n").encode()
         case _:
-            tree = hostile_tree(_RECIPE, rng)
-            text = tree if isinstance(tree, str) else yaml.safe_dump(tree, allow_unicode=True)
-            return text.encode("utf-8", "surrogatepass")
+            # JSON is YAML.
+            return json_text(hostile_tree(_RECIPE, rng)).encode("utf-8", "surrogatepass")
 
 
 def _attack(run: Run, photo: Path, number: int) -> None:

@@ -9,22 +9,22 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.inference.samples import Array
+from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 
 # Restores ``(h, w, c)`` colour samples, c 1 or 3, into a new array.
 RestorePixels = Callable[[Array], Array]
 
-# Floats nominally end at 1. Where most are above this, they have another scale.
-_BRIGHT = 4.0
-
+_INTEGERS = (torch.uint8, torch.uint16)
 _INT_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": ">u2"}
 
 
 def restore_array(array: Array, restore: RestorePixels) -> Array:
-    """Restore a numpy image: ``(h, w)``, or ``(h, w, c)`` with c 1 to 4, the last of 2 or 4 alpha.
+    """Restore a numpy image ``(h, w)`` or ``(h, w, c)``, or a batch of them ``(b, h, w, c)``.
 
     Args:
-        array: uint8, uint16, or floats with 1.0 as full scale.
+        array: uint8, uint16, or floats with 1.0 as full scale; c is 1 to 4, the last of 2 or 4 is
+            alpha.
         restore: What to do with the colours.
 
     Returns:
@@ -33,10 +33,12 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
     Raises:
         InputError: If the shape or type is another.
     """
+    if array.ndim == 4 and array.size:
+        return np.stack([restore_array(image, restore) for image in array])
     image = array[..., None] if array.ndim == 2 else array
     if image.ndim != 3 or not 1 <= image.shape[2] <= 4 or image.size == 0:
         raise InputError(
-            f"array has shape {array.shape}; expected (h, w), or (h, w, c) with c from 1 to 4"
+            f"array has shape {array.shape}; expected (h, w), (h, w, c) or (b, h, w, c), c 1 to 4"
         )
     # Bytes in another order than the machine's are no other type.
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
@@ -56,7 +58,11 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
 
 
 def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
-    """Restore a tensor ``(c, h, w)`` or ``(b, c, h, w)``, c 1 or 3, floats, nominally in [0, 1].
+    """Restore a tensor ``(c, h, w)`` or ``(b, c, h, w)``, c 1 or 3.
+
+    Args:
+        x: uint8, uint16, or floats, nominally in [0, 1].
+        restore: What to do with the colours.
 
     Returns:
         Same shape, type and device; not clipped.
@@ -69,26 +75,15 @@ def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
         raise InputError(
             f"tensor has shape {tuple(x.shape)}; expected (c, h, w) or (b, c, h, w), c 1 or 3"
         )
-    if not x.is_floating_point():
-        raise InputError(f"tensor is {x.dtype}; expected floats, nominally in [0, 1]")
-    exact = x.dtype if x.dtype == torch.float64 else torch.float32
-    arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).numpy()
-    require_unit_range(arrays, "tensor")
+    if not x.is_floating_point() and x.dtype not in _INTEGERS:
+        raise InputError(f"tensor is {x.dtype}; expected uint8, uint16 or floats in [0, 1]")
+    # Half precision has no numpy type that networks' input could be made from without loss.
+    exact = x.dtype if x.dtype in (*_INTEGERS, torch.float64) else torch.float32
+    arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).contiguous().numpy()
+    if x.is_floating_point():
+        require_unit_range(arrays, "tensor")
     restored = torch.from_numpy(np.stack([restore(array) for array in arrays]))
     return restored.permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
-
-
-def require_unit_range(samples: Array, name: str) -> None:
-    """Refuse floats that run from 0 to 255 or so; highlights may be as bright as they like.
-
-    Raises:
-        InputError: If most samples are far above 1.
-    """
-    if np.count_nonzero(samples > _BRIGHT) > samples.size / 2:
-        raise InputError(
-            f"most of the {name}'s values are above {_BRIGHT:g}; expected floats, nominally in "
-            "[0, 1]: divide by 255 (or 65535) first"
-        )
 
 
 def is_pillow(x: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from unveil.inference.device import usable_device
 from unveil.inference.engine import Engine, Progress, Tiling
 from unveil.inference.kinds import (
     is_pillow,
-    require_unit_range,
     restore_array,
     restore_batch,
     restore_pillow,
@@ -30,10 +29,27 @@ from unveil.inference.loading import LoadedModel, Task, load
 from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
 from unveil.inference.strength import Strength
+from unveil.inference.threads import checked_threads, using_threads
 from unveil.inference.tiles import SMALLEST_TILE
+from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 
-Picture = TypeVar("Picture")
+
+class PillowImage(Protocol):
+    """What is needed of a `PIL.Image.Image`, which need not be installed."""
+
+    @property
+    def mode(self) -> str:
+        """Kind of samples."""
+
+    def getbands(self) -> tuple[str, ...]:
+        """Names of the channels."""
+
+
+# What `Restorer` takes and gives back; more kinds would be refused when they are given.
+Picture = TypeVar(
+    "Picture", bound="str | os.PathLike[str] | np.ndarray[Any, Any] | Tensor | PillowImage"
+)
 Tile = int | Literal["auto", "off"]
 
 
@@ -56,6 +72,7 @@ class Restorer:
             cuts; ``"off"`` never does.
         ensemble: Average over the 8 flips and rotations: slower, slightly better.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+        threads: Of the processor, set while a picture is restored; None leaves torch's own.
         max_megapixels: Largest file accepted.
 
     Raises:
@@ -78,6 +95,7 @@ class Restorer:
         tile: Tile = "auto",
         ensemble: bool = False,
         device: str = "auto",
+        threads: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         shares = Strength.of(strength, strength_luma, strength_chroma)
@@ -85,6 +103,7 @@ class Restorer:
             raise InputError(f"max_megapixels is {max_megapixels!r}; expected a number above 0")
         if not isinstance(ensemble, bool | np.bool_):
             raise InputError(f"ensemble is {ensemble!r}; expected True or False")
+        self.threads = checked_threads(threads)
         self.loaded: LoadedModel = load(model, task)
         self.max_megapixels = float(max_megapixels)
         place = usable_device(device)
@@ -98,49 +117,104 @@ class Restorer:
             steering={k: v.to(place) for k, v in self.loaded.steering.items()},
         )
 
-    def __call__(self, picture: Picture, *, progress: Progress | None = None) -> Picture:
+    @overload
+    def __call__(
+        self,
+        picture: Picture,
+        *,
+        strength: float | None = ...,
+        strength_luma: float | None = ...,
+        strength_chroma: float | None = ...,
+        progress: Progress | None = ...,
+    ) -> Picture: ...
+
+    @overload
+    def __call__(
+        self,
+        picture: list[Picture] | tuple[Picture, ...],
+        *,
+        strength: float | None = ...,
+        strength_luma: float | None = ...,
+        strength_chroma: float | None = ...,
+        progress: Progress | None = ...,
+    ) -> list[Picture]: ...
+
+    def __call__(
+        self,
+        picture: Any,
+        *,
+        strength: float | None = None,
+        strength_luma: float | None = None,
+        strength_chroma: float | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
         """Restore `picture`.
 
         Args:
             picture: A path (the result lies beside it as ``name.restored.ext``, an existing file is
-                not replaced), a PIL image, a numpy array ``(h, w)`` or ``(h, w, c)``, or a tensor
-                ``(c, h, w)`` or ``(b, c, h, w)``.
+                not replaced), a PIL image, a numpy array ``(h, w)``, ``(h, w, c)`` or
+                ``(b, h, w, c)``, a tensor ``(c, h, w)`` or ``(b, c, h, w)``, or a list of these.
+                Integers are of 8 or 16 bits, floats nominally in [0, 1].
+            strength: For this picture, as `Restorer` takes it; None takes the restorer's own.
+            strength_luma: Likewise; None takes `strength`, or the restorer's own if that is None.
+            strength_chroma: Likewise.
             progress: Called with the share that is done.
 
         Returns:
-            The same kind, size and type; for a path, the path of the result. Float samples that are
-            NaN or infinite come back as they are and spoil no others: the network is shown 0 in
-            place of NaN, and −1 or 2 in place of what is beyond.
+            The same kind, size and type; for a path, the path of the result; for a list or tuple, a
+            list. Float samples that are NaN or infinite come back as they are and spoil no others:
+            the network is shown 0 in place of NaN, and −1 or 2 in place of what is beyond.
 
         Raises:
-            InputError: If it is none of these.
+            InputError: If it is none of these, has floats of another range, or a strength is not
+                within 0–1.
             ImageFileError: If the file cannot be read.
             OutputError: If the result cannot be written or is there already.
         """
-        restore = self._restore_pixels(progress)
-        result: Any
+        shares = (strength, strength_luma, strength_chroma)
+        if any(share is not None for share in shares):
+            return self._with_strength(*shares)(picture, progress=progress)
+        if isinstance(picture, list | tuple):
+            return [
+                self(one, progress=_part(progress, i, len(picture)))
+                for i, one in enumerate(picture)
+            ]
         if isinstance(picture, str | os.PathLike):
             target = restored_name(Path(picture))
             if target.exists():
                 raise OutputError(f"{target}: exists; remove it, or name another with restore_file")
             self.restore_file(Path(picture), target, progress=progress)
-            result = str(target) if isinstance(picture, str) else target
-        elif isinstance(picture, Tensor):
-            result = restore_batch(picture, restore)
-        elif isinstance(picture, np.ma.MaskedArray):
+            return str(target) if isinstance(picture, str) else target
+        return self._restore_samples(picture, progress)
+
+    def _with_strength(
+        self, strength: float | None, luma: float | None, chroma: float | None
+    ) -> "Restorer":
+        own = self.engine.strength
+        if strength is None:
+            luma = own.luma if luma is None else luma
+            chroma = own.chroma if chroma is None else chroma
+        shares = Strength.of(1.0 if strength is None else strength, luma, chroma)
+        other = copy.copy(self)
+        other.engine = replace(self.engine, strength=shares)
+        return other
+
+    def _restore_samples(self, picture: Any, progress: Progress | None) -> Any:
+        restore = self._restore_pixels(progress)
+        if isinstance(picture, Tensor):
+            return restore_batch(picture, restore)
+        if isinstance(picture, np.ma.MaskedArray):
             raise InputError(
                 "cannot restore a masked array; give array.filled(…) and keep the mask"
             )
-        elif isinstance(picture, np.ndarray):
-            result = restore_array(picture, restore)
-        elif is_pillow(picture):
-            result = restore_pillow(picture, restore)
-        else:
-            raise InputError(
-                f"cannot restore a {type(picture).__name__}; expected a path, a PIL image, a numpy "
-                "array or a tensor"
-            )
-        return cast("Picture", result)
+        if isinstance(picture, np.ndarray):
+            return restore_array(picture, restore)
+        if is_pillow(picture):
+            return restore_pillow(picture, restore)
+        raise InputError(
+            f"cannot restore a {type(picture).__name__}; expected a path, a PIL image, a numpy "
+            "array, a tensor, or a list of these"
+        )
 
     def restore_file(
         self,
@@ -184,9 +258,11 @@ class Restorer:
             InputError: If it holds floats that run from 0 to 255 or so, and no tag says so.
         """
         pages = [image, *image.pages]
-        restored = [
-            self._restore_page(page, _part(progress, i, len(pages))) for i, page in enumerate(pages)
-        ]
+        with using_threads(self.threads):
+            restored = [
+                self._restore_page(page, _part(progress, i, len(pages)))
+                for i, page in enumerate(pages)
+            ]
         return replace(restored[0], pages=tuple(restored[1:]))
 
     def _restore_page(self, image: Image, progress: Progress | None) -> Image:
@@ -209,22 +285,35 @@ class Restorer:
     def _restore_pixels(self, progress: Progress | None) -> Callable[[Array], Array]:
         def restore(pixels: Array) -> Array:
             out = np.empty_like(pixels)
-            self.engine.restore(pixels, out, progress)
+            with using_threads(self.threads):
+                self.engine.restore(pixels, out, progress)
             return out
 
         return restore
 
 
+@overload
 def restore(
-    picture: Picture, model: str | Path | nn.Module | None = None, **options: Any
-) -> Picture:
-    """Restore one picture: a path, PIL image, numpy array or tensor; the same kind comes back.
+    picture: Picture, model: str | Path | nn.Module | None = ..., **options: Any
+) -> Picture: ...
+
+
+@overload
+def restore(
+    picture: list[Picture] | tuple[Picture, ...],
+    model: str | Path | nn.Module | None = ...,
+    **options: Any,
+) -> list[Picture]: ...
+
+
+def restore(picture: Any, model: str | Path | nn.Module | None = None, **options: Any) -> Any:
+    """Restore a path, PIL image, numpy array or tensor, or a list; the same kind comes back.
 
     Args:
         picture: As `Restorer.__call__`.
         model: As `Restorer`.
         options: As `Restorer`: task, strength, strength_luma, strength_chroma, tile, ensemble,
-            device, max_megapixels.
+            device, threads, max_megapixels.
 
     Raises:
         UnveilError: As `Restorer` and `Restorer.__call__`.
