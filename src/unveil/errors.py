@@ -71,6 +71,10 @@ class BusyError(UnveilError, RuntimeError):
         self.retry_after_s = retry_after_s
 
 
+class ServerError(UnveilError, ConnectionError):
+    """A server that restores cannot be reached, or refuses."""
+
+
 class TimedOutError(UnveilError, TimeoutError):
     """A job took longer than it may."""
 

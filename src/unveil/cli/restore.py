@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from unveil.errors import UnveilError
     from unveil.inference.batch import Outcome
     from unveil.inference.plan import Job
+
+# Restores, calls `share` with what is done of a file, and yields what became of each.
+Act = Callable[..., "Iterator[Any]"]
 
 _LOG_SECONDS = 30
 # As large as any image that is read.
@@ -81,42 +86,62 @@ def restore(
         str | None,
         typer.Option(help="Only part i of n: for n processes at once.", metavar="i/n"),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(help="Hand files to a running `unveil serve`; token from UNVEIL_TOKEN."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging.formats import format_named
-    from unveil.inference.batch import Saving
-    from unveil.inference.loading import TASKS
     from unveil.inference.plan import Naming, plan
-    from unveil.inference.restorer import Restorer
-    from unveil.ops.heap import keep_freed_memory
 
     side = _tile(tile)
-    if task not in TASKS:
-        raise typer.BadParameter(f"no task {task!r}; there are {', '.join(TASKS)}")
+    if server is None:
+        _check_task(task)
+    else:
+        local = {"compare": compare, "device": device != "auto", "threads": threads is not None}
+        _refuse_with_server([name for name, given in local.items() if given])
     try:
         naming = Naming(name, format_named(format_name) if format_name else None)
         whole = plan(paths, output=output, naming=naming, recursive=recursive)
         made = whole if shard is None else whole.shard(*_shard(shard))
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
-    keep_freed_memory()
-    use_threads(threads)
-    restorer = Restorer(
-        model,
-        task=cast("Any", task),
-        strength=strength,
-        strength_luma=strength_luma,
-        strength_chroma=strength_chroma,
-        tile=side,
-        ensemble=ensemble,
-        device=device,
-        max_megapixels=max_megapixels,
-    )
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
-    saving = Saving(quality, force, compare, remember=not alone)
-    outcomes, stopped = _run(restorer, made.jobs, saving)
+    if server is None:
+        from unveil.inference.batch import Saving, restore_files
+        from unveil.inference.restorer import Restorer
+        from unveil.ops.heap import keep_freed_memory
+
+        keep_freed_memory()
+        use_threads(threads)
+        restorer = Restorer(
+            model,
+            task=cast("Any", task),
+            strength=strength,
+            strength_luma=strength_luma,
+            strength_chroma=strength_chroma,
+            tile=side,
+            ensemble=ensemble,
+            device=device,
+            max_megapixels=max_megapixels,
+        )
+        saving = Saving(quality, force, compare, remember=not alone)
+        act: Act = partial(restore_files, restorer, made.jobs, saving)
+    else:
+        from unveil.inference.remote import Server, restore_on_server
+
+        given = {
+            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
+            "strength_chroma": strength_chroma, "tile": side, "ensemble": str(ensemble).lower(),
+            "quality": quality,
+        }  # fmt: skip
+        fields = {name: str(value) for name, value in given.items() if value is not None}
+        remote = Server(server, os.environ.get("UNVEIL_TOKEN"))
+        act = partial(restore_on_server, remote, made.jobs, fields, force=force, remember=not alone)
+    outcomes, stopped = _run(act, made.jobs)
     _report(outcomes, made.failed, compare, as_json, stopped is not None)
     if stopped is not None:
         count = f"{len(outcomes)} of {len(made.jobs)} files"
@@ -124,6 +149,19 @@ def restore(
         raise typer.Exit(128 + stopped)
     if made.failed or any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
+
+
+def _check_task(task: str) -> None:
+    from unveil.inference.loading import TASKS
+
+    if task not in TASKS:
+        raise typer.BadParameter(f"no task {task!r}; there are {', '.join(TASKS)}")
+
+
+def _refuse_with_server(names: "Sequence[str]") -> None:
+    if names:
+        options = " and ".join(f"--{name}" for name in names)
+        raise typer.BadParameter(f"{options}: not with --server, which does the work")
 
 
 def _tile(text: str) -> int | Literal["auto", "off"]:
@@ -146,9 +184,7 @@ def _shard(text: str) -> tuple[int, int]:
     return number, count
 
 
-def _run(
-    restorer: Any, jobs: "Sequence[Job]", saving: Any
-) -> "tuple[list[Outcome], signal.Signals | None]":
+def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signals | None]":
     """Restore with progress, ETA and speed on stderr.
 
     Returns:
@@ -157,8 +193,6 @@ def _run(
     from rich.console import Console
     from rich.logging import RichHandler
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from unveil.inference.batch import restore_files
 
     console = Console(stderr=True)
     columns = (
@@ -183,7 +217,7 @@ def _run(
 
         start = told = time.monotonic()
         with suppress(KeyboardInterrupt):
-            for outcome in restore_files(restorer, jobs, saving, share):
+            for outcome in act(share=share):
                 outcomes.append(outcome)
                 rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
                 bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")
