@@ -90,7 +90,8 @@ def test_every_option_reaches_the_library(
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def spy(restorer: Restorer, jobs: list[Job], saving: Saving, _share: object) -> list[Outcome]:
+    def spy(restorer: Restorer, jobs: list[Job], saving: Saving, share: object) -> list[Outcome]:
+        assert callable(share)
         seen.update(engine=restorer.engine, limit=restorer.max_megapixels, saving=saving, jobs=jobs)
         return []
 
