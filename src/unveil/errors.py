@@ -27,7 +27,10 @@ class MissingExtraError(UnveilError, ImportError):
             feature: What was asked for, as the subject of a sentence.
             extra: Name of the extra, e.g. ``"train"``.
         """
-        super().__init__(f'{feature} needs an extra: pip install "unveil[{extra}]"')
+        super().__init__(
+            f'{feature} needs an extra: pip install "unveil[{extra}]", '
+            f'or in a checkout pip install ".[{extra}]"'
+        )
 
 
 class ImageFileError(UnveilError, OSError):
