@@ -146,7 +146,7 @@ _REFUSED = {
     "cmyk.tif": (_cmyk, "CMYK"),
     "frames.webp": (_pages, "animation"),
     "frames.png": (_pages, "animation"),
-    "frames.gif": (_pages, "a GIF file; expected one of jpeg"),
+    "frames.gif": (_pages, "a GIF file; convert it to PNG"),
     "lab.tif": (_lab, "unsupported tiff"),
     "signed.tif": (_signed, "samples of type int"),
     "text.jpg": (_text, "no image we can read"),

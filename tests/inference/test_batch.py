@@ -18,7 +18,7 @@ import torch
 from tests.inference.conftest import Darker, Identity
 
 from unveil import create_model
-from unveil.imaging import Image, Metadata, read_image, write_image
+from unveil.imaging import Develop, Image, Metadata, read_image, write_image
 from unveil.inference import Restorer
 from unveil.inference.batch import Outcome, Saving, restore_files
 from unveil.inference.journal import NAME
@@ -173,11 +173,11 @@ def test_reading_restoring_and_writing_overlap(
     second_read, second_restored = threading.Event(), threading.Event()
     reads: list[Path] = []
 
-    def read(source: Path, limit: float) -> Image:
+    def read(source: Path, limit: float, develop: Develop) -> Image:
         reads.append(source)
         if len(reads) == 2:
             second_read.set()
-        return read_source(source, limit)
+        return read_source(source, limit, develop)
 
     def write(target: Path, image: Image, **options: Any) -> None:
         if target.name.startswith("0."):

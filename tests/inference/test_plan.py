@@ -251,3 +251,83 @@ def test_pictures_are_found_where_a_plan_finds_them(tmp_path: Path) -> None:
     assert [file.name for file in files] == ["a.png", "b.restored.png", "c.jpg"]
     files, refused = find_images([tmp_path / "none*.png"])
     assert (files, len(refused)) == ([], 1)
+
+
+def _named(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_copies_of_other_programs_are_left_out_and_counted(tmp_path: Path) -> None:
+    _named(
+        tmp_path, "a.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg", ".thumbnails/a.jpg",
+        "trip/.thumbnails/b.jpg", "#recycle/c.jpg", "__MACOSX/a.jpg", "My Previews.lrdata/1.jpg",
+        "#1 walk/d.jpg", "@home/e.jpg",
+    )  # fmt: skip
+    made = plan([tmp_path], recursive=True)
+    found = sorted(job.source.relative_to(tmp_path).as_posix() for job in made.jobs)
+    assert found == ["#1 walk/d.jpg", "@home/e.jpg", "a.jpg"]
+    assert sorted(folder.name for folder in made.left_out) == [
+        "#recycle", ".thumbnails", ".thumbnails", "@eaDir", "My Previews.lrdata", "__MACOSX",
+    ]  # fmt: skip
+    assert plan([tmp_path]).left_out == []
+    # Who names such a folder wants it.
+    assert len(plan([tmp_path / ".thumbnails"]).jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("IMG [2019]/*.jpg", ["IMG [2019]/a.jpg", "IMG [2019]/b.jpg"]),
+        ("IMG [2019]/[ab].jpg", ["IMG [2019]/a.jpg", "IMG [2019]/b.jpg"]),
+        ("*/*.jpg", ["2019/c.jpg", "IMG [2019]/a.jpg", "IMG [2019]/b.jpg"]),
+        ("IMG [2019]/**/d.jpg", ["IMG [2019]/x [1]/d.jpg"]),
+        ("IMG [2019]/x*/d.jpg", ["IMG [2019]/x [1]/d.jpg"]),
+        ("**/*.jpg", ["2019/c.jpg", "IMG [2019]/a.jpg", "IMG [2019]/b.jpg",
+                      "IMG [2019]/x [1]/d.jpg"]),
+        ("[i]*.jpg", []),
+        ("IMG [2019]", ["IMG [2019]/a.jpg", "IMG [2019]/b.jpg"]),
+        ("201[0-9]/c.jpg", ["2019/c.jpg"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("absolute", [True, False])
+def test_patterns_below_folders_with_brackets_match(
+    pattern: str,
+    names: list[str],
+    absolute: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _named(tmp_path, "IMG [2019]/a.jpg", "IMG [2019]/b.jpg", "IMG [2019]/x [1]/d.jpg", "2019/c.jpg")
+    monkeypatch.chdir(tmp_path)
+    made = plan([f"{tmp_path}/{pattern}" if absolute else pattern])
+    base = tmp_path if absolute else Path()
+    assert [job.source for job in made.jobs] == [base / name for name in names]
+    assert bool(made.failed) == (not names)
+
+
+def test_raw_photographs_become_tiff_files(tmp_path: Path) -> None:
+    _named(tmp_path, "a.NEF", "b.dng", "b.jpg")
+    made = plan([tmp_path])
+    assert [job.target.name for job in made.jobs] == [
+        "a.restored.tif", "b.restored.tif", "b.restored.jpg"
+    ]  # fmt: skip
+    made = plan([tmp_path / "a.NEF"], naming=Naming(format=format_named("png")))
+    assert made.jobs[0].target.name == "a.restored.png"
+    with pytest.raises(InputError, match="read, not written"):
+        plan([tmp_path / "a.NEF"], output=tmp_path / "out.dng")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [("a.jp2", "magick"), ("a.exr", "tone-map"), ("a.fits", "stretch"), ("a.psd", "TIFF")],
+)
+def test_a_kind_that_is_not_read_is_named_with_the_way_out(
+    name: str, way: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    (_, error), *others = plan([tmp_path / name]).failed
+    assert not others
+    assert way in str(error)
+    assert "\n" not in str(error)

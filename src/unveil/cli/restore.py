@@ -79,6 +79,23 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace results that are there.")
     ] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Replace the files; the originals stay as {stem}.original{ext}."
+        ),
+    ] = False,
+    keep_date: Annotated[
+        bool, typer.Option("--keep-date", help="Give results the dates of their files.")
+    ] = False,
+    develop: Annotated[
+        str,
+        typer.Option(
+            help="For raw photographs: white-balance=camera|auto|daylight, highlights=keep|clip, "
+            "exposure=STOPS; separated by commas.",
+            metavar="NAME=VALUE,…",
+        ),
+    ] = "",
     max_megapixels: MaxMegapixels = 250.0,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
     threads: Threads = None,
@@ -94,6 +111,7 @@ def restore(
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
     from unveil.errors import ImageFileError, InputError
+    from unveil.imaging import Develop
     from unveil.imaging.formats import format_named
     from unveil.inference.plan import Naming, plan
 
@@ -101,11 +119,15 @@ def restore(
     if server is None:
         _check_task(task)
     else:
-        local = {"compare": compare, "device": device != "auto", "threads": threads is not None}
+        local = {
+            "compare": compare, "device": device != "auto", "threads": threads is not None,
+            "in-place": in_place, "keep-date": keep_date, "develop": bool(develop),
+        }  # fmt: skip
         _refuse_with_server([name for name, given in local.items() if given])
     try:
         naming = Naming(name, format_named(format_name) if format_name else None)
-        whole = plan(paths, output=output, naming=naming, recursive=recursive)
+        developing = Develop.parse(develop)
+        whole = plan(paths, output=output, naming=naming, recursive=recursive, in_place=in_place)
         made = whole if shard is None else whole.shard(*_shard(shard))
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -127,8 +149,9 @@ def restore(
             ensemble=ensemble,
             device=device,
             max_megapixels=max_megapixels,
+            develop=developing,
         )
-        saving = Saving(quality, force, compare, remember=not alone)
+        saving = Saving(quality, force, compare, in_place or not alone, keep_date)
         act: Act = partial(restore_files, restorer, made.jobs, saving)
     else:
         from unveil.inference.remote import Server, restore_on_server
@@ -143,6 +166,8 @@ def restore(
         act = partial(restore_on_server, remote, made.jobs, fields, force=force, remember=not alone)
     outcomes, stopped = _run(act, made.jobs)
     _report(outcomes, made.failed, compare, as_json, stopped is not None)
+    if whole.left_out:
+        complain(_skipped_folders(whole.left_out))
     if stopped is not None:
         count = f"{len(outcomes)} of {len(made.jobs)} files"
         complain(f"stopped after {count}; start again to go on")
@@ -162,6 +187,14 @@ def _refuse_with_server(names: "Sequence[str]") -> None:
     if names:
         options = " and ".join(f"--{name}" for name in names)
         raise typer.BadParameter(f"{options}: not with --server, which does the work")
+
+
+def _skipped_folders(folders: "Sequence[Path]") -> str:
+    """Say which folders were not gone into."""
+    names = sorted({folder.name for folder in folders})
+    named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
+    return f"left out {number} of thumbnails, trash and the like: {named}"
 
 
 def _tile(text: str) -> int | Literal["auto", "off"]:

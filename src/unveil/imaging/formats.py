@@ -18,6 +18,7 @@ class Format:
         alpha: Whether it can hold an alpha channel.
         lossless: Whether pixels come back as they were written.
         stores_rotation: Whether its viewers turn the image by the EXIF orientation.
+        result: Suffix of results of such files; None keeps their own. Given for what is only read.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Format:
     alpha: bool
     lossless: bool
     stores_rotation: bool
+    result: str | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether files of this kind can be written."""
+        return self.result is None
 
 
 JPEG = Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), ("uint8",), 8, False, False, True)
@@ -36,16 +43,69 @@ WEBP = Format("webp", (".webp",), ("uint8",), 8, True, False, True)
 AVIF = Format("avif", (".avif",), ("uint8", "uint16"), 12, True, False, False)
 HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), 10, True, False, False)
 BMP = Format("bmp", (".bmp",), ("uint8",), 8, False, True, False)
+# Suffixes of makers' raw files; the first is what a file without name gets.
+_RAW_SUFFIXES = (
+    ".dng .3fr .arw .cr2 .cr3 .crw .dcr .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf "
+    ".pef .raf .rw2 .rwl .sr2 .srf .srw .x3f"
+)
+RAW = Format(
+    "raw", tuple(_RAW_SUFFIXES.split()), ("uint16",), 16, False, True, False, result=".tif"
+)
 
 FORMATS: tuple[Format, ...] = (JPEG, PNG, TIFF, WEBP, AVIF, HEIC, BMP)
 IMAGE_SUFFIXES: frozenset[str] = frozenset(s for kind in FORMATS for s in kind.suffixes)
+# Of what is restored, some of it not written.
+READ_SUFFIXES: frozenset[str] = IMAGE_SUFFIXES | frozenset(RAW.suffixes)
 
 # A larger header is more likely an attack than a photograph.
 MAX_MEGAPIXELS = 250.0
 
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
-_KNOWN_FOREIGN = {b"GIF8": "GIF", b"%PDF": "PDF", b"8BPS": "Photoshop", b"FUJI": "camera raw"}
+# Offset, bytes, kind. Makers' raw files come first: some begin as TIFF files do.
+_MAGIC = (
+    (0, b"FUJIFILMCCD-RAW", RAW),
+    (0, b"IIRO", RAW),  # Olympus
+    (0, b"IIRS", RAW),
+    (0, b"MMOR", RAW),
+    (0, b"IIU\0", RAW),  # Panasonic
+    (0, b"\0MRM", RAW),  # Minolta
+    (0, b"FOVb", RAW),  # Sigma
+    (6, b"HEAPCCDR", RAW),  # Canon: CRW, CR3, CR2
+    (4, b"ftypcrx ", RAW),
+    (8, b"CR\2", RAW),
+    (0, b"\xff\xd8\xff", JPEG),
+    (0, b"\x89PNG\r\n\x1a\n", PNG),
+    (0, b"II*\0", TIFF),
+    (0, b"MM\0*", TIFF),
+    (0, b"II+\0", TIFF),
+    (0, b"MM\0+", TIFF),
+    (0, b"BM", BMP),
+)
+_CONVERT = "convert it to PNG or TIFF first"
+# First bytes -> what the file is, and the way out.
+_FOREIGN = (
+    (b"GIF8", "a GIF", f"{_CONVERT} (magick photo.gif[0] photo.png)"),
+    (b"%PDF", "a PDF", "extract its pictures first (pdfimages -all file.pdf picture)"),
+    (b"8BPS", "a Photoshop", "save it as TIFF there"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000", f"{_CONVERT} (magick photo.jp2 photo.png)"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000", f"{_CONVERT} (magick photo.j2k photo.png)"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR", "its samples are linear light: tone-map it and save "
+     "a 16-bit TIFF (oiiotool in.exr --colorconvert linear sRGB -d uint16 -o out.tif)"),
+    (b"#?RADIANCE", "a Radiance HDR", "its samples are linear light: tone-map it and save a "
+     "16-bit TIFF"),
+    (b"SIMPLE  =", "a FITS", "stretch it in an astronomy program (Siril, GIMP) and save a "
+     "16-bit TIFF"),
+    (b"gimp xcf", "a GIMP", "export it as PNG or TIFF there"),
+    (b"qoif", "a QOI", f"{_CONVERT} (magick photo.qoi photo.png)"),
+    (b"DDS ", "a DDS", f"{_CONVERT} (magick texture.dds texture.png)"),
+)  # fmt: skip
+# Suffixes -> the first bytes that such files have.
+_FOREIGN_SUFFIXES = {
+    ".gif": b"GIF8", ".pdf": b"%PDF", ".psd": b"8BPS", ".jp2": b"\0\0\0\x0cjP  ",
+    ".j2k": b"\xff\x4f\xff\x51", ".jpx": b"\0\0\0\x0cjP  ", ".exr": b"\x76\x2f\x31\x01",
+    ".hdr": b"#?RADIANCE", ".fits": b"SIMPLE  =", ".fit": b"SIMPLE  =", ".fts": b"SIMPLE  =",
+    ".xcf": b"gimp xcf", ".qoi": b"qoif", ".dds": b"DDS ",
+}  # fmt: skip
 
 
 def format_of_suffix(path: str | Path) -> Format | None:
@@ -55,7 +115,24 @@ def format_of_suffix(path: str | Path) -> Format | None:
     'jpeg'
     """
     suffix = Path(path).suffix.lower()
-    return next((kind for kind in FORMATS if suffix in kind.suffixes), None)
+    return next((kind for kind in (*FORMATS, RAW) if suffix in kind.suffixes), None)
+
+
+def way_out(head: bytes = b"", suffix: str = "") -> str | None:
+    """Say what a file is that is not read, and what can be done; None where it is not known.
+
+    Args:
+        head: Its first bytes.
+        suffix: Of its name; looked at where no bytes are given.
+
+    >>> way_out(suffix=".gif")
+    'a GIF file; convert it to PNG or TIFF first (magick photo.gif[0] photo.png)'
+    """
+    head = head or _FOREIGN_SUFFIXES.get(suffix.lower(), b"")
+    for magic, what, way in _FOREIGN:
+        if head.startswith(magic):
+            return f"{what} file; {way}"
+    return None
 
 
 def format_named(name: str) -> Format:
@@ -68,6 +145,8 @@ def format_named(name: str) -> Format:
     '.tif'
     """
     wanted = name.lower().lstrip(".")
+    if wanted == RAW.name or f".{wanted}" in RAW.suffixes:
+        raise ImageFileError(f"format {name!r}: raw photographs are read, not written; choose tiff")
     for kind in FORMATS:
         if wanted == kind.name or f".{wanted}" in kind.suffixes:
             return kind
@@ -81,17 +160,12 @@ def sniff(head: bytes) -> Format | None:
     >>> sniff(b"BM" + bytes(30)).name
     'bmp'
     """
-    if head.startswith(b"\xff\xd8\xff"):
-        return JPEG
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PNG
-    if head[:4] in _TIFF_MAGIC:
-        return TIFF
+    for at, magic, kind in _MAGIC:
+        if head[at:].startswith(magic):
+            return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    if head[4:8] == b"ftyp":
-        return _sniff_heif(head)
-    return BMP if head.startswith(b"BM") else None
+    return _sniff_heif(head) if head[4:8] == b"ftyp" else None
 
 
 def _sniff_heif(head: bytes) -> Format | None:
@@ -119,11 +193,20 @@ def format_of_file(path: Path) -> Format:
         raise ImageFileError(f"{path}: the file is empty")
     kind = sniff(head)
     if kind is None:
-        what = _KNOWN_FOREIGN.get(head[:4])
-        given = f"a {what} file" if what else "no image we can read"
         names = ", ".join(kind.name for kind in FORMATS)
-        raise ImageFileError(f"{path}: {given}; expected one of {names}")
-    return kind
+        given = way_out(head) or f"no image we can read; expected one of {names}"
+        raise ImageFileError(f"{path}: {given}")
+    return RAW if kind is TIFF and _is_raw(path) else kind
+
+
+def _is_raw(path: Path) -> bool:
+    """Tell whether a TIFF structure holds a raw photograph, as DNG and most makers' files do."""
+    from unveil.imaging.tiff_pages import structure_of  # noqa: PLC0415 - rarely needed
+
+    try:
+        return structure_of(path).is_raw
+    except ValueError:
+        return False
 
 
 def _head(path: Path) -> bytes:

@@ -122,6 +122,11 @@ def own_segments(metadata: Metadata) -> list[str]:
     return sorted(names, key=lambda name: int(name[3:]))
 
 
+def exif_of(data: bytes) -> bytes | None:
+    """Return the EXIF block of a JPEG file."""
+    return _first(_segments(io.BytesIO(data)), _APP1, _EXIF)
+
+
 def frame_size(data: bytes) -> tuple[int, int] | None:
     """Return width and height in the header of a JPEG file; None when it has none."""
     if not data.startswith(b"\xff\xd8"):

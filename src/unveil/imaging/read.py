@@ -18,6 +18,7 @@ from unveil.imaging.formats import (
     JPEG,
     MAX_MEGAPIXELS,
     PNG,
+    RAW,
     TIFF,
     WEBP,
     Format,
@@ -26,6 +27,7 @@ from unveil.imaging.formats import (
 )
 from unveil.imaging.image import Array, Image, Metadata, spread, upright
 from unveil.imaging.limits import check_declared, check_memory, strip_rows
+from unveil.imaging.raw import Develop, read_raw
 from unveil.imaging.scratch import allocate, release
 from unveil.imaging.tiff_pages import HEIGHT, WIDTH, Page, Structure, structure_of
 
@@ -36,12 +38,19 @@ _DTYPES = {"uchar": "uint8", "ushort": "uint16", "float": "float32"}
 _COLOUR_SPACES = {"srgb", "rgb", "b-w", "rgb16", "grey16", "scrgb", "multiband"}
 
 
-def read_image(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Image:
+def read_image(
+    path: str | Path,
+    *,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    develop: Develop | None = None,
+) -> Image:
     """Read the image file at `path`, upright, with its metadata.
 
     Args:
-        path: JPEG, PNG, TIFF, WebP, AVIF; HEIC and BMP with the extra `heic`. Told by content.
+        path: JPEG, PNG, TIFF, WebP, AVIF; HEIC and BMP with the extra `heic`; raw photographs with
+            the extra `raw`. Recognised by content.
         max_megapixels: Refuse files that claim to be larger than this, before decoding them.
+        develop: How raw photographs are developed.
 
     Returns:
         The image; samples are uint8, uint16 or float32 as in the file. Large ones are file-backed
@@ -50,11 +59,13 @@ def read_image(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> I
     Raises:
         ImageFileError: If the file is missing, damaged, truncated, too large, animated or of a
             kind or colour space we do not read.
-        MissingExtraError: For HEIC and BMP without the extra `heic`.
+        MissingExtraError: For files that need an extra which is not installed.
     """
     path = Path(path)
     kind = format_of_file(path)
     check_declared(path, kind, max_megapixels)
+    if kind is RAW:
+        return read_raw(path, max_megapixels, develop)
     if kind in (AVIF, HEIC) and heif.is_sequence(path):
         raise _animation(path)
     if kind in (HEIC, BMP):

@@ -28,7 +28,7 @@ from unveil.imaging.ifd import (
     read_ifd,
 )
 from unveil.imaging.image import Array, Metadata, plausible_density
-from unveil.imaging.tiff_pages import COMPRESSION, NEW_SUBFILE_TYPE
+from unveil.imaging.tiff_pages import COMPRESSION, DNG_TAGS, DNG_VERSION, NEW_SUBFILE_TYPE
 
 EXTRA_SAMPLES = 338
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -63,7 +63,9 @@ class Tags:
 def extract(ifd: Ifd) -> Metadata:
     """Return the metadata in the directory of a TIFF page."""
     orientation = ifd.values[ORIENTATION].first() if ORIENTATION in ifd.values else 1
-    carried = Ifd({t: v for t, v in ifd.values.items() if t not in STRUCTURE}, ifd.children)
+    foreign = DNG_TAGS if DNG_VERSION in ifd.values else ()
+    values = {t: v for t, v in ifd.values.items() if t not in STRUCTURE and t not in foreign}
+    carried = Ifd(values, ifd.children)
     compression = ifd.values[COMPRESSION].first() if COMPRESSION in ifd.values else 1
     kept = {t: ifd.values[t] for t in _KEPT if t in ifd.values}
     return Metadata(

@@ -12,6 +12,8 @@ from unveil.imaging.ifd import Ifd, read_chain, read_header
 NEW_SUBFILE_TYPE, SUBFILE_TYPE = 254, 255
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC = 256, 257, 259, 262
 DNG_VERSION = 50706
+# Tags that only a DNG file may have: a result that kept them would be taken for one.
+DNG_TAGS = range(DNG_VERSION, 52600)
 _REDUCED, _MASK = 1, 4
 # Photometric interpretations and compressions that only raw photographs have.
 _MOSAIC, _LINEAR_RAW = 32803, 34892
@@ -92,8 +94,4 @@ def _is_raw(ifd: Ifd) -> bool:
     def first(tag: int) -> int:
         return ifd.values[tag].first() if tag in ifd.values else 0
 
-    return (
-        DNG_VERSION in ifd.values
-        or first(PHOTOMETRIC) in (_MOSAIC, _LINEAR_RAW)
-        or first(COMPRESSION) in _RAW_COMPRESSIONS
-    )
+    return first(PHOTOMETRIC) in (_MOSAIC, _LINEAR_RAW) or first(COMPRESSION) in _RAW_COMPRESSIONS

@@ -53,6 +53,8 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
     """
     path = Path(path)
     kind = format_of_suffix(path)
+    if kind is not None and not kind.is_written:
+        raise InputError(f"{path.name}: {kind.name} files are read, not written; try .tif")
     if kind is None:
         raise InputError(f"{path.name}: no image format has this suffix; try .png, .jpg or .tif")
     if quality is not None and not 1 <= quality <= 100:

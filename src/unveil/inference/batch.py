@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import os
+import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
-from unveil.imaging import Image, write_image
+from unveil.imaging import Develop, Image, write_image
 from unveil.imaging.formats import BMP, PNG, format_of_suffix
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
+from unveil.inference.in_place import set_aside, unrestored
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.plan import Job, comparison_name
 from unveil.inference.restorer import Restorer, read_source
@@ -69,12 +72,14 @@ class Saving:
         force: Replace what is there, done or not.
         compare: Also write original and result side by side.
         remember: Keep a journal beside the results, and skip what it says is done.
+        keep_date: Give results the date of their files.
     """
 
     quality: int | None = None
     force: bool = False
     compare: bool = False
     remember: bool = True
+    keep_date: bool = False
 
 
 def restore_files(
@@ -149,17 +154,28 @@ class _Run:
         luma, chroma = engine.strength.luma, engine.strength.chroma
         strength = luma if luma == chroma else [luma, chroma]
         options = [restorer.loaded.digest, repr(engine.tiling), strength, engine.ensemble]
+        # What older journals have no word for is left out where it is as it was then.
+        if restorer.develop != Develop():
+            options.append(repr(restorer.develop))
         self.options = json.dumps([*options, steering, saving.quality])
 
     def read(self, job: Job) -> _Read | Outcome:
         try:
-            key = content_hash(job.source) if job.source.is_file() else ""
-            key = hashlib.sha256(f"{key} {self.options}".encode()).hexdigest()[:32]
-            if self._is_done(job, key):
+            source: Path | None = job.source
+            if job.backup is not None:
+                source = unrestored(job.source, job.backup, self.journal, self.saving.force)
+            if source is None:
                 return Outcome(job.source, job.target, "skipped")
-            return _Read(read_source(job.source, self.restorer.max_megapixels), key)
+            key = content_hash(source) if source.is_file() else ""
+            key = hashlib.sha256(f"{key} {self.options}".encode()).hexdigest()[:32]
+            if job.backup is None and self._is_done(job, key):
+                return Outcome(job.source, job.target, "skipped")
+            return _Read(self._image(source), key)
         except _FAILURES as error:
             return _failed(job, error)
+
+    def _image(self, source: Path) -> Image:
+        return read_source(source, self.restorer.max_megapixels, self.restorer.develop)
 
     def _is_done(self, job: Job, key: str) -> bool:
         """Tell whether the result is there.
@@ -198,14 +214,14 @@ class _Run:
         if isinstance(made, Outcome):
             return made
         try:
-            _make_folder(job.target.parent)
-            # A forced run may replace an older result, which `begin` would take for the new one.
-            if self.saving.remember and not job.target.exists():
-                if self.journal.knew(job.target):
-                    remove_leftovers(job.target)
-                self.journal.begin(job.target, made.key)
-            write_image(job.target, made.after, quality=self.saving.quality)
+            date = os.stat(_original(job))
+            if job.backup is not None:
+                self._replace(job, made)
+            else:
+                self._make(job, made)
             _tell_losses(job.target, made.after)
+            if self.saving.keep_date:
+                os.utime(job.target, ns=(date.st_atime_ns, date.st_mtime_ns))
             if self.saving.compare:
                 beside = _side_by_side(made.before, made.after)
                 write_image(comparison_name(job.target), beside)
@@ -215,6 +231,32 @@ class _Run:
             return _failed(job, error)
         height, width, _ = made.after.pixels.shape
         return Outcome(job.source, job.target, "restored", "", height * width / 1e6, made.seconds)
+
+    def _make(self, job: Job, made: _Restored) -> None:
+        _make_folder(job.target.parent)
+        # A forced run may replace an older result, which `begin` would take for the new one.
+        if self.saving.remember and not job.target.exists():
+            if self.journal.knew(job.target):
+                remove_leftovers(job.target)
+            self.journal.begin(job.target, made.key)
+        write_image(job.target, made.after, quality=self.saving.quality)
+
+    def _replace(self, job: Job, made: _Restored) -> None:
+        """Write a result in place of its file, which stays beside it under another name."""
+        assert job.backup is not None
+        if not made.after.format.is_written:
+            raise OutputError(
+                f"{job.source}: holds {made.after.format.name}, which is read, not written: "
+                "restore it without --in-place"
+            )
+        set_aside(job.source, job.backup, self.journal)
+        write_image(job.target, made.after, quality=self.saving.quality)
+        shutil.copymode(job.backup, job.target)
+
+
+def _original(job: Job) -> Path:
+    """Return the file that holds the photo as it was."""
+    return job.backup if job.backup is not None and job.backup.exists() else job.source
 
 
 def _tell_losses(target: Path, image: Image) -> None:

@@ -13,6 +13,7 @@ from unveil.errors import OutputError
 NAME = ".unveil-restored.jsonl"
 # A name has 255 bytes at most, each at most six characters of JSON.
 _MOST_LINE = 4096
+_ORIGINAL = "original"
 _UNKNOWN: dict[str, Any] = {"key": None, "stamp": []}
 
 
@@ -56,6 +57,15 @@ class Journal:
         """Tell whether `target` was begun before this run first looked into its folder."""
         self._entries(target.parent)
         return target.name in self._at_start[target.parent]
+
+    def is_original(self, path: Path) -> bool:
+        """Tell whether `path` is the original of a photo that was restored in place."""
+        entry = self._entries(path.parent).get(path.name)
+        return entry is not None and entry["key"] == _ORIGINAL
+
+    def keep(self, backup: Path) -> None:
+        """Note that `backup` is about to be the original of a photo that is restored in place."""
+        self._add(backup, _ORIGINAL, None)
 
     def begin(self, target: Path, key: str) -> None:
         """Note that `target`, which does not exist, is about to be made."""

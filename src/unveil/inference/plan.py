@@ -6,26 +6,42 @@ import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from string import Formatter
 
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import IMAGE_SUFFIXES
-from unveil.imaging.formats import Format, format_of_suffix
+from unveil.imaging.formats import READ_SUFFIXES, Format, format_of_suffix, way_out
+from unveil.inference.in_place import backup_name
 from unveil.inference.journal import Journal
 
 DEFAULT_NAME = "{stem}.restored{ext}"
+# Folders of thumbnails, previews, trash and libraries that only their own program may change:
+# Synology's, QNAP's, Windows', macOS', Lightroom's, Capture One's. Hidden ones are left out, too.
+_LEFT_OUT = (
+    "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found", "__macosx", "*.photoslibrary", "*.photolibrary",
+    "*.aplibrary", "*.lrdata", "*.lrlibrary", "captureone",
+)  # fmt: skip
 _COMPARISON = ".compare.png"
 _KNOWN_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore: from `source` to `target`."""
+    """One file to restore: from `source` to `target`.
+
+    Attributes:
+        source: The photo.
+        target: Its result.
+        backup: Where the photo stays that its result replaces; None where it replaces none.
+    """
 
     source: Path
     target: Path
+    backup: Path | None = None
 
 
 def comparison_name(target: Path) -> Path:
@@ -44,10 +60,12 @@ class Plan:
     Attributes:
         jobs: Files to restore, in order.
         failed: Inputs that cannot even be tried, each with the reason.
+        left_out: Folders that were not gone into: thumbnails, trash and the like.
     """
 
     jobs: list[Job] = field(default_factory=list)
     failed: list[tuple[Path, UnveilError]] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
 
     def shard(self, number: int, count: int) -> "Plan":
         """Return the part of one of `count` processes or machines that share the plan.
@@ -67,7 +85,7 @@ class Plan:
         """
         if not 1 <= number <= count:
             raise InputError(f"shard {number}/{count}: expected i/n with i from 1 to n")
-        return Plan(self.jobs[number - 1 :: count], self.failed[number - 1 :: count])
+        return Plan(self.jobs[number - 1 :: count], self.failed[number - 1 :: count], self.left_out)
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,8 @@ class Naming:
         if any(field not in (("stem", "", None), ("ext", "", None)) for field in fields):
             raise InputError(f"name {self.template!r}: only {{stem}} and {{ext}} can be filled in")
         name = self(Path("a.png"))
-        if Path(name).name != name or format_of_suffix(name) is None:
+        kind = format_of_suffix(name)
+        if Path(name).name != name or kind is None or not kind.is_written:
             raise InputError(
                 f"name {self.template!r} makes {name!r}; expected a file name with an image suffix"
             )
@@ -108,6 +127,9 @@ class Naming:
         'a.b-clean.jpg'
         """
         ext = self.format.suffixes[0] if self.format else source.suffix
+        kind = format_of_suffix(source)
+        if self.format is None and kind is not None and kind.result:
+            ext = kind.result
         return self.template.format(stem=source.stem, ext=ext)
 
 
@@ -126,6 +148,7 @@ def plan(
     output: Path | None = None,
     naming: Naming | None = None,
     recursive: bool = False,
+    in_place: bool = False,
 ) -> Plan:
     """List the files to restore.
 
@@ -135,6 +158,7 @@ def plan(
             name when the one input is a file. None puts results beside their inputs.
         naming: How results are called.
         recursive: Go into folders below the given ones.
+        in_place: Results replace their inputs, which stay beside them under another name.
 
     Returns:
         The plan. Results of other files of the plan are not inputs themselves, nor are those of
@@ -147,17 +171,36 @@ def plan(
     naming = naming or Naming()
     made = Plan()
     _require_names(inputs)
+    if in_place and (output is not None or naming != Naming()):
+        raise InputError("in place, results have the names of their inputs: give no other")
     single = _single_target(inputs, output)
     if single is not None:
         _check_format(f"output {single}", single, naming.format)
-    for source, relative, named in _sources(inputs, output, recursive, made):
+    for source, relative, named in _sources(inputs, output, recursive, made, in_place):
         if named and format_of_suffix(source) is None:
             made.failed.append((source, _refusal(source)))
             continue
+        if in_place:
+            _add_in_place(source, made)
+            continue
         folder = source.parent if output is None else output / relative
         made.jobs.append(Job(source, single or folder / naming(source)))
-    _settle(made)
+    if not in_place:
+        _settle(made)
     return made
+
+
+def _add_in_place(source: Path, made: Plan) -> None:
+    kind = format_of_suffix(source)
+    reason = None
+    if kind is not None and not kind.is_written:
+        reason = f"{kind.name} files are read, not written: restore it without --in-place"
+    elif source.is_symlink():
+        reason = "a link, which a result would replace: name the file it leads to"
+    if reason is None:
+        made.jobs.append(Job(source, source, backup_name(source)))
+    else:
+        made.failed.append((source, OutputError(f"{source}: {reason}")))
 
 
 def find_images(
@@ -190,7 +233,10 @@ def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | 
     """Return `output` when it names the file for the one input."""
     if output is None or os.path.isdir(output):
         return None
-    if format_of_suffix(output) is None:
+    wanted = format_of_suffix(output)
+    if wanted is not None and not wanted.is_written:
+        raise InputError(f"output {output}: {wanted.name} files are read, not written; try .tif")
+    if wanted is None:
         kind, _ = mimetypes.guess_type(output.name)
         if kind and kind.startswith(("image/", "video/")):
             raise InputError(f"output {output}: {_KNOWN_SUFFIXES} can be written, not {kind[6:]}")
@@ -204,7 +250,11 @@ def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | 
 
 
 def _sources(
-    inputs: Iterable[str | Path], output: Path | None, recursive: bool, made: Plan
+    inputs: Iterable[str | Path],
+    output: Path | None,
+    recursive: bool,
+    made: Plan,
+    in_place: bool = False,
 ) -> Iterator[tuple[Path, Path, bool]]:
     """Yield each file once, with its folder relative to the input it was found under."""
     seen: set[Path] = set()
@@ -214,7 +264,7 @@ def _sources(
             made.failed.append((Path(given), ImageFileError(f"{given}: no file has such a name")))
         for path in found:
             folder = os.path.isdir(path)
-            files = _walk(path, output, recursive, made) if folder else [path]
+            files = _walk(path, output, recursive, made, in_place) if folder else [path]
             for file in files:
                 key = Path(os.path.abspath(file))
                 if key not in seen:
@@ -224,13 +274,34 @@ def _sources(
 
 
 def _expanded(given: str | Path) -> list[Path]:
+    """Return what a name stands for: itself, or the files that a pattern matches.
+
+    Parts that exist as they are written are no patterns: folders are called "IMG [2019]".
+    """
     path = Path(given)
     if os.path.lexists(path) or not glob.has_magic(str(given)):
         return [path]
-    return [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
+    found = {Path(path.anchor)}
+    for part in path.parts[1:] if path.anchor else path.parts:
+        found = {below for above in found for below in _below(above, part)}
+    return sorted(found)
 
 
-def _walk(folder: Path, output: Path | None, recursive: bool, made: Plan) -> list[Path]:
+def _below(folder: Path, part: str) -> list[Path]:
+    """Return what one part of a pattern matches in a folder."""
+    if os.path.lexists(folder / part):
+        return [folder / part]
+    if part == "**":
+        names = glob.iglob("**", root_dir=folder, recursive=True)
+        return [folder, *(folder / name for name in names if os.path.isdir(folder / name))]
+    if not glob.has_magic(part):
+        return []
+    return [folder / name for name in glob.iglob(part, root_dir=folder)]
+
+
+def _walk(
+    folder: Path, output: Path | None, recursive: bool, made: Plan, in_place: bool
+) -> list[Path]:
     """List the image files below `folder`, sorted; links are followed, but not in circles.
 
     Results of earlier runs are left out, unless there is nothing else: then they are what to start
@@ -243,7 +314,8 @@ def _walk(folder: Path, output: Path | None, recursive: bool, made: Plan) -> lis
         hint = "" if recursive else "; give --recursive to look into folders below it"
         made.failed.append((folder, ImageFileError(f"{folder}: holds no image files{hint}")))
     journal = Journal()
-    return [file for file in found if not _is_result(file, journal)] or found
+    found = [file for file in found if not journal.is_original(file)]
+    return [file for file in found if not _is_result(file, journal, in_place)] or found
 
 
 def _enter(
@@ -267,17 +339,34 @@ def _enter(
         made.failed.append((folder, ImageFileError(f"{folder}: cannot be listed: {why}")))
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") and not (recursive and os.path.isdir(entry)):
             continue
         if os.path.isdir(entry):
-            if recursive:
+            if recursive and _is_left_out(entry.name):
+                made.left_out.append(entry)
+            elif recursive:
                 _enter(entry, closed, recursive, made, found, (*above, real))
-        elif entry.suffix.lower() in IMAGE_SUFFIXES:
+        elif entry.suffix.lower() in READ_SUFFIXES:
             found.append(entry)
 
 
-def _is_result(file: Path, journal: Journal) -> bool:
-    """Tell whether an earlier run made `file`, or made it beside a result."""
+def _is_left_out(name: str) -> bool:
+    """Tell whether a folder holds copies that other programs keep, or what was thrown away.
+
+    >>> [_is_left_out(name) for name in ("@eaDir", ".thumbnails", "Holiday", "A Previews.lrdata")]
+    [True, True, False, True]
+    """
+    lower = name.lower()
+    return lower.startswith(".") or any(fnmatch(lower, pattern) for pattern in _LEFT_OUT)
+
+
+def _is_result(file: Path, journal: Journal, in_place: bool) -> bool:
+    """Tell whether an earlier run made `file`, or made it beside a result.
+
+    What was restored in place is listed again by a run in place, which says that it is done.
+    """
+    if in_place and journal.is_original(backup_name(file)):
+        return False
     compared = file.with_name(file.name.removesuffix(_COMPARISON))
     return journal.knows(file) or journal.knows(compared)
 
@@ -290,7 +379,8 @@ def _refusal(source: Path) -> UnveilError:
         return ImageFileError(f"{source}: no such file")
     except OSError as error:
         return ImageFileError(f"{source}: cannot be read: {error.strerror or error}")
-    return ImageFileError(f"{source}: expected an image file, one of {_KNOWN_SUFFIXES}")
+    known = f"expected an image file, one of {_KNOWN_SUFFIXES}, or a raw photograph"
+    return ImageFileError(f"{source}: {way_out(suffix=source.suffix) or known}")
 
 
 def _settle(made: Plan) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from unveil.errors import ImageFileError, InputError, OutputError
-from unveil.imaging import Image, read_image, write_image
-from unveil.imaging.formats import MAX_MEGAPIXELS, format_of_suffix
+from unveil.imaging import Develop, Image, read_image, write_image
+from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
 from unveil.imaging.scratch import allocate_like
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
@@ -74,6 +74,7 @@ class Restorer:
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
         threads: Of the processor, set while a picture is restored; None leaves torch's own.
         max_megapixels: Largest file accepted.
+        develop: How raw photographs are developed.
 
     Raises:
         InputError: If an option is out of range or the model does not do the task.
@@ -97,6 +98,7 @@ class Restorer:
         device: str = "auto",
         threads: int | None = None,
         max_megapixels: float = MAX_MEGAPIXELS,
+        develop: Develop | None = None,
     ) -> None:
         shares = Strength.of(strength, strength_luma, strength_chroma)
         if not _is_number(max_megapixels) or not max_megapixels > 0:
@@ -106,6 +108,7 @@ class Restorer:
         self.threads = checked_threads(threads)
         self.loaded: LoadedModel = load(model, task)
         self.max_megapixels = float(max_megapixels)
+        self.develop = develop or Develop()
         place = usable_device(device)
         self.engine = Engine(
             model=_ready(self.loaded.network, place),
@@ -239,7 +242,7 @@ class Restorer:
             ImageFileError: If `source` cannot be read.
             OutputError: If `target` cannot be written.
         """
-        image = read_source(source, self.max_megapixels)
+        image = read_source(source, self.max_megapixels, self.develop)
         restored = self.restore_image(image, progress=progress)
         write_image(target, restored, quality=quality)
         return restored
@@ -313,7 +316,7 @@ def restore(picture: Any, model: str | Path | nn.Module | None = None, **options
         picture: As `Restorer.__call__`.
         model: As `Restorer`.
         options: As `Restorer`: task, strength, strength_luma, strength_chroma, tile, ensemble,
-            device, threads, max_megapixels.
+            device, threads, max_megapixels, develop.
 
     Raises:
         UnveilError: As `Restorer` and `Restorer.__call__`.
@@ -324,16 +327,19 @@ def restore(picture: Any, model: str | Path | nn.Module | None = None, **options
     return Restorer(model, **options)(picture)
 
 
-def read_source(source: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Image:
+def read_source(
+    source: Path, max_megapixels: float = MAX_MEGAPIXELS, develop: Develop | None = None
+) -> Image:
     """Read an image file whose name tells the truth; see `unveil.imaging.read_image`.
 
     Raises:
         ImageFileError: If it cannot be read, or holds another format than its suffix says: its
             result would carry the wrong suffix, too.
     """
-    image = read_image(source, max_megapixels=max_megapixels)
+    image = read_image(source, max_megapixels=max_megapixels, develop=develop)
     promised = format_of_suffix(source)
-    if promised is not image.format:
+    # Makers called raw files .tif, and the suffix is right for what is made of them.
+    if promised is not image.format and (image.format, promised) != (RAW, TIFF):
         raise ImageFileError(
             f"{source}: holds {image.format.name}, not what its name says; "
             f"rename it to {source.stem}{image.format.suffixes[0]}"
