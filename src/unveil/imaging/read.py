@@ -86,9 +86,12 @@ def load_rgb(path: str | Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Arr
         uint8, uint16 or float32, C-contiguous, as the file has it.
 
     Raises:
-        ImageFileError: As `read_image`.
+        ImageFileError: As `read_image`, or if the file holds several images.
     """
-    pixels = read_image(path, max_megapixels=max_megapixels).pixels
+    image = read_image(path, max_megapixels=max_megapixels)
+    if image.pages:
+        raise ImageFileError(f"{path}: {len(image.pages) + 1} pages; expected a single image")
+    pixels = image.pixels
     if pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)
     return np.ascontiguousarray(pixels)
