@@ -24,6 +24,8 @@ int64_t unveil_scan_backward_parts(const unveil::ScanArgs* args);
 void unveil_exp2(const float* x, float* y, int64_t count);
 }
 
+bool check_unit(const char* isa);  // check_unit.cpp
+
 namespace {
 
 using unveil::ScanArgs;
@@ -391,6 +393,7 @@ int main() {
     const char* name = unveil_isa_name(isa);
     good &= check_exp2(name);
     good &= check_scan(name);
+    good &= check_unit(name);
     measure(name);
   }
   std::printf(good ? "all within their limits\n" : "FAILED\n");

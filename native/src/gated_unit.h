@@ -15,13 +15,12 @@
 
 namespace unveil::UNVEIL_ISA {
 
-// Floats at a cache line's start, zero at first.
+// Floats at a cache line's start.
 class Buffer {
  public:
   explicit Buffer(int64_t size) : held_(new float[size_t(size) + kLine]) {
     const auto address = reinterpret_cast<uintptr_t>(held_);
     data_ = held_ + (kLine - address / sizeof(float) % kLine) % kLine;
-    std::memset(data_, 0, size_t(size) * sizeof(float));
   }
   ~Buffer() { delete[] held_; }
   Buffer(const Buffer&) = delete;
@@ -32,6 +31,32 @@ class Buffer {
   static constexpr size_t kLine = 16;
   float *held_, *data_;
 };
+
+// The same, zero at first.
+struct Zeros : Buffer {
+  explicit Zeros(int64_t size) : Buffer(size) {
+    std::memset(static_cast<float*>(*this), 0, size_t(size) * sizeof(float));
+  }
+};
+
+// Writes rows of (count, columns) as panels of kLanes rows: (panel, column, kLanes). `factors`, of
+// the columns: or null.
+inline void pack_rows(const float* rows, int64_t count, int64_t columns, const float* factors,
+                      float* panels, int64_t length) {
+  for (int64_t row = 0; row < count; row += kLanes) {
+    float* panel = panels + row * length;
+    const int64_t lanes = std::min<int64_t>(kLanes, count - row);
+    for (int64_t c = 0; c < columns; c += kLanes) {
+      const int n = int(std::min<int64_t>(kLanes, columns - c));
+      const Vec factor = factors ? load_first(factors + c, n) : splat(1.0f);
+      Vec square[kLanes];
+      for (int i = 0; i < kLanes; ++i)
+        square[i] = i < lanes ? load_first(rows + (row + i) * columns + c, n) * factor : splat(0.0f);
+      transpose(square);
+      for (int i = 0; i < n; ++i) store(panel + (c + i) * kLanes, square[i]);
+    }
+  }
+}
 
 // An image's rows from `first` on: (panel, row, column, kLanes).
 struct Strip {
@@ -107,27 +132,28 @@ inline int64_t padded(int64_t channels) { return (channels + kLanes - 1) / kLane
 struct Unit {
   const GatedUnitArgs& args;
   const int64_t outer, half, wide;  // channels, of one half, of both halves
-  Buffer expand, offset, taps, project;
+  Zeros expand, offset, taps, project;
 
   explicit Unit(const GatedUnitArgs& a)
       : args(a), outer(padded(a.channels)), half(padded(a.inner)), wide(2 * half),
         expand(wide * a.channels), offset(wide), taps(kSums * wide),
         project(a.project ? outer * half : 0) {
+    for (int64_t part = 0; part < 2; ++part) {
+      pack_rows(a.expand + part * a.inner * a.channels, a.inner, a.channels, a.norm_weight,
+                expand + part * half * a.channels, a.channels);
+    }
     for (int64_t row = 0; row < 2 * a.inner; ++row) {
       const int64_t o = place(row);
       const float* weights = a.expand + row * a.channels;
-      float* panel = expand + o / kLanes * kLanes * a.channels + o % kLanes;
-      for (int64_t c = 0; c < a.channels; ++c) {
-        panel[c * kLanes] = weights[c] * a.norm_weight[c];
-        if (a.norm_bias) offset[o] += weights[c] * a.norm_bias[c];
-      }
+      Vec shift = splat(0.0f);
+      for_vectors(a.norm_bias ? a.channels : 0, [&](int64_t c, int n) {
+        shift = fma(load_first(weights + c, n), load_first(a.norm_bias + c, n), shift);
+      });
+      offset[o] = sum(shift);
       for (int i = 0; i < kTaps; ++i) taps[i * wide + o] = a.weight[row * kTaps + i];
       if (a.bias) taps[kTaps * wide + o] = a.bias[row];
     }
-    for (int64_t o = 0; a.project && o < a.channels; ++o) {
-      float* panel = project + o / kLanes * kLanes * half + o % kLanes;
-      for (int64_t c = 0; c < a.inner; ++c) panel[c * kLanes] = a.project[o * a.inner + c];
-    }
+    if (a.project) pack_rows(a.project, a.channels, a.inner, nullptr, project, half);
   }
 
   // Where a row of the expansion lies: each half begins with a vector of its own.
@@ -157,18 +183,50 @@ inline void normalise(const GatedUnitArgs& a, int64_t outer, const float* x, int
   });
 }
 
-// Rows [from, to) of the expansion, `columns` wide, into a strip. `normal` is room for them.
+// Rows [from, to) of the expansion, `columns` wide, into a strip. `normal` is room for them; `ahead`
+// more rows of the input will follow.
 inline void expand_rows(const Unit& unit, int64_t image, const Columns& columns, int64_t from,
-                        int64_t to, float* normal, const Strip& strip) {
+                        int64_t to, int64_t ahead, float* normal, const Strip& strip) {
   const GatedUnitArgs& a = unit.args;
   const int64_t across = count(columns);
   for (int64_t y = from; y < to; ++y) {
     const float* x = a.x + unit.pixel(image, y, columns.begin) * a.channels;
     normalise(a, unit.outer, x, across, normal + (y - from) * across * unit.outer, nullptr);
   }
-  product((to - from) * across, unit.wide / kLanes, {normal, unit.outer, 1},
-          {unit.expand, kLanes, kLanes * a.channels}, {a.channels}, {unit.offset, 0, kLanes},
-          {strip.at(0, from), kLanes, strip.stride()});
+  const int64_t pixels = (to - from) * across, vectors = unit.wide / kLanes;
+  const int64_t more = std::min(to + ahead, a.height) - to, width = a.width * a.channels;
+  product(pixels, vectors, {normal, unit.outer, 1}, {unit.expand, kLanes, kLanes * a.channels},
+          {a.channels}, {unit.offset, 0, kLanes}, {strip.at(0, from), kLanes, strip.stride()},
+          {a.x + unit.pixel(image, to, columns.begin) * a.channels, more, across * a.channels, width,
+           blocks_of(pixels, vectors)});
+}
+
+// The expansion as it is kept: (b, h, panel, w, kLanes).
+inline float* kept_at(const Unit& unit, int64_t image, int64_t y, int64_t panel, int64_t x) {
+  const int64_t row = (image * unit.args.height + y) * (unit.wide / kLanes) + panel;
+  return unit.args.kept + (row * unit.args.width + x) * kLanes;
+}
+
+// Keeps rows [from, to) of `columns`, of a strip that begins with column `first`.
+inline void keep_rows(const Unit& unit, int64_t image, const Columns& columns, int64_t first,
+                      int64_t from, int64_t to, const Strip& strip) {
+  for (int64_t y = from; y < to; ++y) {
+    for (int64_t panel = 0; panel < strip.panels; ++panel) {
+      float* kept = kept_at(unit, image, y, panel, columns.begin);
+      const float* row = strip.at(panel, y) + (columns.begin - first) * kLanes;
+      for (int64_t i = 0; i < count(columns); ++i)
+        store_past(kept + i * kLanes, load(row + i * kLanes));
+    }
+  }
+  end_stores_past();
+}
+
+inline void fetch_rows(const Unit& unit, int64_t image, const Columns& columns, int64_t from,
+                       int64_t to, const Strip& strip) {
+  const size_t size = size_t(count(columns) * kLanes) * sizeof(float);
+  for (int64_t y = from; y < to; ++y)
+    for (int64_t panel = 0; panel < strip.panels; ++panel)
+      std::memcpy(strip.at(panel, y), kept_at(unit, image, y, panel, columns.begin), size);
 }
 
 // Calls body(activation) with the gate's.

@@ -1,5 +1,5 @@
 // The gated unit's gradients. What lies between its input and its output is computed anew, strip by
-// strip; only the input was kept.
+// strip; only the input was kept and, where there is room for it, the expansion.
 #include "gated_unit.h"
 
 namespace unveil::UNVEIL_ISA {
@@ -7,23 +7,22 @@ namespace {
 
 // What the products of the way back read on their right.
 struct Turned {
-  Buffer expand, project;  // panels of (wide, kLanes) and of (outputs, kLanes)
+  Zeros expand, project;  // panels of (wide, kLanes) and of (outputs, kLanes)
 
   explicit Turned(const Unit& unit)
       : expand(unit.outer * unit.wide), project(unit.args.project ? unit.half * unit.outer : 0) {
     const GatedUnitArgs& a = unit.args;
     for (int64_t row = 0; row < 2 * a.inner; ++row) {
       const float* weights = a.expand + row * a.channels;
-      for (int64_t c = 0; c < a.channels; ++c) {
-        float* panel = expand + c / kLanes * kLanes * unit.wide;
-        panel[unit.place(row) * kLanes + c % kLanes] = weights[c] * a.norm_weight[c];
-      }
+      for_vectors(a.channels, [&](int64_t c, int n) {
+        const Vec folded = load_first(weights + c, n) * load_first(a.norm_weight + c, n);
+        store(expand + c * unit.wide + unit.place(row) * kLanes, folded);
+      });
     }
     for (int64_t o = 0; a.project && o < a.channels; ++o) {
-      for (int64_t c = 0; c < a.inner; ++c) {
-        float* panel = project + c / kLanes * kLanes * a.channels;
-        panel[o * kLanes + c % kLanes] = a.project[o * a.inner + c];
-      }
+      for_vectors(a.inner, [&](int64_t c, int n) {
+        store(project + c * a.channels + o * kLanes, load_first(a.project + o * a.inner + c, n));
+      });
     }
   }
 };
@@ -31,7 +30,7 @@ struct Turned {
 // Sums over pixels. `expand` and `offset` are gradients of the folded weights.
 struct WeightSums {
   const Unit& unit;
-  Buffer expand, offset, taps, project;  // (wide, outer), (wide), (10, wide), (channels, half)
+  Zeros expand, offset, taps, project;  // (wide, outer), (wide), (10, wide), (channels, half)
 
   explicit WeightSums(const Unit& u)
       : unit(u), expand(u.wide * u.outer), offset(u.wide), taps(kSums * u.wide),
@@ -129,7 +128,9 @@ struct BackwardTile {
     const float* upstream = w.upstream + (from - slopes.first) * upstream_row();
     product(pixels, panels, {upstream, unit.outer, 1},
             {w.turned.project, kLanes, kLanes * a.channels}, {a.channels}, {},
-            {w.inner, kLanes, kLanes * pixels});
+            {w.inner, kLanes, kLanes * pixels},
+            {a.x + unit.pixel(tile.image, from, tile.columns.begin) * a.channels, to - from,
+             across * a.channels, a.width * a.channels, blocks_of(pixels, panels)});
   }
 
   // The gradients of one row of the convolution's output, and the gated features once more.
@@ -187,29 +188,43 @@ struct BackwardTile {
 
   // The weights' sums and the input's gradient of rows [from, to).
   void finish(int64_t from, int64_t to) const {
-    const int64_t pixels = (to - from) * across;
+    const int64_t pixels = (to - from) * across, vectors = unit.outer / kLanes;
+    const int64_t outputs = unit.outputs(), next = std::min(to + 1, a.height);
+    const int64_t more = to < tile.bottom ? std::min(to + 1 + w.rows, a.height) - next : 0;
     for (int64_t y = from; y < to; ++y) {
       const float* x = a.x + unit.pixel(tile.image, y, tile.columns.begin) * a.channels;
       const int64_t first = (y - from) * across;
       normalise(a, unit.outer, x, across, w.normal + first * unit.outer, w.scales + first);
     }
-    product(pixels, unit.outer / kLanes, {w.spread, unit.wide, 1},
+    product(pixels, vectors, {w.spread, unit.wide, 1},
             {w.turned.expand, kLanes, kLanes * unit.wide}, {unit.wide}, {},
-            {w.outer, unit.outer, kLanes});
-    product(unit.wide, unit.outer / kLanes, {w.spread, 1, unit.wide},
-            {w.normal, unit.outer, kLanes}, {pixels}, {sums.expand, unit.outer, kLanes},
-            {sums.expand, unit.outer, kLanes});
+            {w.outer, unit.outer, kLanes}, kept_ahead(to, blocks_of(pixels, vectors)));
+    product(unit.wide, vectors, {w.spread, 1, unit.wide}, {w.normal, unit.outer, kLanes}, {pixels},
+            {sums.expand, unit.outer, kLanes}, {sums.expand, unit.outer, kLanes},
+            {grads.output + unit.pixel(tile.image, next, around.begin) * outputs, more,
+             count(around) * outputs, a.width * outputs, blocks_of(unit.wide, vectors)});
     if (a.project) {
       const float* upstream = w.upstream + (from - slopes.first) * upstream_row();
       product(a.channels, panels, {upstream + lead * unit.outer, 1, unit.outer, upstream_row()},
               {w.gated + (from - slopes.first) * gated_row(), unit.half, kLanes, gated_row()},
               {across, to - from}, {sums.project, unit.half, kLanes},
-              {sums.project, unit.half, kLanes});
+              {sums.project, unit.half, kLanes},
+              {grads.x + unit.pixel(tile.image, from, tile.columns.begin) * a.channels, to - from,
+               across * a.channels, a.width * a.channels, blocks_of(a.channels, panels)});
     }
     for (int64_t y = from; y < to; ++y) {
       const int64_t first = (y - from) * across;
       write_row(y, w.normal + first * unit.outer, w.outer + first * unit.outer, w.scales + first);
     }
+  }
+
+  // What is kept of the rows that the next ones at hand need.
+  Ahead kept_ahead(int64_t to, int64_t blocks) const {
+    const int64_t from = std::min(to + 2, a.height);
+    const int64_t rows = to < tile.bottom ? std::min(to + 2 + w.rows, a.height) - from : 0;
+    if (!a.kept || rows <= 0) return {};
+    const float* first = kept_at(unit, tile.image, from, 0, beyond.begin);
+    return {first, rows * 2 * panels, count(beyond) * kLanes, a.width * kLanes, blocks};
   }
 
   void write_row(int64_t y, const float* normal, const float* slope, const float* scales) const {
@@ -243,7 +258,12 @@ struct BackwardTile {
       next = std::min(y + w.rows, tile.bottom);
       advance(y);
       const int64_t to = std::min(next + 2, a.height), slopes_to = std::min(next + 1, a.height);
-      expand_rows(unit, tile.image, beyond, have_expanded, to, w.normal, expanded);
+      if (a.kept) {
+        fetch_rows(unit, tile.image, beyond, have_expanded, to, expanded);
+      } else {
+        const int64_t ahead = next < tile.bottom ? w.rows : 0;
+        expand_rows(unit, tile.image, beyond, have_expanded, to, ahead, w.normal, expanded);
+      }
       fill_inner(have_slopes, slopes_to);
       const int64_t pixels = (slopes_to - have_slopes) * count(around);
       for (int64_t panel = 0; panel < panels; ++panel) {

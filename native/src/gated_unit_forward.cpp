@@ -44,9 +44,11 @@ void write_rows(const Workspace& w, const UnitTile& tile, int64_t from, int64_t 
   const GatedUnitArgs& a = unit.args;
   const int64_t across = count(tile.columns), outputs = unit.outputs();
   if (a.project) {
-    product((to - from) * across, unit.outer / kLanes, {w.gated, unit.half, 1},
-            {unit.project, kLanes, kLanes * unit.half}, {unit.half}, {},
-            {w.projected, unit.outer, kLanes});
+    const int64_t pixels = (to - from) * across, vectors = unit.outer / kLanes;
+    const float* out = output + unit.pixel(tile.image, from, tile.columns.begin) * outputs;
+    product(pixels, vectors, {w.gated, unit.half, 1}, {unit.project, kLanes, kLanes * unit.half},
+            {unit.half}, {}, {w.projected, unit.outer, kLanes},
+            {out, to - from, across * outputs, a.width * outputs, blocks_of(pixels, vectors)});
   }
   for (int64_t y = from; y < to; ++y) {
     const int64_t pixel = unit.pixel(tile.image, y, tile.columns.begin);
@@ -77,7 +79,12 @@ void forward_tile(const Workspace& w, const Activation& activation, const UnitTi
     next = std::min(y + w.rows, tile.bottom);
     const int64_t to = std::min(next + 1, height);
     strip.advance(y - 1);
-    expand_rows(unit, tile.image, wide, expanded, to, w.normal, strip);
+    const int64_t ahead = next < tile.bottom ? w.rows : 0;
+    expand_rows(unit, tile.image, wide, expanded, to, ahead, w.normal, strip);
+    if (unit.args.kept) {
+      keep_rows(unit, tile.image, tile.columns, wide.begin, std::max(expanded, tile.top),
+                std::min(to, tile.bottom), strip);
+    }
     expanded = to;
     for (int64_t row = y; row < next; ++row) {
       float* gated = w.gated + (row - y) * count(tile.columns) * unit.half;

@@ -63,23 +63,23 @@ UNVEIL_EXPORT void unveil_causal_conv_backward(const float* x, const float* weig
   kernels().passes->causal_conv_backward(args, {grad_output, grad_x, grad_weight, grad_bias});
 }
 
-UNVEIL_EXPORT void unveil_gated_unit_forward(
+UNVEIL_EXPORT void unveil_unit_forward(
     const float* x, const float* norm_weight, const float* norm_bias, const float* expand,
-    const float* weight, const float* bias, const float* project, float* output, int64_t b,
-    int64_t h, int64_t w, int64_t c, int64_t inner, int32_t activation, float epsilon) {
+    const float* weight, const float* bias, const float* project, float* kept, float* output,
+    int64_t b, int64_t h, int64_t w, int64_t c, int64_t inner, int32_t activation, float epsilon) {
   kernels().passes->gated_unit_forward({x, norm_weight, norm_bias, expand, weight, bias, project,
-                                        b, h, w, c, inner, activation, epsilon},
+                                        b, h, w, c, inner, activation, epsilon, kept},
                                        output);
 }
 
-UNVEIL_EXPORT void unveil_gated_unit_backward(
+UNVEIL_EXPORT void unveil_unit_backward(
     const float* x, const float* norm_weight, const float* norm_bias, const float* expand,
-    const float* weight, const float* bias, const float* project, const float* grad_output,
-    float* grad_x, float* grad_norm_weight, float* grad_norm_bias, float* grad_expand,
+    const float* weight, const float* bias, const float* project, float* kept,
+    const float* grad_output, float* grad_x, float* grad_norm_weight, float* grad_norm_bias, float* grad_expand,
     float* grad_weight, float* grad_bias, float* grad_project, int64_t b, int64_t h, int64_t w,
     int64_t c, int64_t inner, int32_t activation, float epsilon) {
   kernels().passes->gated_unit_backward({x, norm_weight, norm_bias, expand, weight, bias, project,
-                                         b, h, w, c, inner, activation, epsilon},
+                                         b, h, w, c, inner, activation, epsilon, kept},
                                         {grad_output, grad_x, grad_norm_weight, grad_norm_bias,
                                          grad_expand, grad_weight, grad_bias, grad_project});
 }

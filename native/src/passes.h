@@ -54,6 +54,9 @@ struct GatedUnitArgs {
   int64_t batch, height, width, channels, inner;
   int32_t activation;
   float epsilon;
+  // Or null: where the forward keeps the expansion for the backward, which else computes it anew.
+  // 2 inner floats a pixel, inner rounded up to a multiple of 16; at a multiple of 64 bytes.
+  float* kept;
 };
 
 struct GatedUnitGrads {

@@ -22,6 +22,9 @@ inline Vec load_partial(const float* p, int count) {
   return {_mm256_maskload_ps(p, first(count))};
 }
 inline void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+// Past the caches, for what is read much later; `p` is aligned to the register.
+inline void store_past(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+inline void end_stores_past() { _mm_sfence(); }
 inline void store_partial(float* p, Vec a, int count) {
   _mm256_maskstore_ps(p, first(count), a.v);
 }

@@ -20,6 +20,8 @@ inline Vec load_partial(const float* p, int count) {
   return load(held);
 }
 inline void store(float* p, Vec a) { vst1q_f32(p, a.v); }
+inline void store_past(float* p, Vec a) { store(p, a); }
+inline void end_stores_past() {}
 inline void store_partial(float* p, Vec a, int count) {
   float held[4];
   store(held, a);

@@ -50,6 +50,8 @@ inline Vec load_partial(const float* p, int count) {
 inline void store(float* p, Vec a) {
   for (int i = 0; i < 4; ++i) p[i] = a.v[i];
 }
+inline void store_past(float* p, Vec a) { store(p, a); }
+inline void end_stores_past() {}
 inline void store_partial(float* p, Vec a, int count) {
   for (int i = 0; i < count; ++i) p[i] = a.v[i];
 }

@@ -9,7 +9,7 @@ from unveil.errors import InputError
 from unveil.ops._route import Backend, Route, route
 from unveil.ops.depthwise_conv.native import ACTIVATIONS
 from unveil.ops.gated_depthwise import Gate, gated_depthwise
-from unveil.ops.gated_unit.native import GATED_UNIT, has_fast_kernel
+from unveil.ops.gated_unit.native import has_fast_kernel, run
 from unveil.ops.gated_unit.reference import add_linear, plain_gated_unit
 from unveil.ops.layer_norm import check_norm, layer_norm
 
@@ -32,8 +32,9 @@ def gated_unit(
     """Normalise, expand by a 1×1, convolve depth-wise, gate and, if given, project and add x.
 
     y = gate(a) · b with (a, b) = conv(expand · LayerNorm(x)), and x + project · y where there is
-    `project`. The native kernel takes a few rows through all of it while they are in the cache; its
-    backward keeps nothing but x. Where it runs: see `depthwise_conv`.
+    `project`. The native kernel takes a few rows through all of it while they are in the cache. Its
+    backward keeps x and, up to 64 MiB, the expanded features; all else is computed anew. Where it
+    runs: see `depthwise_conv`.
 
     Args:
         x: Features (b, h, w, c).
@@ -70,7 +71,7 @@ def gated_unit(
         return plain_gated_unit(*tensors, gate=gate, epsilon=epsilon)
     if chosen is Route.DIRECT and backend == "auto" and not has_fast_kernel():
         return _in_parts(*tensors, gate, epsilon)
-    return GATED_UNIT.run(chosen, *tensors, ACTIVATIONS.index(gate), epsilon)
+    return run(chosen, *tensors, ACTIVATIONS.index(gate), epsilon)
 
 
 def _in_parts(
