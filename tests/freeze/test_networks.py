@@ -17,6 +17,7 @@ from tests.freeze.conftest import RECORDS
 import unveil
 from unveil.imaging import read_image
 from unveil.ops import native
+from unveil.ops.gated_unit.native import has_fast_kernel
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 PASSES = {
@@ -44,6 +45,8 @@ def machine() -> str:
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     isa = torch.backends.cpu.get_cpu_capability()
     kernel = "native" if not native.status().reason else "torch"
+    if has_fast_kernel():
+        kernel += " unit"
     return f"{platform.machine()}, {model}, {isa}, torch {torch.__version__}, {kernel}"
 
 
