@@ -94,3 +94,31 @@ def test_the_median_camera_resembles_cameras_at_iso_3200(unveil_data):
         made = parse("sensor:iso=3200,smoothing=0.8,chroma=1")
         ours.append(np.mean([_db(made(clean, _rng((index, i))), clean) for i in range(4)]))
     assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=2)
+
+
+def _grain(noise):
+    """Correlation of neighbours and of channels, and the channels' deviations over green's."""
+    noise = noise - noise.mean(axis=(0, 1))
+    pairs = [np.corrcoef(noise[1:, :, k].ravel(), noise[:-1, :, k].ravel())[0, 1] for k in range(3)]
+    channels = np.corrcoef(noise.reshape(-1, 3).T)[np.triu_indices(3, 1)]
+    deviation = noise.std(axis=(0, 1))
+    return (
+        np.mean(pairs),
+        np.mean(channels),
+        deviation[0] / deviation[1],
+        deviation[2] / deviation[1],
+    )
+
+
+def test_any_camera_has_the_grain_of_real_ones(unveil_data):
+    flat = np.full((128, 128, 3), 0.45, np.float32)
+    ours = [_grain(parse("sensor:any")(flat, _rng(i)) - flat) for i in range(60)]
+    theirs = []
+    for pair in match_pairs(unveil_data / "noise_cc").pairs:
+        clean, noisy = (
+            load_rgb(path)[:256, :256].astype(np.float32) / 255
+            for path in (pair.clean, pair.degraded)
+        )
+        theirs.append(_grain(noisy - clean))
+    # Neighbours and channels correlate, and red and blue are noisier, as in JPEG files of cameras.
+    np.testing.assert_allclose(np.median(ours, axis=0), np.median(theirs, axis=0), atol=0.25)

@@ -32,7 +32,8 @@ def degrade(
     preview: Annotated[
         bool,
         typer.Option(
-            "--preview", help="Write a contact sheet: every degradation at three strengths."
+            "--preview",
+            help="Write a contact sheet: every degradation at three strengths, and its presets.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over existing files.")] = False,

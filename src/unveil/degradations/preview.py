@@ -1,4 +1,4 @@
-"""A contact sheet: every degradation at three strengths."""
+"""A contact sheet: every degradation at three strengths, and every preset."""
 
 from typing import Any
 
@@ -22,8 +22,20 @@ def strength_descriptions(entry: Degradation) -> list[str]:
     return [f"{entry.name}{separator}{words}" for words in entry.strengths]
 
 
+def preset_rows(entry: Degradation) -> list[list[str]]:
+    """List an entry's presets as descriptions, three a row.
+
+    >>> preset_rows(CATALOGUE["sensor"])
+    [['sensor:any', 'sensor:raw']]
+    """
+    texts = [f"{entry.name}:{preset}" for preset in entry.presets]
+    return [texts[start : start + 3] for start in range(0, len(texts), 3)]
+
+
 def contact_sheet(image: Image, *, seed: int = 0, width: int = 384) -> Image:
-    """Show a photo degraded in every way of the catalogue, a row each, three strengths.
+    """Show a photo degraded in every way of the catalogue.
+
+    A row each at three strengths; below it the presets, whose values are drawn.
 
     Args:
         image: (h, w, 3) in [0, 1].
@@ -39,8 +51,10 @@ def contact_sheet(image: Image, *, seed: int = 0, width: int = 384) -> Image:
     small = _reduced(image, width)
     rows = []
     for entry in CATALOGUE.values():
-        row = [_captioned(small, text, seed) for text in strength_descriptions(entry)]
-        rows.append(np.concatenate([_framed(picture) for picture in row], axis=1))
+        for texts in (strength_descriptions(entry), *preset_rows(entry)):
+            row = [_framed(_captioned(small, text, seed)) for text in texts]
+            row += [np.full_like(row[0], _BACKGROUND)] * (3 - len(row))
+            rows.append(np.concatenate(row, axis=1))
     sheet = np.concatenate(rows, axis=0)
     return np.pad(sheet, ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=_BACKGROUND)
 

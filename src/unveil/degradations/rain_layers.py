@@ -181,8 +181,8 @@ def _sweep(
     along = (dy * np.float32(half[0]) + dx * np.float32(half[1])) / np.float32(squared)
     np.clip(along, -1, 1, out=along)
     distance = np.hypot(dy - along * np.float32(half[0]), dx - along * np.float32(half[1]))
-    # The rim is soft over a fifth of the radius.
-    cover = np.clip((radius - distance) / max(0.2 * radius, 1) + 0.5, 0, 1)
+    # The rim is soft over a third of the radius.
+    cover = np.clip((radius - distance) / max(0.33 * radius, 1) + 0.5, 0, 1)
     light[top:bottom, left:right] += (glow * cover).astype(np.float32)
 
 
