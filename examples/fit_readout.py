@@ -3,9 +3,10 @@
     python examples/fit_readout.py weights.safetensors CLEAN_FOLDER… --held-out OTHER_FOLDER…
 
 Clean photographs are degraded with noise, rain, haze, noise on top of rain or haze, or left clean,
-some of them gray or as a JPEG; the read-out is fitted on the network's statistics of crops and
-stored in the weights file. Printed is how it does on the held-out photographs: the confusion
-matrix, how often each kind of picture is told right, and the error of the noise level.
+some of them gray, dim, faded, soft or as a JPEG; drawn pictures stand among the clean ones. The
+read-out is fitted on the network's statistics of crops and stored in the weights file. Printed is
+how it does on the held-out photographs: the confusion matrix, how often each kind of picture is
+named right, and the error of the noise level.
 
 Then `--task derain` and `--task dehaze` are fitted: prompt weights set to their mean over such
 pictures, or statistics gathered in windows, whichever restores photographs of CLEAN better than the
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from unveil.data import list_images
+from unveil.data import draw_generated, generated_kinds, list_images
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.imaging import load_rgb
@@ -38,19 +39,26 @@ Pixels = np.ndarray[Any, Any]
 # Below this nobody sees the noise of an 8-bit picture, and nothing is lost by calling it clean.
 _LEAST_SIGMA_255 = 2.5
 _GAUSSIAN = "noise_uint8:sigma_255={sigma}"
-_CAMERA = "camera:shot=0.0005..0.012,read=0.0005..0.008,correlation=0..1"
+_CAMERA = "camera:shot=0.0005..0.012,read=0.0005..0.008,correlation=0..1,common=0..0.8"
 _STEPS = {
-    "noise": (_GAUSSIAN, _GAUSSIAN, _GAUSSIAN, _CAMERA),
-    "rain": ("rain:light", "rain:heavy"),
+    "noise": (_GAUSSIAN, _GAUSSIAN, _GAUSSIAN + ",common=0..1", _CAMERA, "sensor:any"),
+    "rain": ("rain:light", "rain:heavy", "rain:streaks", "rain:layer", "rain:sheet"),
     "haze": ("haze:light", "haze:beta=0.8..3.5,airlight=0.7..0.95"),
+    "gray": ("gray",),
     "jpeg": ("jpeg:quality=70..95",),
+    "soft": ("soft:sigma=0.5..3",),
+    "tone": ("tone:any", "tone:dim", "tone:high_key", "tone:low_key", "tone:flat", "tone:faded"),
 }
-# In turn: what is done to a photograph. Gray and JPEG are no degradations here.
+# In turn: what is done to a photograph. Only noise, rain and haze are degradations here; a drawn
+# picture takes the photograph's place.
 _KINDS: tuple[tuple[str, ...], ...] = (
     (), ("noise",), ("rain",), ("haze",), ("rain", "noise"), ("haze", "noise"), ("jpeg",),
-    ("gray",), ("gray", "noise"), ("noise",), (), ("rain",), ("haze",),
+    ("gray",), ("gray", "noise"), ("noise",), (), ("rain",), ("haze",), ("tone",), ("drawn",),
+    ("tone", "noise"), ("soft",), ("rain", "jpeg"), ("haze", "jpeg"), ("drawn",), ("tone", "soft"),
 )  # fmt: skip
-_HELD_OUT_KINDS: tuple[tuple[str, ...], ...] = ((), ("noise",), ("rain",), ("haze",))
+_HELD_OUT_KINDS: tuple[tuple[str, ...], ...] = (
+    (), ("noise",), ("rain",), ("haze",), ("tone",), ("drawn",), ("gray", "noise"),
+)  # fmt: skip
 _CROPS = (128, 192, 192, 256)
 _TASKS = {"rain": ("rain:light", "rain:heavy"), "haze": ("haze:light", "haze:heavy")}
 _WINDOWS = (96, 128, 192)
@@ -84,7 +92,11 @@ def show(
         for _ in range(per_photo):
             kind = kinds[turn % len(kinds)]
             turn += 1
-            degraded, causes, sigma = degrade(_crop(clean, int(rng.choice(crops)), rng), kind, rng)
+            picture = _crop(clean, int(rng.choice(crops)), rng)
+            if "drawn" in kind:
+                drawn = str(rng.choice(generated_kinds("any")))
+                picture = draw_generated(drawn, min(picture.shape[:2]), rng)
+            degraded, causes, sigma = degrade(picture, kind, rng)
             pixels = np.clip(np.rint(degraded * 255), 0, 255).astype(np.uint8)
             yield Shown(kind, causes, sigma, restorer.engine.describe(pixels))
 
@@ -96,8 +108,7 @@ def degrade(
     image, causes, sigma = clean, set(kind) & {"rain", "haze"}, 0.0
     for step in kind:
         before = image
-        if step == "gray":
-            image = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
+        if step == "drawn":
             continue
         level = float(np.exp(rng.uniform(np.log(4), np.log(55))))
         image = parse(str(rng.choice(_STEPS[step])).format(sigma=level))(image, rng)
@@ -203,7 +214,9 @@ def main() -> None:
         raise SystemExit("no photographs to fit on are left: name more, or others to hold out")
     fit = show(restorer, fitting, _KINDS, per_photo=options.per_photo, crops=_CROPS, seed=0)
     crops = (options.held_out_crop,)
-    shown = show(restorer, held, _HELD_OUT_KINDS, per_photo=4, crops=crops, seed=1)
+    shown = show(
+        restorer, held, _HELD_OUT_KINDS, per_photo=len(_HELD_OUT_KINDS), crops=crops, seed=1
+    )
     held_out = list(shown)
     readout = fit_readout(
         restorer.loaded.network,

@@ -32,7 +32,7 @@ def test_a_readout_is_fitted_and_stored(
     runpy.run_path(str(_EXAMPLES / "fit_readout.py"), run_name="__main__")
     readout = read_readout(weights)
     assert readout is not None
-    assert sum(map(sum, readout.confusion)) == 4 * 1  # a photograph in four kinds
+    assert sum(map(sum, readout.confusion)) == 7 * 1  # a photograph in seven kinds
     assert set(readout.means) == {"noise", "rain", "haze"}
     assert set(readout.windows) <= {"rain", "haze"}
     assert "clean" in capsys.readouterr().out
