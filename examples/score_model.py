@@ -74,28 +74,44 @@ def _gaussian(protocol: str, bars: tuple[float, float, float]) -> Test:
     return Test("cbsd68", protocol, dict(zip(cases, bars, strict=True)), protocol)
 
 
+def _gray(bar: float) -> Test:
+    return Test("set12", "gaussian-gray", {Case(sigma_255=25.0): bar}, "gray")
+
+
 def _camera(cc: float | None, polyu: float | None) -> tuple[Test, ...]:
     scenes = tuple(f"*_{scene}_*" for scene in CAMERA_TEST_SCENES)
     return (
-        Test("noise_cc", "paired-rgb", {Case(): cc}, "cc", gain=True),
-        Test("noise_polyu", "paired-rgb", {Case(): polyu}, "polyu", gain=True, include=scenes),
+        Test("noise_cc", "paired-rgb", {Case(): cc}, "cc"),
+        Test("noise_polyu", "paired-rgb", {Case(): polyu}, "polyu", include=scenes),
     )
 
 
-_CLEAN = Test("kodak24", "rain-rgb", {Case(degradation="identity"): 38.0}, "clean")
-_WEATHER = ("rain:light", "rain:heavy", "haze:light", "haze:heavy")
+def _kodak(folder: str, bars: dict[str, float], gain: bool = False) -> Test:
+    cases: dict[Case, float | None] = {Case(degradation=name): bar for name, bar in bars.items()}
+    return Test("kodak24", "rain-rgb", cases, folder, gain)
+
+
 TESTS = {
     "cu_mamba_small": (
-        _gaussian("gaussian-color", (33.65, 31.00, 27.75)),
+        _gaussian("gaussian-color", (33.85, 31.22, 27.97)),
+        _gray(30.0),
         *_camera(None, None),
-        _CLEAN,
+        _kodak("clean", {"identity": 50.0}),
+    ),
+    "cu_mamba_small_deblur": (
+        _kodak("blur", {"blur:motion,length=15": 2.0}, gain=True),
+        _kodak("clean", {"identity": 38.0}),
     ),
     "mtair_small": (
-        _gaussian("all-in-one", (33.2, 30.5, 27.2)),
-        Test("rain100h/test", "rain-rgb", {Case(): 22.0}, "rain100h"),
-        Test("kodak24", "rain-rgb", {Case(degradation=w): 6.0 for w in _WEATHER}, "weather", True),
-        *_camera(1.0, 0.3),
-        _CLEAN,
+        _gaussian("all-in-one", (33.5, 30.85, 27.6)),
+        _gray(29.8),
+        Test("rain100h/test", "rain-rgb", {Case(): 24.5}, "rain100h"),
+        Test("rain_bsd20/test", "rain-rgb", {Case(): 5.0}, "rain_bsd20", gain=True),
+        _kodak(
+            "weather", {"rain:light": 35.0, "rain:heavy": 25.6, "haze:light": 25, "haze:heavy": 21}
+        ),
+        *_camera(38.0, 40.0),
+        _kodak("clean", {"identity": 47.5}),
     ),
 }
 
