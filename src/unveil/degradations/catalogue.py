@@ -38,9 +38,9 @@ def parse(description: str) -> Pipeline:
     Steps are joined by ``+`` and applied from left to right. A step is a name, then after a colon
     a kind or a preset, then ``parameter=value`` pairs, joined by commas or colons. A value is a
     number or a name, a range ``low..high`` of numbers, or alternatives ``a|b|c``; ranges and
-    alternatives are drawn at every call. Every step accepts ``p``, the probability that it is applied, and
-    ``side``: ``both`` changes the clean image of a training pair in the same way, ``degraded``
-    does not. ``identity`` and the empty text change nothing.
+    alternatives are drawn at every call. Every step accepts ``p``, the probability that it is
+    applied, and ``side``: ``both`` changes the clean image of a training pair in the same way,
+    ``degraded`` does not. ``identity`` and the empty text change nothing.
 
     Args:
         description: For example ``"rain:light+noise:sigma_255=0..55"``.
