@@ -7,6 +7,7 @@ namespace unveil {
 struct ScanArgs;
 
 struct PassKernels;  // passes.h
+struct SsdKernels;   // ssd.h
 
 // One entry per operation. Each instruction set compiles the same sources and fills its own table.
 struct Kernels {
@@ -16,6 +17,7 @@ struct Kernels {
   int64_t (*scan_limit)(int64_t steps, float* sink);
   void (*exp2)(const float* x, float* y, int64_t count);
   const PassKernels* passes;
+  const SsdKernels* ssd;
 };
 
 // Runs `function(begin, end, context)` over [0, count) in torch's thread pool.

@@ -1,5 +1,6 @@
 // The table of one instruction set.
 #include "passes.h"
+#include "ssd.h"
 #include "table.h"
 
 namespace unveil::UNVEIL_ISA {
@@ -11,6 +12,7 @@ const Kernels table = {
     scan_limit,
     exp2_array,
     &passes,
+    &ssd,
 };
 
 }  // namespace unveil::UNVEIL_ISA

@@ -78,25 +78,59 @@ def test_a_package_that_lies_beside_the_script_is_left_alone(tmp_path):
     ops.mkdir(parents=True)
     for folder in (ops.parent, ops):
         (folder / "__init__.py").write_text("")
-    (ops / "selective_scan_interface.py").write_text("selective_scan_fn = 'their own'\n")
+    (ops / "selective_scan_interface.py").write_text(
+        "def selective_scan_fn(u, *others): return u.cumsum(-1)\n"
+    )
     script = tmp_path / "run.py"
     script.write_text(
         "from mamba_ssm.ops.selective_scan_interface import selective_scan_fn\n"
         "from causal_conv1d import causal_conv1d_fn\n"
-        "print(selective_scan_fn, causal_conv1d_fn.__module__)\n"
+        "print(selective_scan_fn.__module__, causal_conv1d_fn.__module__)\n"
     )
     done = run(script)
-    assert done.stdout.strip() == "their own unveil.compat.causal_conv1d", done.stderr
+    assert (
+        done.stdout.strip() == "mamba_ssm.ops.selective_scan_interface unveil.compat.causal_conv1d"
+    )
     assert "mamba_ssm: the installed packages are used" in done.stderr
+
+
+CUDA_WRITTEN_IN = """
+import torch
+from mamba_ssm import Mamba
+
+device = torch.device("cuda:0")
+block = Mamba(d_model=8).cuda()
+x = torch.randn(1, 20, 8, device="cuda").to(device).cuda("cuda:0")
+with torch.cuda.device(x.device):
+    y = block(x)
+torch.cuda.synchronize()
+print(y.device, torch.cuda.is_available())
+"""
+
+
+def test_cuda_written_into_a_script_is_mapped_to_the_cpu_and_reported_once(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(CUDA_WRITTEN_IN)
+    assert run(script).returncode == 1
+    done = run("--cpu", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "cpu False"
+    for what in (".cuda()", "randn", "torch.cuda.device", "torch.cuda.synchronize"):
+        assert done.stderr.count(f"on the CPU instead: {what}") == 1
 
 
 def test_a_package_within_a_folder_that_is_run_is_left_alone(tmp_path):
     (tmp_path / "causal_conv1d").mkdir()
-    (tmp_path / "causal_conv1d" / "__init__.py").write_text("causal_conv1d_fn = 'their own'\n")
-    main = "from causal_conv1d import causal_conv1d_fn\nprint(causal_conv1d_fn)\n"
+    (tmp_path / "causal_conv1d" / "__init__.py").write_text(
+        "import torch\n"
+        "def causal_conv1d_fn(x, weight):\n"
+        "    padded = torch.nn.functional.pad(x, (1, 0))\n"
+        "    return torch.nn.functional.conv1d(padded, weight.unsqueeze(1), groups=len(weight))\n"
+    )
+    main = "from causal_conv1d import causal_conv1d_fn\nprint(causal_conv1d_fn.__module__)\n"
     (tmp_path / "__main__.py").write_text(main)
     done = run(tmp_path)
-    assert done.stdout.strip() == "their own", done.stderr
+    assert done.stdout.strip() == "causal_conv1d", done.stderr
 
 
 def test_a_module_that_lacks_something_else_says_so(tmp_path):

@@ -2,11 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from unveil.compat.mamba_inner import MambaInnerFn, mamba_inner_fn, mamba_inner_ref
 from unveil.compat.selective_scan_interface import (
-    MambaInnerFn,
     SelectiveScanFn,
-    mamba_inner_fn,
-    mamba_inner_ref,
     selective_scan_fn,
     selective_scan_ref,
 )

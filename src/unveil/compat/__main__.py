@@ -6,9 +6,11 @@ import logging
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from unveil.compat.standin import PACKAGES, install
+from unveil.compat.inventory import PACKAGES
+from unveil.compat.standin import install
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,10 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.module and not _is_module(options.script):
         parser.error(f"there is no module {options.script}, expected one that Python finds")
     sys.argv = [options.script, *options.arguments]
-    if options.module:
-        runpy.run_module(options.script, run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(str(script), run_name="__main__")
+    with _mapped() if options.cpu else nullcontext():
+        if options.module:
+            runpy.run_module(options.script, run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(str(script), run_name="__main__")
+
+
+def _mapped() -> AbstractContextManager[None]:
+    from unveil.compat.cuda_on_cpu import cuda_on_cpu  # noqa: PLC0415 - imports torch
+
+    return cuda_on_cpu()
 
 
 def _is_module(name: str) -> bool:
@@ -63,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a script written for mamba_ssm, causal_conv1d or VMamba's extensions.",
     )
     parser.add_argument("--force", action="store_true", help="stand in for installed ones too")
+    parser.add_argument("--cpu", action="store_true", help="run calls that ask for CUDA on the CPU")
     parser.add_argument("--verbose", action="store_true", help="say what is provided")
     parser.add_argument("-m", dest="module", action="store_true", help="run a module by its name")
     parser.add_argument("script", help="script, or module with -m")

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unveil.errors import InputError
+from unveil.ops import causal_conv1d
 
 
 def causal_conv1d_fn(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    seq_idx: Tensor | None = None,
+    seq_idx: Tensor | str | None = None,
     initial_states: Tensor | None = None,
     return_final_states: bool = False,
     final_states_out: Tensor | None = None,
@@ -26,7 +27,8 @@ def causal_conv1d_fn(
         x: `(b, d, l)`, any float dtype.
         weight: `(d, width)`; the last tap meets the present.
         bias: `(d,)` or None.
-        seq_idx: `(b, l)` integers; a tap across a change of number counts as zero.
+        seq_idx: `(b, l)` integers; a tap across a change of number counts as zero. A string is
+            taken for the activation, which had this place in `causal_conv1d` 1.0.
         initial_states: `(b, d, width - 1)`, what came before `x`; zeros when None.
         return_final_states: Also return the last `width - 1` inputs.
         final_states_out: `(b, d, width - 1)`, overwritten with those inputs.
@@ -43,6 +45,8 @@ def causal_conv1d_fn(
         >>> causal_conv1d_fn(x, torch.tensor([[10.0, 1.0]])).tolist()
         [[[1.0, 11.0, 11.0, 11.0]]]
     """
+    if isinstance(seq_idx, str):
+        seq_idx, activation = None, seq_idx
     _check(x, weight, bias, activation)
     if seq_idx is not None and seq_idx.shape != (x.shape[0], x.shape[2]):
         raise InputError(
@@ -57,6 +61,8 @@ def causal_conv1d_fn(
             f"causal_conv1d_fn: initial_states has shape {tuple(initial_states.shape)}, "
             f"expected {(*x.shape[:2], past)}"
         )
+    if seq_idx is None and initial_states is None and not return_final_states:
+        return _natively(x, weight, bias, activation)
     if initial_states is None:
         history = F.pad(x, (past, 0))
     else:
@@ -93,7 +99,8 @@ def causal_conv1d_update(
         activation: None, `"silu"` or `"swish"`.
         cache_seqlens: `(b,)` integers; then the state is a ring whose next free place is
             `cache_seqlens % s`.
-        conv_state_indices: `(b,)` integers, the row of `conv_state` of each sequence.
+        conv_state_indices: `(b,)` integers, the row of `conv_state` of each sequence; a negative
+            number marks padding, whose result is zero and which has no row.
 
     Returns:
         Like `x`.
@@ -121,6 +128,10 @@ def causal_conv1d_update(
         raise InputError(
             f"causal_conv1d_update: conv_state keeps {length} inputs, expected at least {past}"
         )
+    if conv_state_indices is not None and (conv_state_indices < 0).any():
+        return _skipping_padding(
+            x, conv_state, weight, bias, activation, cache_seqlens, conv_state_indices
+        )
     rows = slice(None) if conv_state_indices is None else conv_state_indices.long()
     state = conv_state[rows]
     if cache_seqlens is None:
@@ -135,6 +146,88 @@ def causal_conv1d_update(
     conv_state[rows] = state
     out = _activate(_convolve(history.to(x.dtype), weight, bias), activation).to(x.dtype)
     return out.squeeze(-1) if x.dim() == 2 else out
+
+
+def causal_conv1d_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    return_final_states: bool = False,
+    final_states_out: Tensor | None = None,
+    activation: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Convolve as `causal_conv1d_fn` does, by PyTorch's own convolution."""
+    _check(x, weight, bias, activation)
+    past = (
+        x.new_zeros(*x.shape[:2], weight.shape[1] - 1) if initial_states is None else initial_states
+    )
+    return causal_conv1d_fn(
+        x, weight, bias, None, past, return_final_states, final_states_out, activation
+    )
+
+
+def causal_conv1d_update_ref(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    cache_seqlens: Tensor | None = None,
+) -> Tensor:
+    """Continue a convolution as `causal_conv1d_update` does: it has one way here."""
+    return causal_conv1d_update(x, conv_state, weight, bias, activation, cache_seqlens)
+
+
+def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -> Tensor:
+    """Return the last inputs of sequences that lie one behind the other.
+
+    Args:
+        x: `(tokens, d)`.
+        cu_seqlens: `(b + 1,)` integers: where each sequence begins, then the number of tokens.
+        state_len: How many of its last inputs a state keeps; zeros stand for those before it.
+
+    Returns:
+        `(b, d, state_len)`.
+
+    Example:
+        >>> causal_conv1d_varlen_states(torch.ones(3, 1), torch.tensor([0, 1, 3]), 2).tolist()
+        [[[0.0, 1.0]], [[1.0, 1.0]]]
+    """
+    bounds = cu_seqlens.tolist()
+    states = x.new_zeros(len(bounds) - 1, x.shape[1], state_len)
+    for state, begin, end in zip(states, bounds[:-1], bounds[1:], strict=True):
+        latest = x[max(begin, end - state_len) : end]
+        state[:, state_len - len(latest) :] = latest.T
+    return states
+
+
+def _natively(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
+    if x.shape[-1] == 0:
+        return torch.empty_like(x)
+    taps = weight.to(x.dtype).unsqueeze(1)
+    bias = None if bias is None else bias.to(x.dtype)
+    tokens = x.transpose(1, 2)
+    if activation is None:
+        return causal_conv1d(tokens, taps, bias, "none").transpose(1, 2)
+    return causal_conv1d(tokens, taps, bias, "silu").transpose(1, 2)
+
+
+def _skipping_padding(
+    x: Tensor,
+    conv_state: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str | None,
+    cache_seqlens: Tensor | None,
+    conv_state_indices: Tensor,
+) -> Tensor:
+    real = conv_state_indices >= 0
+    out = torch.zeros_like(x)
+    lengths = None if cache_seqlens is None else cache_seqlens[real]
+    rows = conv_state_indices[real]
+    out[real] = causal_conv1d_update(x[real], conv_state, weight, bias, activation, lengths, rows)
+    return out
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> None:

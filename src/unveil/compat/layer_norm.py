@@ -64,6 +64,36 @@ def rms_norm_fn(
     return layer_norm_fn(x, weight, bias, residual, is_rms_norm=True, **options)
 
 
+def layer_norm_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None = None,
+    eps: float = 1e-6,
+    *,
+    upcast: bool = False,
+    **options: Any,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Normalise as `layer_norm_fn` does; `upcast` is taken for the interface's sake."""
+    del upcast
+    return layer_norm_fn(x, weight, bias, residual, eps=eps, **options)
+
+
+def rms_norm_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None = None,
+    eps: float = 1e-6,
+    *,
+    upcast: bool = False,
+    **options: Any,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Normalise as `rms_norm_fn` does; `upcast` is taken for the interface's sake."""
+    del upcast
+    return rms_norm_fn(x, weight, bias, residual, eps=eps, **options)
+
+
 class RMSNorm(nn.Module):
     """Normalise by the root mean square over the last axis.
 

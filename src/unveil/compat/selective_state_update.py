@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unveil.errors import InputError
+
 
 def selective_state_update(
     state: Tensor,
@@ -16,39 +18,48 @@ def selective_state_update(
     z: Tensor | None = None,
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
+    state_batch_indices: Tensor | None = None,
 ) -> Tensor:
     """Advance a state by one token, in place, and read it out.
 
+    Shapes are Mamba's; Mamba-2's have an axis of heads, h, in front of d.
+
     Args:
-        state: `(b, d, n)`, overwritten.
-        x: `(b, d)`.
-        dt: `(b, d)`.
-        A: `(d, n)`.
-        B: `(b, n)`, or `(b, g, n)` with g groups of channels.
+        state: `(b, d, n)` or `(b, h, d, n)`, overwritten.
+        x: `(b, d)` or `(b, h, d)`.
+        dt: Like `x`.
+        A: `(d, n)` or `(h, d, n)`.
+        B: `(b, n)`, or `(b, g, n)` with g groups of channels, or of heads.
         C: Like `B`.
-        D: `(d,)` or None.
-        z: `(b, d)` or None; the result is multiplied by SiLU of it.
-        dt_bias: `(d,)` or None, added to `dt`.
+        D: `(d,)` or `(h, d)`, or None.
+        z: Like `x`, or None; the result is multiplied by SiLU of it.
+        dt_bias: Like `D`, added to `dt`.
         dt_softplus: Apply softplus to `dt` after the bias.
+        state_batch_indices: `(b,)` integers, the row of `state` of each sequence.
 
     Returns:
-        `(b, d)` in the dtype of `x`.
+        Shaped and typed as `x`.
+
+    Raises:
+        InputError: A shape does not fit.
 
     Example:
         >>> state, one = torch.ones(1, 1, 1), torch.ones(1, 1)
         >>> selective_state_update(state, one, one, 0 * one, one, one).item(), state.item()
         (2.0, 2.0)
     """
+    _check(state, x, dt, A, B, C, D, z, dt_bias, state_batch_indices)
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     delta, u = dt.to(wide), x.to(wide)
     if dt_bias is not None:
         delta = delta + dt_bias.to(wide)
     if dt_softplus:
         delta = F.softplus(delta)
-    into, out_of = (_per_channel(p.to(wide), state.shape[1]) for p in (B, C))
-    after = torch.exp(delta.unsqueeze(-1) * A.to(wide)) * state.to(wide)
+    into, out_of = (_per_channel(p.to(wide), state) for p in (B, C))
+    rows = slice(None) if state_batch_indices is None else state_batch_indices.long()
+    after = torch.exp(delta.unsqueeze(-1) * A.to(wide)) * state[rows].to(wide)
     after = after + (delta * u).unsqueeze(-1) * into
-    state.copy_(after)
+    state[rows] = after.to(state.dtype)
     y = (after * out_of).sum(-1)
     if D is not None:
         y = y + D.to(wide) * u
@@ -57,8 +68,64 @@ def selective_state_update(
     return y.to(x.dtype)
 
 
-def _per_channel(projection: Tensor, d: int) -> Tensor:
-    """Turn `(b, n)` or `(b, g, n)` into `(b, 1, n)` or `(b, d, n)`."""
+def selective_state_update_ref(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """Advance a state as `selective_state_update` does: it has one way here."""
+    return selective_state_update(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+
+
+def _per_channel(projection: Tensor, state: Tensor) -> Tensor:
+    """Turn `(b, n)` or `(b, g, n)` into what broadcasts over `(b, [h,] d, n)`."""
     if projection.dim() == 2:
-        return projection.unsqueeze(1)
-    return projection.repeat_interleave(d // projection.shape[1], dim=1)
+        projection = projection.unsqueeze(1)
+    spread = projection.repeat_interleave(state.shape[1] // projection.shape[1], dim=1)
+    return spread if state.dim() == 3 else spread.unsqueeze(2)
+
+
+def _check(
+    state: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    dt_bias: Tensor | None,
+    rows: Tensor | None,
+) -> None:
+    if state.dim() not in (3, 4):
+        raise InputError(
+            f"state has shape {tuple(state.shape)}, expected (b, d, n) or (b, h, d, n)"
+        )
+    channels, n = tuple(state.shape[1:-1]), state.shape[-1]
+    batch = state.shape[0] if rows is None else len(rows)
+    groups = B.shape[1] if B.dim() == 3 else 1
+    if B.dim() not in (2, 3) or channels[0] % max(1, groups):
+        raise InputError(
+            f"B has shape {tuple(B.shape)}, expected ({batch}, {n}) or ({batch}, g, {n}), "
+            f"g a divisor of {channels[0]}"
+        )
+    projection = (batch, n) if B.dim() == 2 else (batch, groups, n)
+    for name, value, shape in (
+        ("x", x, (batch, *channels)),
+        ("dt", dt, (batch, *channels)),
+        ("A", A, (*channels, n)),
+        ("B", B, projection),
+        ("C", C, projection),
+        ("D", D, channels),
+        ("z", z, (batch, *channels)),
+        ("dt_bias", dt_bias, channels),
+    ):
+        if value is not None and tuple(value.shape) != shape:
+            raise InputError(f"{name} has shape {tuple(value.shape)}, expected {shape}")

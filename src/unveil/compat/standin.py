@@ -1,138 +1,129 @@
-"""Puts the stand-in modules where `import` finds them, behind what is installed."""
+"""Puts the stand-in modules where `import` finds them, in front of what cannot scan."""
 
 import importlib
+import importlib.util
 import logging
 import sys
 from collections.abc import Sequence
+from dis import opmap
 from functools import partial
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any
+
+from unveil.compat.inventory import ABSENT, LANGUAGE, MODULES, PACKAGES, TRITON, VERSIONS
+from unveil.compat.proof import failure
 
 _LOG = logging.getLogger(__name__)
 
-_SCAN = "unveil.compat.selective_scan_interface"
-_CONVOLUTION = "unveil.compat.causal_conv1d"
-_EXTENSIONS = "unveil.compat.extensions"
-_NORMS = dict.fromkeys(("RMSNorm", "layer_norm_fn", "rms_norm_fn"), "unveil.compat.layer_norm")
-
-# Module to provide → where its names come from. An empty dict is a package that only holds others.
-MODULES: dict[str, dict[str, str]] = {
-    "mamba_ssm": {
-        "Mamba": "unveil.compat.mamba_simple",
-        "selective_scan_fn": _SCAN,
-        "mamba_inner_fn": _SCAN,
-    },
-    "mamba_ssm.modules": {},
-    "mamba_ssm.modules.mamba_simple": {
-        "Mamba": "unveil.compat.mamba_simple",
-        "selective_scan_fn": _SCAN,
-        "mamba_inner_fn": _SCAN,
-        "causal_conv1d_fn": _CONVOLUTION,
-        "causal_conv1d_update": _CONVOLUTION,
-        "selective_state_update": "unveil.compat.selective_state_update",
-        **_NORMS,
-    },
-    "mamba_ssm.ops": {},
-    "mamba_ssm.ops.selective_scan_interface": {
-        "selective_scan_fn": _SCAN,
-        "selective_scan_ref": _SCAN,
-        "mamba_inner_fn": _SCAN,
-        "mamba_inner_ref": _SCAN,
-        "SelectiveScanFn": _SCAN,
-        "MambaInnerFn": _SCAN,
-    },
-    "mamba_ssm.ops.triton": {},
-    "mamba_ssm.ops.triton.layer_norm": _NORMS,
-    "mamba_ssm.ops.triton.layernorm": _NORMS,
-    "mamba_ssm.ops.triton.selective_state_update": {
-        "selective_state_update": "unveil.compat.selective_state_update",
-    },
-    "causal_conv1d": {
-        "causal_conv1d_fn": _CONVOLUTION,
-        "causal_conv1d_update": _CONVOLUTION,
-    },
-    "causal_conv1d.causal_conv1d_interface": {
-        "causal_conv1d_fn": _CONVOLUTION,
-        "causal_conv1d_update": _CONVOLUTION,
-    },
-    "selective_scan": {
-        "selective_scan_fn": f"{_EXTENSIONS}:vmamba_scan_fn",
-        "selective_scan_ref": f"{_EXTENSIONS}:vmamba_scan_ref",
-    },
-    "selective_scan_cuda": {"fwd": f"{_EXTENSIONS}:mamba_fwd", "bwd": f"{_EXTENSIONS}:mamba_bwd"},
-    "selective_scan_cuda_core": {
-        "fwd": f"{_EXTENSIONS}:core_fwd",
-        "bwd": f"{_EXTENSIONS}:core_bwd",
-    },
-    "selective_scan_cuda_oflex": {
-        "fwd": f"{_EXTENSIONS}:oflex_fwd",
-        "bwd": f"{_EXTENSIONS}:core_bwd",
-    },
-}
-
-# What tells an installed package that works from one that merely lies there: this must import.
-_PROOF = {"mamba_ssm": "mamba_ssm.ops.selective_scan_interface"}
-
-PACKAGES = tuple(name for name in MODULES if "." not in name)
-
 
 class _StandIn(MetaPathFinder, Loader):
-    """Finds and fills the stand-in modules of the packages in `packages`."""
+    """Finds and fills the stand-in modules.
+
+    Attributes:
+        packages: Packages that are stood in for.
+        beneath: Modules that are stood in for inside a package that is somebody else's.
+    """
 
     def __init__(self) -> None:
         self.packages: set[str] = set()
+        self.beneath: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target
+        del target
         package = fullname.partition(".")[0]
-        if package not in self.packages:
+        if package in self.packages:
+            if fullname in MODULES:
+                return self._spec(fullname, fullname)
+            if _is_import(sys._getframe(1)):
+                raise ModuleNotFoundError(_sentence("module", fullname), name=fullname)
             return None
-        if fullname not in MODULES:
-            _tell_absent(package, fullname)
-            return None
-        is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
-        return ModuleSpec(fullname, self, origin="unveil.compat", is_package=is_package)
+        if fullname in self.beneath:
+            return self._spec(fullname, fullname)
+        original = _original(fullname, path)
+        return None if original is None else self._spec(fullname, original)
+
+    def _spec(self, name: str, original: str) -> ModuleSpec:
+        is_package = any(module.startswith(f"{original}.") for module in MODULES)
+        spec = ModuleSpec(name, self, origin="unveil.compat", is_package=is_package)
+        spec.loader_state = original
+        return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        for name, source in MODULES[module.__name__].items():
+        spec = module.__spec__
+        assert spec is not None
+        for name, source in MODULES[spec.loader_state].items():
             home, _, attribute = source.partition(":")
             setattr(module, name, getattr(importlib.import_module(home), attribute or name))
-        module.__version__ = "1.2.0+unveil"  # type: ignore[attr-defined]
+        package = spec.loader_state.partition(".")[0]
+        module.__version__ = VERSIONS.get(package, "0+unveil")  # type: ignore[attr-defined]
         module.__getattr__ = partial(_absent, module.__name__)  # type: ignore[method-assign]
 
 
+def _original(name: str, path: Sequence[str] | None) -> str | None:
+    """Return the module that `name` is a copy of, if it is a repository's copy of Triton kernels.
+
+    Repositories carry mamba_ssm's Triton files inside packages of their own. They are recognised by
+    the file's name and by a kernel in it.
+    """
+    original = TRITON + name.rpartition(".")[2]
+    if original not in MODULES:
+        return None
+    spec = PathFinder.find_spec(name, path)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    source = Path(spec.origin).read_text(encoding="utf-8", errors="replace")
+    if "@triton.jit" not in source or _has_gpu():
+        return None
+    _LOG.info("%s holds Triton kernels: %s stands in for it", name, original)
+    return original
+
+
 def _absent(module: str, name: str) -> Any:
-    raise AttributeError(
-        f"module {module!r}, which unveil stands in for, has no attribute {name!r}", name=name
+    sentence = _sentence("name", f"{module}.{name}")
+    frame = sys._getframe(1)
+    if frame.f_code.co_code[frame.f_lasti] == opmap["IMPORT_FROM"]:
+        # Otherwise Python's own message would give the place as "unknown location". Scripts that
+        # put None in the place of a missing name fail later, elsewhere: say it now.
+        _LOG.warning("%s", sentence)
+        raise ImportError(sentence, name=module)
+    raise AttributeError(sentence, name=name)
+
+
+def _sentence(kind: str, name: str) -> str:
+    package = name.partition(".")[0]
+    reasons = [reason for start, reason in ABSENT if f"{name}.".startswith(f"{start}.")]
+    reason = f": {reasons[0]}" if reasons else ""
+    return (
+        f"unveil stands in for {package} here and has no {kind} {name}{reason} "
+        "(docs/compat.md lists what is provided)"
     )
 
 
-def _tell_absent(package: str, name: str) -> None:
-    """Say whose absence it is: `import` itself would name the package that is stood in for."""
-    _LOG.warning(
-        "%s is asked for, but unveil stands in for %s here and has no such thing: it provides "
-        "Mamba, the selective scan and what belongs to them, not Mamba-2",
-        name,
-        package,
-    )
+def _is_import(frame: FrameType | None) -> bool:
+    """Whether a finder was called by `import`, not by somebody who only looks for the module."""
+    while frame is not None and frame.f_code.co_name in ("_find_spec", "_find_spec_legacy"):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name == "_find_and_load_unlocked"
 
 
 _FINDER = _StandIn()
 
 
 def install(*, force: bool = False) -> list[str]:
-    """Provide `mamba_ssm`, `causal_conv1d` and VMamba's extension modules to whoever imports them.
+    """Provide `mamba_ssm`, `causal_conv1d` and extension modules to whoever imports them.
 
-    A package that is installed and can be imported is left alone, unless `force`. The modules
-    fill themselves at their first import. Calling it again changes nothing.
+    A package that is installed and can scan on this machine is left alone, unless `force`. One that
+    is written in Python alone, as Vision Mamba's fork, is used with unveil's extension modules and
+    functions beneath it. The modules fill themselves at their first import. Calling it again
+    changes nothing.
 
     Args:
-        force: Stand in also for packages that are installed: a build for CUDA imports on a
-            machine without a GPU, but does not run there.
+        force: Stand in also for packages that are installed and can scan.
 
     Returns:
         The packages that unveil now stands in for.
@@ -143,16 +134,13 @@ def install(*, force: bool = False) -> list[str]:
         >>> from mamba_ssm import Mamba
         >>> uninstall()
     """
-    wanted = [name for name in PACKAGES if name not in _FINDER.packages]
-    chosen = [name for name in wanted if force or not _works(name)]
-    for name in chosen:
-        _forget(name)
-    for name in set(wanted) - set(chosen):
-        _LOG.info("%s is installed and works: leaving it alone", name)
-    _FINDER.packages.update(chosen)
-    if _FINDER.packages and _FINDER not in sys.meta_path:
+    if _FINDER not in sys.meta_path:
         # In front: a broken installation behind it would be found first.
         sys.meta_path.insert(0, _FINDER)
+    for name in PACKAGES:
+        if name not in _FINDER.packages and (force or not _scans(name)):
+            _forget(name)
+            _FINDER.packages.add(name)
     return sorted(_FINDER.packages)
 
 
@@ -164,21 +152,40 @@ def uninstall() -> None:
     """
     if _FINDER in sys.meta_path:
         sys.meta_path.remove(_FINDER)
-    for name in _FINDER.packages:
+    for name in _FINDER.packages | {module.partition(".")[0] for module in _FINDER.beneath}:
         _forget(name)
     _FINDER.packages.clear()
+    _FINDER.beneath.clear()
 
 
-def _works(package: str) -> bool:
-    """Whether an installed `package` can be imported."""
-    try:
-        importlib.import_module(_PROOF.get(package, package))
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        if not (isinstance(error, ModuleNotFoundError) and error.name == package):
-            _LOG.warning("%s is installed but cannot be imported: %s", package, error)
-        _forget(package)
+def _scans(package: str) -> bool:
+    """Whether an installed `package` scans on this machine; what it needs beneath is put there."""
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
         return False
-    return True
+    whole = package != "mamba_ssm" or _has_gpu()
+    for modules in [frozenset()] if whole else _beneath():
+        if modules:
+            _forget(package)
+        _FINDER.beneath |= modules
+        reason = failure(package)
+        if reason is None:
+            _LOG.info("%s is installed and scans: leaving it alone", package)
+            return True
+        _forget(package)
+        _FINDER.beneath -= modules
+    _LOG.warning("%s is installed but cannot scan here: %s", package, reason)
+    return False
+
+
+def _beneath() -> list[frozenset[str]]:
+    kernels = frozenset(name for name in MODULES if name.startswith(TRITON))
+    return [kernels, kernels | set(LANGUAGE)]
+
+
+def _has_gpu() -> bool:
+    import torch  # noqa: PLC0415 - slow, and needed only where a package is installed
+
+    return torch.cuda.is_available()
 
 
 def _forget(package: str) -> None:

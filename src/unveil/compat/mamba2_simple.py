@@ -1,0 +1,136 @@
+"""The Mamba-2 block without decoding, with `mamba_ssm`'s constructor and parameter names.
+
+Source: Mamba-2 (arXiv 2405.21060), figure 6.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unveil.compat.layernorm_gated import RMSNormGated
+from unveil.compat.mamba2 import first_decays, first_steps, heads_of, undecayed
+from unveil.compat.ssd_combined import mamba_split_conv1d_scan_combined
+from unveil.errors import InputError
+
+
+class Mamba2Simple(nn.Module):
+    """A Mamba-2 block on sequences `(b, l, d_model)`.
+
+    Args:
+        d_model: Channels in and out.
+        d_state: States per channel, n.
+        d_conv: Taps of the causal convolution.
+        conv_init: Bound of the convolution's uniform initial weights; PyTorch's own when None.
+        expand: Inner channels per channel.
+        headdim: Channels of a head, p.
+        ngroups: Groups of heads that share B and C, g.
+        A_init_range: Range of the uniform initial decays.
+        dt_min: Smallest initial step size.
+        dt_max: Largest initial step size.
+        dt_init_floor: Step sizes never start below it.
+        dt_limit: Range that step sizes are held to.
+        learnable_init_states: Learn the state before the first token.
+        activation: Of the convolution, `"silu"`, `"swish"` or None.
+        bias: Whether the outer projections have a bias.
+        conv_bias: Whether the convolution has one.
+        chunk_size: Taken for the interface's sake, as is `use_mem_eff_path`.
+        use_mem_eff_path: There is one path here.
+        layer_idx: Not used.
+        device: Where the parameters live.
+        dtype: Dtype of the parameters.
+
+    Raises:
+        InputError: The heads do not divide the channels.
+
+    Example:
+        >>> Mamba2Simple(8, d_state=4, headdim=4)(torch.zeros(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int = 64,
+        d_conv: int = 4,
+        conv_init: float | None = None,
+        expand: int = 2,
+        headdim: int = 128,
+        ngroups: int = 1,
+        A_init_range: tuple[float, float] = (1, 16),
+        dt_min: float = 0.001,
+        dt_max: float = 0.1,
+        dt_init_floor: float = 1e-4,
+        dt_limit: tuple[float, float] = (0.0, math.inf),
+        learnable_init_states: bool = False,
+        activation: str | None = "swish",
+        bias: bool = False,
+        conv_bias: bool = True,
+        chunk_size: int = 256,
+        use_mem_eff_path: bool = True,
+        layer_idx: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.d_model, self.d_state, self.d_conv, self.expand = d_model, d_state, d_conv, expand
+        self.conv_init, self.headdim, self.ngroups = conv_init, headdim, ngroups
+        self.d_inner = int(expand * d_model)
+        self.nheads = heads_of(self.d_inner, headdim, ngroups)
+        self.dt_limit, self.activation, self.chunk_size = dt_limit, activation, chunk_size
+        self.learnable_init_states = learnable_init_states
+        self.use_mem_eff_path, self.layer_idx = use_mem_eff_path, layer_idx
+        options: dict[str, Any] = {"device": device, "dtype": dtype}
+        mixed = self.d_inner + 2 * ngroups * d_state
+        self.in_proj = nn.Linear(d_model, self.d_inner + mixed + self.nheads, bias=bias, **options)
+        self.conv1d = nn.Conv1d(
+            mixed, mixed, d_conv, groups=mixed, padding=d_conv - 1, bias=conv_bias, **options
+        )
+        if conv_init is not None:
+            nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
+        if learnable_init_states:
+            self.init_states = undecayed(torch.zeros(self.nheads, headdim, d_state, **options))
+        self.act = nn.SiLU()
+        self.dt_bias = first_steps(self.nheads, dt_min, dt_max, dt_init_floor, options)
+        self.A_log = first_decays(self.nheads, A_init_range, options)
+        self.D = undecayed(torch.ones(self.nheads, device=device))
+        self.norm = RMSNormGated(self.d_inner, 1e-5, None, False, **options)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias, **options)
+
+    def forward(self, u: Tensor, seq_idx: Tensor | None = None) -> Tensor:
+        """Map `(b, l, d_model)` to the same shape.
+
+        Args:
+            u: `(b, l, d_model)`.
+            seq_idx: `(b, l)` integers; where the number changes, the past is forgotten.
+
+        Raises:
+            InputError: The input has another shape, or no tokens.
+        """
+        if u.dim() != 3 or u.shape[2] != self.d_model or u.shape[1] == 0:
+            raise InputError(
+                f"u has shape {tuple(u.shape)}, expected (b, l, {self.d_model}), l > 0"
+            )
+        initial = None
+        if self.learnable_init_states:
+            initial = self.init_states.expand(len(u), -1, -1, -1)
+        y = mamba_split_conv1d_scan_combined(
+            self.in_proj(u),
+            self.conv1d.weight.squeeze(1),
+            self.conv1d.bias,
+            self.dt_bias,
+            -torch.exp(self.A_log.float()),
+            self.D,
+            initial_states=initial,
+            seq_idx=seq_idx,
+            dt_limit=self.dt_limit,
+            activation=self.activation,
+            rmsnorm_weight=self.norm.weight,
+            rmsnorm_eps=self.norm.eps,
+            headdim=self.headdim,
+            ngroups=self.ngroups,
+            norm_before_gate=False,
+        )
+        out: Tensor = self.out_proj(y)
+        return out

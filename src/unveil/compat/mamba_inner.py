@@ -1,0 +1,293 @@
+"""The inside of a Mamba block, with `mamba_ssm`'s interface and that of Vision Mamba's fork.
+
+Source: Mamba (arXiv 2312.00752), figure 3; Vision Mamba (arXiv 2401.09417), algorithm 1.
+"""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from unveil.compat.selective_scan_interface import by_the_loop, require_real
+from unveil.errors import InputError
+from unveil.ops import causal_conv1d, selective_scan
+from unveil.ops.selective_scan.contract import Backend
+
+
+class Branch(NamedTuple):
+    """What a scan takes: everything about one direction but the states' decay.
+
+    Attributes:
+        u: `(b, l, d)`.
+        delta: `(b, l, d)`.
+        B: `(b, l, n)`, `(b, l, g, n)` or `(d, n)`.
+        C: Like `B`.
+        z: `(b, l, d)`.
+    """
+
+    u: Tensor
+    delta: Tensor
+    B: Tensor
+    C: Tensor
+    z: Tensor
+
+    def reversed(self) -> "Branch":
+        """Return the same with the last token first."""
+        B, C = (p if p.dim() == 2 else p.flip(1) for p in (self.B, self.C))
+        return Branch(self.u.flip(1), self.delta.flip(1), B, C, self.z.flip(1))
+
+    def scan(
+        self,
+        A: Tensor,
+        D: Tensor | None,
+        delta_bias: Tensor | None,
+        delta_softplus: bool,
+        backend: Backend,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gated result `(b, l, d)` and the state after the last token `(b, d, n)`."""
+        result = selective_scan(
+            *(self.u, self.delta, A, self.B, self.C, D, self.z),
+            delta_bias=delta_bias,
+            delta_softplus=delta_softplus,
+            return_last_state=True,
+            layout="bld",
+            backend=backend,
+        )
+        assert isinstance(result, tuple)
+        return result
+
+
+def mamba_inner_fn(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    checkpoint_lvl: int = 1,
+    b_rms_weight: Tensor | None = None,
+    c_rms_weight: Tensor | None = None,
+    dt_rms_weight: Tensor | None = None,
+    b_c_dt_rms_eps: float = 1e-6,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Run a Mamba block from the output of its input projection to its own output.
+
+    Args:
+        xz: `(b, 2 d, l)`: the branch to scan, then the gate.
+        conv1d_weight: `(d, 1, width)`, causal and depthwise.
+        conv1d_bias: `(d,)` or None.
+        x_proj_weight: `(r [+ n] [+ n], d)`: rows for Δ's low rank, then for B and C if projected.
+        delta_proj_weight: `(d, r)`.
+        out_proj_weight: `(d_model, d)`.
+        out_proj_bias: `(d_model,)` or None.
+        A: `(d, n)`, real.
+        B: What `selective_scan_fn` takes, or None to project it from the input.
+        C: Like `B`.
+        D: `(d,)` or None.
+        delta_bias: `(d,)` or None.
+        B_proj_bias: `(n,)` or None, added to a projected `B`.
+        C_proj_bias: `(n,)` or None.
+        delta_softplus: Apply softplus to Δ.
+        checkpoint_lvl: Taken for the interface's sake; the scan always recomputes its states.
+        b_rms_weight: `(n,)` or None: RMS-normalise a projected `B` and scale it.
+        c_rms_weight: Likewise for `C`.
+        dt_rms_weight: `(r,)` or None: likewise for Δ's low rank.
+        b_c_dt_rms_eps: Added to the mean square.
+        backend: As in `unveil.ops.selective_scan`; not part of the original interface.
+
+    Returns:
+        `(b, l, d_model)`.
+
+    Raises:
+        InputError: `A` is complex, or a shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> xz, taps, one = torch.ones(1, 2, 5), torch.ones(1, 1, 4), torch.ones(1, 1)
+        >>> mamba_inner_fn(xz, taps, None, torch.ones(3, 1), one, one, None, -one).shape
+        torch.Size([1, 5, 1])
+    """
+    del checkpoint_lvl
+    require_real(A)
+    weights = b_rms_weight, c_rms_weight, dt_rms_weight
+    branch = project(
+        *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
+        *(B, C, B_proj_bias, C_proj_bias, weights, b_c_dt_rms_eps),
+    )
+    y, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
+    return F.linear(y, out_proj_weight, out_proj_bias)
+
+
+def mamba_inner_fn_no_out_proj(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    A: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    checkpoint_lvl: int = 1,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Run a Mamba block up to, not including, its output projection; channels first.
+
+    The arguments are those of `mamba_inner_fn`.
+
+    Returns:
+        `(b, d, l)`.
+
+    Raises:
+        InputError: `A` is complex, or a shape does not fit.
+    """
+    del checkpoint_lvl
+    require_real(A)
+    branch = project(
+        *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
+        *(B, C, B_proj_bias, C_proj_bias),
+    )
+    y, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
+    return y.transpose(1, 2)
+
+
+def bimamba_inner_fn(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    A: Tensor,
+    A_b: Tensor,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    D: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    delta_softplus: bool = True,
+    checkpoint_lvl: int = 1,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Run a Mamba block whose scan goes both ways with shared projections, `bimamba_type="v1"`.
+
+    The arguments are those of `mamba_inner_fn`, and `A_b`, `(d, n)`: the decay of the scan from the
+    last token to the first.
+
+    Returns:
+        `(b, l, d_model)`.
+
+    Raises:
+        InputError: `A` or `A_b` is complex, or a shape does not fit.
+    """
+    del checkpoint_lvl
+    require_real(A)
+    require_real(A_b)
+    branch = project(
+        *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
+        *(B, C, B_proj_bias, C_proj_bias),
+    )
+    forwards, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
+    backwards, _ = branch.reversed().scan(A_b, D, delta_bias, delta_softplus, backend)
+    return F.linear(forwards + backwards.flip(1), out_proj_weight, out_proj_bias)
+
+
+def project(
+    xz: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    x_proj_weight: Tensor,
+    delta_proj_weight: Tensor,
+    n: int,
+    B: Tensor | None = None,
+    C: Tensor | None = None,
+    B_proj_bias: Tensor | None = None,
+    C_proj_bias: Tensor | None = None,
+    rms_weights: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
+    eps: float = 1e-6,
+) -> Branch:
+    """Convolve the branch to scan and project Δ, B and C from it.
+
+    Args:
+        xz: `(b, 2 d, l)`.
+        conv1d_weight: See `mamba_inner_fn`, as for the others.
+        conv1d_bias: See there.
+        x_proj_weight: See there.
+        delta_proj_weight: See there.
+        n: States per channel.
+        B: See there.
+        C: See there.
+        B_proj_bias: See there.
+        C_proj_bias: See there.
+        rms_weights: `b_rms_weight`, `c_rms_weight`, `dt_rms_weight`.
+        eps: `b_c_dt_rms_eps`.
+
+    Raises:
+        InputError: `xz` has another shape, or no tokens.
+    """
+    if xz.dim() != 3 or xz.shape[1] != 2 * len(conv1d_weight) or xz.shape[2] == 0:
+        raise InputError(
+            f"xz has shape {tuple(xz.shape)}, expected (b, {2 * len(conv1d_weight)}, l), l > 0"
+        )
+    rank = delta_proj_weight.shape[1]
+    x, z = xz.chunk(2, dim=1)
+    bias = None if conv1d_bias is None else conv1d_bias.to(x.dtype)
+    u = causal_conv1d(x.transpose(1, 2), conv1d_weight.to(x.dtype), bias)
+    projected = F.linear(u, x_proj_weight)
+    of_B, of_C, of_delta = rms_weights
+    low_rank = _normalised(projected[..., :rank], None, of_delta, eps)
+    for_B, for_C = projected[..., rank : rank + n], projected[..., -n:]
+    B = _normalised(for_B, B_proj_bias, of_B, eps) if B is None else _channels_last(B)
+    C = _normalised(for_C, C_proj_bias, of_C, eps) if C is None else _channels_last(C)
+    return Branch(u, F.linear(low_rank, delta_proj_weight), B, C, z.transpose(1, 2))
+
+
+mamba_inner_ref = by_the_loop(mamba_inner_fn)
+bimamba_inner_ref = by_the_loop(bimamba_inner_fn)
+
+
+class MambaInnerFn:
+    """What `mamba_ssm` calls its autograd function: callers use `apply` alone."""
+
+    apply = staticmethod(mamba_inner_fn)
+
+
+class MambaInnerFnNoOutProj:
+    """Likewise without the output projection."""
+
+    apply = staticmethod(mamba_inner_fn_no_out_proj)
+
+
+class BiMambaInnerFn:
+    """Likewise with a scan that goes both ways."""
+
+    apply = staticmethod(bimamba_inner_fn)
+
+
+def _normalised(x: Tensor, bias: Tensor | None, scale: Tensor | None, eps: float) -> Tensor:
+    x = x if bias is None else x + bias.to(x.dtype)
+    return x if scale is None else F.rms_norm(x, scale.shape, scale.to(x.dtype), eps)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Turn `(b, [g,] n, l)` into `(b, l, [g,] n)`; a constant `(d, n)` stays."""
+    return x if x.dim() == 2 else x.movedim(-1, 1)

@@ -1,0 +1,377 @@
+"""Mamba-2's scan and the inside of its block, with the interface of `mamba_ssm`'s functions.
+
+Everything here ends in `unveil.ops.ssd`.
+
+Source: Mamba-2 (arXiv 2405.21060), section 6 and figure 6.
+"""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from unveil.compat.causal_conv1d import causal_conv1d_fn
+from unveil.compat.layernorm_gated import rmsnorm_fn
+from unveil.errors import InputError
+from unveil.ops.ssd import SsdBackend, ssd_scan
+
+Limit = tuple[float, float]
+_NO_LIMIT: Limit = (0.0, math.inf)
+
+
+def mamba_chunk_scan_combined(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    initial_states: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    *options: Any,
+    **named: Any,
+) -> Any:
+    """Scan with one decay per head.
+
+    Args:
+        x: `(b, l, h, p)`.
+        dt: `(b, l, h)`.
+        A: `(h,)`.
+        B: `(b, l, g, n)`.
+        C: `(b, l, g, n)`.
+        chunk_size: Taken for the interface's sake: the kernel has its own.
+        D: `(h,)` or `(h, p)`, or None.
+        z: `(b, l, h, p)` or None; the result is multiplied by SiLU of it.
+        dt_bias: `(h,)` or None.
+        initial_states: `(b, h, p, n)` or None.
+        seq_idx: `(b, l)` integers or None; where the number changes, the state is forgotten.
+        options: In this order, `cu_seqlens` (`(s + 1,)` integers, from version 2.2 on),
+            `dt_softplus`, `dt_limit`, `return_final_states`, `return_varlen_states`, `state_dtype`.
+        named: The same by name, and `backend`, which is not part of the original interface.
+
+    Returns:
+        `(b, l, h, p)`; with `return_final_states` and `return_varlen_states` a tuple with the last
+        state `(b, h, p, n)` and the last state of every sequence of `cu_seqlens` `(s, h, p, n)`.
+
+    Raises:
+        InputError: A shape does not fit, or an option is unknown.
+    """
+    del chunk_size
+    given = _options(options, named)
+    cu_seqlens = given["cu_seqlens"]
+    if given["return_varlen_states"] and (cu_seqlens is None or x.shape[0] != 1):
+        raise InputError("return_varlen_states needs cu_seqlens and a batch of one")
+    x, dt, A, B, C, D, z, dt_bias, initial_states = map(
+        _plain, (x, dt, A, B, C, D, z, dt_bias, initial_states)
+    )
+    steps = {
+        "dt_bias": dt_bias,
+        "dt_softplus": given["dt_softplus"],
+        "dt_limit": given["dt_limit"],
+        "backend": given["backend"],
+    }
+    y, last = ssd_scan(
+        *(x, dt, A, B, C, D, z),
+        **steps,
+        initial_state=initial_states,
+        sequence_index=seq_idx,
+    )
+    results = [y]
+    if given["return_final_states"]:
+        results.append(last)
+    if given["return_varlen_states"]:
+        bounds = cu_seqlens.tolist()
+        parts = [[v[:, begin:end] for v in (x, dt, B, C)] for begin, end in pairwise(bounds)]
+        lasts = [ssd_scan(u, step, A, in_, out, **steps)[1] for u, step, in_, out in parts]
+        results.append(torch.cat(lasts))
+    return y if len(results) == 1 else tuple(results)
+
+
+_ORDER = (
+    "cu_seqlens",
+    "dt_softplus",
+    "dt_limit",
+    "return_final_states",
+    "return_varlen_states",
+    "state_dtype",
+)
+
+
+def _options(options: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    # Before version 2.2 there was no cu_seqlens: a bool in its place is dt_softplus.
+    order = _ORDER[1:] if options and isinstance(options[0], bool) else _ORDER
+    given: dict[str, Any] = dict.fromkeys(_ORDER, False)
+    given.update(cu_seqlens=None, dt_limit=_NO_LIMIT, state_dtype=None, backend="auto")
+    if unknown := sorted(set(named) - set(given)):
+        raise InputError(f"mamba_chunk_scan_combined has no option {unknown[0]!r}")
+    if len(options) > len(order):
+        raise InputError(f"mamba_chunk_scan_combined got {11 + len(options)} arguments")
+    given.update(zip(order, options, strict=False))
+    return given | named
+
+
+def mamba_chunk_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """Scan as `mamba_chunk_scan_combined` does."""
+    y: Tensor = mamba_chunk_scan_combined(
+        x, dt, A, B, C, chunk_size, D, z, dt_bias, dt_softplus=dt_softplus
+    )
+    return y
+
+
+def ssd_chunk_scan_combined_ref(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk_size: int | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+) -> Tensor:
+    """Scan as `mamba_chunk_scan_combined` does, by the plain loop."""
+    y: Tensor = mamba_chunk_scan_combined(
+        *(x, dt, A, B, C, chunk_size, D, z, dt_bias),
+        dt_softplus=dt_softplus,
+        backend="reference",
+    )
+    return y
+
+
+def ssd_selective_scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    dt_limit: Limit = _NO_LIMIT,
+) -> Tensor:
+    """Scan as `mamba_chunk_scan_combined` does."""
+    y: Tensor = mamba_chunk_scan_combined(
+        x, dt, A, B, C, None, D, z, dt_bias, dt_softplus=dt_softplus, dt_limit=dt_limit
+    )
+    return y
+
+
+def mamba_conv1d_scan_ref(
+    xBC: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    dt: Tensor,
+    A: Tensor,
+    chunk_size: int | None = None,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    dt_softplus: bool = False,
+    dt_limit: Limit = _NO_LIMIT,
+    activation: str | None = "silu",
+    headdim: int | None = None,
+    ngroups: int = 1,
+) -> Tensor:
+    """Convolve and scan, by the plain loop.
+
+    Args:
+        xBC: `(b, l, h p + 2 g n)`.
+        conv1d_weight: `(h p + 2 g n, width)`.
+        conv1d_bias: `(h p + 2 g n,)` or None.
+        dt: `(b, l, h)`.
+        A: `(h,)`.
+        chunk_size: Not needed.
+        D: `(h,)` or `(h, p)`, or None.
+        z: `(b, l, h p)` or None.
+        dt_bias: `(h,)` or None.
+        dt_softplus: Apply softplus to `dt` after the bias.
+        dt_limit: Range that `dt` is held to.
+        activation: Of the convolution.
+        headdim: p, where `D` does not give it.
+        ngroups: g.
+
+    Returns:
+        `(b, l, h p)`.
+    """
+    del chunk_size
+    width = _headdim(D, headdim)
+    x, B, C = _convolve(xBC, conv1d_weight, conv1d_bias, None, activation, len(A) * width, ngroups)
+    y: Tensor = mamba_chunk_scan_combined(
+        *(torch.unflatten(x, -1, (-1, width)), dt, A, B, C, None, D),
+        z=None if z is None else torch.unflatten(z, -1, (-1, width)),
+        dt_bias=dt_bias,
+        dt_softplus=dt_softplus,
+        dt_limit=dt_limit,
+        backend="reference",
+    )
+    return y.flatten(2)
+
+
+def mamba_split_conv1d_scan_combined(
+    zxbcdt: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    chunk_size: int | None = None,
+    initial_states: Tensor | None = None,
+    seq_idx: Tensor | None = None,
+    dt_limit: Limit = _NO_LIMIT,
+    return_final_states: bool = False,
+    activation: str | None = "silu",
+    rmsnorm_weight: Tensor | None = None,
+    rmsnorm_eps: float = 1e-6,
+    outproj_weight: Tensor | None = None,
+    outproj_bias: Tensor | None = None,
+    headdim: int | None = None,
+    ngroups: int = 1,
+    norm_before_gate: bool = True,
+    state_dtype: torch.dtype | None = None,
+    *,
+    backend: SsdBackend = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Run a Mamba-2 block from the output of its input projection to its own output.
+
+    Args:
+        zxbcdt: `(b, l, 2 m + 2 h p + 2 g n + h)`: two halves of a gated MLP of width m, the gate,
+            the input, B, C and the step sizes.
+        conv1d_weight: `(h p + 2 g n, width)`.
+        conv1d_bias: `(h p + 2 g n,)` or None.
+        dt_bias: `(h,)`.
+        A: `(h,)`.
+        D: `(h,)` or `(h, p)`.
+        chunk_size: Taken for the interface's sake.
+        initial_states: `(b, h, p, n)` or None.
+        seq_idx: `(b, l)` integers or None; where the number changes, the state is forgotten.
+        dt_limit: Range that the step sizes are held to.
+        return_final_states: Also return the last state.
+        activation: Of the convolution, `"silu"`, `"swish"` or None.
+        rmsnorm_weight: `(h p,)`: normalise and gate; without it, gate alone.
+        rmsnorm_eps: Added to the mean square.
+        outproj_weight: `(d, m + h p)` or None.
+        outproj_bias: `(d,)` or None.
+        headdim: p, where `D` does not give it.
+        ngroups: g.
+        norm_before_gate: Gate the normalised values; otherwise normalise the gated ones.
+        state_dtype: Taken for the interface's sake: states are fp32.
+        backend: As in `unveil.ops.ssd`; not part of the original interface.
+
+    Returns:
+        `(b, l, d)`; with `return_final_states`, a pair.
+
+    Raises:
+        InputError: A shape does not fit.
+    """
+    del chunk_size, state_dtype
+    width, heads = _headdim(D, headdim), len(A)
+    inner, mixed = heads * width, len(conv1d_weight)
+    left = zxbcdt.shape[-1] - inner - mixed - heads
+    if left < 0 or left % 2 or mixed <= inner or (mixed - inner) % (2 * ngroups):
+        raise InputError(
+            f"zxbcdt has {zxbcdt.shape[-1]} channels and the convolution {mixed}, which do not fit "
+            f"{heads} heads of {width} channels and {ngroups} groups"
+        )
+    mlp, z, xBC, dt = torch.split(zxbcdt, [left, inner, mixed, heads], dim=-1)
+    x, B, C = _convolve(xBC, conv1d_weight, conv1d_bias, seq_idx, activation, inner, ngroups)
+    gate = None if rmsnorm_weight is not None else torch.unflatten(z, -1, (-1, width))
+    y, last = mamba_chunk_scan_combined(
+        *(
+            torch.unflatten(x, -1, (-1, width)),
+            dt,
+            A,
+            B,
+            C,
+            None,
+            D,
+            gate,
+            dt_bias,
+            initial_states,
+            seq_idx,
+        ),
+        dt_softplus=True,
+        dt_limit=dt_limit,
+        return_final_states=True,
+        backend=backend,
+    )
+    y = y.flatten(2)
+    if rmsnorm_weight is not None:
+        size = inner // ngroups
+        y = rmsnorm_fn(y, rmsnorm_weight, None, z, rmsnorm_eps, size, norm_before_gate)
+    if left:
+        opened, passed = mlp.chunk(2, dim=-1)
+        y = torch.cat([F.silu(opened) * passed, y], dim=-1)
+    if outproj_weight is not None:
+        y = F.linear(y, outproj_weight, outproj_bias)
+    return (y, last) if return_final_states else y
+
+
+def mamba_split_conv1d_scan_ref(*args: Any, **kwargs: Any) -> Any:
+    """Run a block as `mamba_split_conv1d_scan_combined` does, by the plain loop.
+
+    The original has neither initial states nor sequence numbers: `dt_limit` follows `chunk_size`.
+    """
+    named = dict(zip(_REFERENCE_ORDER, args[7:], strict=False))
+    options: dict[str, Any] = {**named, **kwargs, "backend": "reference"}
+    return mamba_split_conv1d_scan_combined(*args[:7], **options)
+
+
+_REFERENCE_ORDER = (
+    "dt_limit",
+    "activation",
+    "rmsnorm_weight",
+    "rmsnorm_eps",
+    "outproj_weight",
+    "outproj_bias",
+    "headdim",
+    "ngroups",
+    "norm_before_gate",
+)
+
+
+def _headdim(D: Tensor | None, headdim: int | None) -> int:
+    width = D.shape[1] if D is not None and D.dim() == 2 else headdim
+    if width is None:
+        raise InputError("headdim is None and D has one axis: expected the channels of a head")
+    return width
+
+
+def _convolve(
+    xBC: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    seq_idx: Tensor | None,
+    activation: str | None,
+    inner: int,
+    groups: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x `(b, l, h p)`, B and C `(b, l, g, n)`."""
+    mixed = causal_conv1d_fn(xBC.transpose(1, 2), weight, bias, seq_idx, activation=activation)
+    assert isinstance(mixed, Tensor)
+    projection = (weight.shape[0] - inner) // 2
+    x, B, C = torch.split(mixed.transpose(1, 2), [inner, projection, projection], dim=-1)
+    return x, torch.unflatten(B, -1, (groups, -1)), torch.unflatten(C, -1, (groups, -1))
+
+
+def _plain(x: Tensor | None) -> Any:
+    """Take a subclass of a network's own for the tensor that it is."""
+    return x if x is None or type(x) is Tensor else x.as_subclass(Tensor)
