@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from unveil._version import __version__
 
 if TYPE_CHECKING:
+    from unveil.degradations.catalogue import register_degradation
     from unveil.inference.restorer import Restorer, restore
+    from unveil.metrics.registry import register_metric
     from unveil.models.checkpoint import from_pretrained, push_to_hub, save_pretrained
-    from unveil.models.registry import create_model, list_models
+    from unveil.models.registry import create_model, list_models, register_model
 
 _EXPORTS = {
     "Restorer": "unveil.inference.restorer",
@@ -19,6 +21,9 @@ _EXPORTS = {
     "from_pretrained": "unveil.models.checkpoint",
     "list_models": "unveil.models.registry",
     "push_to_hub": "unveil.models.checkpoint",
+    "register_degradation": "unveil.degradations.catalogue",
+    "register_metric": "unveil.metrics.registry",
+    "register_model": "unveil.models.registry",
     "restore": "unveil.inference.restorer",
     "save_pretrained": "unveil.models.checkpoint",
 }
@@ -30,6 +35,9 @@ __all__ = [
     "from_pretrained",
     "list_models",
     "push_to_hub",
+    "register_degradation",
+    "register_metric",
+    "register_model",
     "restore",
     "save_pretrained",
 ]

@@ -42,12 +42,6 @@ def test_configurations_are_frozen_and_round_trip_through_json():
         config.d_state = 2
 
 
-def test_a_duplicate_id_is_our_own_bug():
-    record = registry.get_record("cu_mamba_tiny")
-    with pytest.raises(AssertionError, match="two models"):
-        registry._collect((record,), (record,))
-
-
 def test_pretrained_weights_load_or_say_that_none_are_bundled():
     assert "cu_mamba_tiny" not in bundled_weights()
     with pytest.raises(CheckpointError, match="no weights are bundled for 'cu_mamba_tiny'"):

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.options import MOST_SEED, Exclude, Include, Threads, use_threads
+from unveil.cli.options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
 
 if TYPE_CHECKING:
     from unveil.evaluation import Report
 
-_MODEL = "A result of `unveil evaluate` (file or folder), or a model to evaluate now."
+_MODEL = (
+    "A result of `unveil evaluate` (file or folder), or a model to evaluate now; several training "
+    "runs joined by commas."
+)
 
 
 def compare(
@@ -35,6 +38,7 @@ def compare(
     ] = None,
     include: Include = None,
     exclude: Exclude = None,
+    metric: Metrics = None,
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="Of the noise and of the bootstrap.")
     ] = 0,
@@ -45,9 +49,10 @@ def compare(
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")
     ] = False,
 ) -> None:
-    """Compare two models image by image."""
+    """Compare two models image by image, or two sets of training runs: A1,A2,A3 B1,B2,B3."""
     from unveil.evaluation import compare as run
     from unveil.evaluation import comparison_to_json, comparison_to_markdown, make_cases
+    from unveil.metrics import metric_named
     from unveil.ops.heap import keep_freed_memory
 
     keep_freed_memory()
@@ -58,15 +63,20 @@ def compare(
         "limit": limit,
         "include": include or None,
         "exclude": exclude or None,
+        "metrics": [metric_named(name) for name in metric or []],
         "seed": seed,
     }
-    if all(map(_is_result, (a, b))):
+    sides = [_runs(side) for side in (a, b)]
+    if all(_is_result(name) for side in sides for name in side):
         given: dict[str, Any] = {
             "--data": data, "--protocol": protocol, "--sigma": sigma, "--with": degradations,
             "--pairs": layout, "--limit": limit, "--include": include, "--exclude": exclude,
+            "--metric": metric,
         }  # fmt: skip
         _refuse([name for name, value in given.items() if value])
-    first, second = (_report(name, data, protocol, device, options) for name in (a, b))
+    first, second = (
+        [_report(name, data, protocol, device, options) for name in side] for side in sides
+    )
     differences = run(first, second, confidence=confidence, seed=seed)
     if as_json:
         plain = comparison_to_json(first, second, differences, confidence=confidence)
@@ -74,6 +84,14 @@ def compare(
     else:
         text = comparison_to_markdown(first, second, differences, confidence=confidence)
         typer.echo(text.rstrip())
+
+
+def _runs(side: str) -> list[str]:
+    """Split a side at its commas; a file whose name has one is itself."""
+    names = [side] if Path(side).exists() else [name.strip() for name in side.split(",")]
+    if not all(names):
+        raise typer.BadParameter(f"a name is missing in {side!r}; expected A1,A2,A3")
+    return names
 
 
 def _is_result(name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unveil.cli.options import MOST_SEED, Exclude, Include, Threads, use_threads
+from unveil.cli.options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
 
 if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
@@ -45,6 +45,7 @@ def evaluate(
             metavar="PART",
         ),
     ] = None,
+    metric: Metrics = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +77,7 @@ def evaluate(
         to_markdown,
         write_report,
     )
+    from unveil.metrics import metric_named
     from unveil.ops.heap import keep_freed_memory
 
     keep_freed_memory()
@@ -95,6 +97,7 @@ def evaluate(
             include=include or None,
             exclude=exclude or None,
             patches=patches,
+            metrics=[metric_named(name) for name in metric or []],
             output=output,
             force=force,
             on_image=on_image,

@@ -19,6 +19,10 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Leave out files whose name matches. May be repeated."),
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(help="Also score by a registered metric, or a plug-in's. May be repeated."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads to use.")]
 MaxMegapixels = Annotated[
     float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")

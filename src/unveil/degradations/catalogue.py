@@ -1,7 +1,9 @@
 """The degradations by name, and the grammar of short descriptions."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import TypeVar
 
 from unveil.degradations.blur import BLUR
 from unveil.degradations.development import DEVELOPMENT
@@ -15,21 +17,88 @@ from unveil.degradations.records import (
     AnyParameter,
     Choice,
     Degradation,
+    Image,
     NamedParameter,
     Parameter,
     Side,
     Span,
     Value,
+    no_reach,
 )
 from unveil.degradations.sensor import SENSOR
 from unveil.errors import InputError
+from unveil.plugins import Registry
 
-CATALOGUE: Mapping[str, Degradation] = {
-    entry.name: entry
-    for entry in (*NOISE, *SENSOR, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT, *DEVELOPMENT)
-}
+CATALOGUE = Registry(
+    "degradation",
+    "unveil.degradations",
+    Degradation,
+    lambda entry: entry.name,
+    (*NOISE, *SENSOR, *RAIN, *HAZE, *BLUR, *JPEG, *LOWLIGHT, *DEVELOPMENT),
+)
+Apply = TypeVar("Apply", bound=Callable[..., Image])
+_NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z0-9_]+)?")
 
 _MOST_STEPS = 64
+
+
+def register_degradation(
+    name: str,
+    *,
+    parameters: tuple[AnyParameter, ...] = (),
+    presets: Mapping[str, Mapping[str, Value]] | None = None,
+    about: str = "",
+    strengths: tuple[str, ...] = (),
+    reach: Callable[[Mapping[str, float]], float] = no_reach,
+    replace: bool = False,
+) -> Callable[[Apply], Apply]:
+    """Register a degradation under a name, as a decorator of the function that applies it.
+
+    From then on `parse` takes the name, and with it recipes, `unveil degrade` and `--with`.
+
+    Args:
+        name: In descriptions, lower case; with its kind after a colon if it has kinds.
+        parameters: What a description may set; each is an argument of the function.
+        presets: Named sets of values.
+        about: One line for help texts.
+        strengths: Descriptions' arguments from weak to strong, for contact sheets.
+        reach: From the largest values to how far, in pixels, neighbours influence a pixel: crops
+            are cut with as much around them.
+        replace: Whether another registered one of that name may be replaced; built-in ones never
+            are.
+
+    Returns:
+        What takes the function ``apply(image, rng, **values) -> image`` and gives it back. Images
+        are ``(h, w, 3)`` float32, nominally in [0, 1]; all randomness comes from ``rng``.
+
+    Raises:
+        InputError: The name is taken, or none that a description can hold.
+
+    >>> @register_degradation("darker", parameters=(Parameter("by", 0.5, 0, 1, "share taken"),))
+    ... def darker(image, rng, by):
+    ...     return image * np.float32(1 - by)
+    >>> degrade = parse("darker:by=0.25")
+    >>> degrade(np.ones((1, 1, 3), np.float32), np.random.default_rng(0)).ravel().tolist()
+    [0.75, 0.75, 0.75]
+    >>> CATALOGUE.unregister("darker")
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for a degradation: letters, digits and _")
+
+    def decorate(apply: Apply) -> Apply:
+        entry = Degradation(
+            name=name,
+            apply=apply,
+            parameters=parameters,
+            presets=presets or {},
+            about=about or (apply.__doc__ or "").strip().partition("\n")[0],
+            strengths=strengths,
+            reach=reach,
+        )
+        CATALOGUE.register(entry, replace=replace)
+        return apply
+
+    return decorate
 
 
 def parse(description: str) -> Pipeline:

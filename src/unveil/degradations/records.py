@@ -109,7 +109,8 @@ AnyParameter: TypeAlias = Parameter | NamedParameter
 Side: TypeAlias = Literal["degraded", "both"]
 
 
-def _no_reach(_: Mapping[str, float]) -> float:
+def no_reach(_: Mapping[str, float]) -> float:
+    """Say that neighbours do not influence a pixel."""
     return 0.0
 
 
@@ -137,7 +138,7 @@ class Degradation:
     about: str = ""
     strengths: tuple[str, ...] = ()
     framed: bool = False
-    reach: Callable[[Mapping[str, float]], float] = _no_reach
+    reach: Callable[[Mapping[str, float]], float] = no_reach
     side: Side = "degraded"
 
     def parameter(self, name: str) -> AnyParameter:

@@ -1,8 +1,8 @@
 """Is A better than B? Paired differences over the images, with a confidence interval."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from unveil.errors import DataError, InputError
 from unveil.evaluation.report import CaseResult, Report
 from unveil.evaluation.samples import Case
+from unveil.evaluation.seeds import bootstrap_runs, spread_of
 
-Metric = Literal["psnr", "ssim"]
 _RESAMPLES = 10_000
 # Five images that all go one way do so by chance in 1 of 16 comparisons (two-sided sign test).
 FEWEST_IMAGES = 6
@@ -24,17 +24,21 @@ class Difference:
     Attributes:
         mean_a: Mean of A.
         mean_b: Mean of B.
-        mean: Mean of the differences, above 0 where A is better.
+        mean: Mean of the differences, above 0 where A is larger.
         low: Lower end of the confidence interval of the mean.
         high: Upper end.
         a_better: Share of images on which A is better; ties count half.
         extremes: The images where B and A win by most, with the difference.
         images: How many were compared.
         left_out: How many were not, because exactly one of their scores is infinite.
+        higher_is_better: Whether larger scores are better.
+        runs: How many training runs of A and of B were averaged.
+        spread_a: Standard deviation over the runs of A of their means; None for a single run.
+        spread_b: Likewise of B.
     """
 
     case: Case
-    metric: Metric
+    metric: str
     mean_a: float
     mean_b: float
     mean: float
@@ -44,6 +48,10 @@ class Difference:
     extremes: tuple[tuple[str, float], tuple[str, float]]
     images: int
     left_out: int
+    higher_is_better: bool = True
+    runs: tuple[int, int] = (1, 1)
+    spread_a: float | None = None
+    spread_b: float | None = None
 
     @property
     def significant(self) -> bool:
@@ -51,41 +59,66 @@ class Difference:
         return self.images >= FEWEST_IMAGES and (self.low > 0 or self.high < 0)
 
 
-def compare(a: Report, b: Report, *, confidence: float = 0.95, seed: int = 0) -> list[Difference]:
-    """Compare two evaluations image by image.
+def compare(
+    a: Report | Sequence[Report],
+    b: Report | Sequence[Report],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Difference]:
+    """Compare two evaluations image by image, or two sets of them over training runs.
 
-    The interval is a percentile bootstrap over images (10,000 resamples): it says how the mean
-    would vary with other images of this kind, not with other noise or another training run.
+    For one report each, the interval is a percentile bootstrap over images (10,000 resamples): it
+    says how the mean would vary with other images of this kind, not with other noise or another
+    training run. With several reports on a side, those of runs that differ in their seed, it also
+    says how the mean would vary with other runs (`unveil.evaluation.seeds.bootstrap_runs`).
 
     Args:
-        a: One report.
+        a: One report, or one of each training run.
         b: Another, of the same protocol and the same degraded images.
         confidence: Of the interval, between 0 and 1.
         seed: Of the bootstrap.
 
     Returns:
-        PSNR and SSIM of each case that both reports have.
+        PSNR, SSIM and the further metrics of each case, as far as all reports have them.
 
     Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
 
     Raises:
         DataError: The reports are not of the same images under one protocol.
-        InputError: `confidence` is not between 0 and 1.
+        InputError: `confidence` is not between 0 and 1, or a side has no report.
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence}: expected a share between 0 and 1")
-    if a.protocol != b.protocol:
-        raise DataError(f"protocols differ, {a.protocol} and {b.protocol}: numbers do not compare")
-    others = {result.case: result for result in b.cases}
-    shared = [(result, others[result.case]) for result in a.cases if result.case in others]
+    sides = [[side] if isinstance(side, Report) else list(side) for side in (a, b)]
+    if not all(sides):
+        raise InputError("a side of the comparison has no report")
+    everyone = [report for side in sides for report in side]
+    first = everyone[0]
+    for other in everyone[1:]:
+        if other.protocol != first.protocol:
+            raise DataError(
+                f"protocols differ, {first.protocol} and {other.protocol}: numbers do not compare"
+            )
+    cases = [case.case for case in first.cases]
+    shared = [case for case in cases if all(case in _cases(report) for report in everyone)]
     if not shared:
-        raise DataError(f"{a.model} and {b.model} share no noise level or degradation")
-    metrics: tuple[Metric, ...] = ("psnr", "ssim")
-    return [
-        _difference(first, second, metric, confidence, seed)
-        for first, second in shared
-        for metric in metrics
-    ]
+        raise DataError(
+            f"{first.model} and {sides[1][0].model} share no noise level or degradation"
+        )
+    further = [name for name in first.metrics if all(name in r.metrics for r in everyone)]
+    differences = []
+    for case in shared:
+        one, two = ([_cases(report)[case] for report in side] for side in sides)
+        for metric in ("psnr", "ssim", *further):
+            higher = metric not in further or first.metrics[metric].higher_is_better
+            scores = _Scores.of(one, two, metric)
+            differences.append(scores.difference(case, metric, higher, confidence, seed))
+    return differences
+
+
+def _cases(report: Report) -> dict[Case, CaseResult]:
+    return {result.case: result for result in report.cases}
 
 
 def bootstrap_mean(
@@ -116,40 +149,82 @@ def bootstrap_mean(
     return float(low), float(high)
 
 
-def _difference(
-    a: CaseResult, b: CaseResult, metric: Metric, confidence: float, seed: int
-) -> Difference:
-    scores = _paired(a, b, metric)
-    # Two perfect scores are a tie; one infinite score has no finite difference.
-    kept = [s for s in scores if math.isinf(s[1]) == math.isinf(s[2])]
-    if not kept:
-        raise DataError(f"{a.case.label}: no images with finite differences")
-    values = np.array([0.0 if first == second else first - second for _, first, second in kept])
-    low, high = bootstrap_mean(values, confidence=confidence, seed=seed)
-    worst, best = int(values.argmin()), int(values.argmax())
-    return Difference(
-        case=a.case,
-        metric=metric,
-        mean_a=math.fsum(s[1] for s in kept) / len(kept),
-        mean_b=math.fsum(s[2] for s in kept) / len(kept),
-        mean=float(values.mean()),
-        low=low,
-        high=high,
-        a_better=float((values > 0).mean() + (values == 0).mean() / 2),
-        extremes=((kept[worst][0], float(values[worst])), (kept[best][0], float(values[best]))),
-        images=len(kept),
-        left_out=len(scores) - len(kept),
-    )
+@dataclass(frozen=True)
+class _Scores:
+    """One metric of one case: (runs, images) of both sides, over the images that compare."""
+
+    names: list[str]
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    left_out: int
+
+    @classmethod
+    def of(cls, a: Sequence[CaseResult], b: Sequence[CaseResult], metric: str) -> "_Scores":
+        _require_same_images([*a, *b])
+        names = [image.name for image in a[0].images]
+        one, two = (np.array([_values(run, metric, names) for run in side]) for side in (a, b))
+        both = np.concatenate([one, two])
+        # Perfect scores of all are a tie; some infinite ones have no finite difference.
+        tie = np.isinf(both).all(0)
+        kept = np.isfinite(both).all(0) | tie
+        if not kept.any():
+            raise DataError(f"{a[0].case.label}: no images with finite differences")
+        chosen = [name for name, keep in zip(names, kept, strict=True) if keep]
+        return cls(chosen, one[:, kept], two[:, kept], int((~kept).sum()))
+
+    def difference(
+        self, case: Case, metric: str, higher_is_better: bool, confidence: float, seed: int
+    ) -> Difference:
+        tie = np.isinf(self.a[0])
+        a, b = (np.where(tie, 0.0, side) for side in (self.a, self.b))
+        values = a.mean(0) - b.mean(0)
+        if len(a) == len(b) == 1:
+            low, high = bootstrap_mean(values, confidence=confidence, seed=seed)
+        else:
+            low, high = bootstrap_runs(a, b, confidence=confidence, seed=seed)
+        worst, best = int(values.argmin()), int(values.argmax())
+        won = values > 0 if higher_is_better else values < 0
+        return Difference(
+            case=case,
+            metric=metric,
+            mean_a=math.fsum(self.a.mean(0)) / len(values),
+            mean_b=math.fsum(self.b.mean(0)) / len(values),
+            mean=float(values.mean()),
+            low=low,
+            high=high,
+            a_better=float(won.mean() + (values == 0).mean() / 2),
+            extremes=(
+                (self.names[worst], float(values[worst])),
+                (self.names[best], float(values[best])),
+            ),
+            images=len(values),
+            left_out=self.left_out,
+            higher_is_better=higher_is_better,
+            runs=(len(a), len(b)),
+            spread_a=spread_of(a),
+            spread_b=spread_of(b),
+        )
 
 
-def _paired(a: CaseResult, b: CaseResult, metric: Metric) -> list[tuple[str, float, float]]:
-    partners = {image.name: image for image in b.images}
-    if set(partners) != {image.name for image in a.images}:
-        raise DataError(f"{a.case.label}: the two evaluations scored different images")
-    for image in a.images:
-        # The degraded image's own score tells whether both were shown the same thing.
-        if not math.isclose(image.input_psnr, partners[image.name].input_psnr, abs_tol=1e-9):
-            raise DataError(
-                f"{a.case.label}: {image.name} was degraded differently; use one --seed and --data"
-            )
-    return [(i.name, getattr(i, metric), getattr(partners[i.name], metric)) for i in a.images]
+def _values(result: CaseResult, metric: str, names: Sequence[str]) -> list[float]:
+    by_name = {image.name: image for image in result.images}
+    return [
+        by_name[name].metrics[metric][0]
+        if metric in by_name[name].metrics
+        else float(getattr(by_name[name], metric))
+        for name in names
+    ]
+
+
+def _require_same_images(results: Sequence[CaseResult]) -> None:
+    first = {image.name: image for image in results[0].images}
+    for result in results[1:]:
+        label = result.case.label
+        if {image.name for image in result.images} != set(first):
+            raise DataError(f"{label}: the evaluations scored different images")
+        for image in result.images:
+            # The degraded image's own score shows whether all were given the same thing.
+            if not math.isclose(image.input_psnr, first[image.name].input_psnr, abs_tol=1e-9):
+                raise DataError(
+                    f"{label}: {image.name} was degraded differently; use one --seed and --data"
+                )

@@ -1,5 +1,6 @@
 """A comparison as Markdown and JSON."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,26 +13,35 @@ _UNITS = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 
 
 def comparison_to_markdown(
-    a: Report, b: Report, differences: list[Difference], *, confidence: float
+    a: Report | Sequence[Report],
+    b: Report | Sequence[Report],
+    differences: list[Difference],
+    *,
+    confidence: float,
 ) -> str:
     """Write the differences of two reports as Markdown.
 
     Args:
-        a: One report.
-        b: The other.
+        a: One report, or one of each training run.
+        b: The other side.
         differences: From `compare`.
         confidence: That they were made with.
     """
+    one, two = _sides(a, b)
+    several = len(one) + len(two) > 2
+    runs = f"{len(one)} of A, {len(two)} of B"
     interval = f"{confidence:.0%} interval"
     head = ["case", "metric", "A", "B", "A − B", interval, "A better on", "verdict"]
     body = [_line(difference) for difference in differences]
     extremes = (_extremes(d) for d in differences if d.metric == "psnr")
     lines = [
-        f"## A = {a.model}, B = {b.model}: {a.dataset}, protocol {a.protocol}",
+        f"## A = {_names(one)}, B = {_names(two)}: {one[0].dataset}, protocol {one[0].protocol}",
         "",
         *pipe_table(head, body),
         "",
-        f"Paired over {differences[0].images} images; percentile bootstrap of the mean.",
+        f"Paired over {differences[0].images} images; percentile bootstrap of the mean"
+        + (f" over images and training runs ({runs})." if several else "."),
+        *(_spreads(d) for d in differences if several and d.metric == "psnr"),
         *extremes,
     ]
     left_out = max(difference.left_out for difference in differences)
@@ -41,24 +51,56 @@ def comparison_to_markdown(
 
 
 def comparison_to_json(
-    a: Report, b: Report, differences: list[Difference], *, confidence: float
+    a: Report | Sequence[Report],
+    b: Report | Sequence[Report],
+    differences: list[Difference],
+    *,
+    confidence: float,
 ) -> dict[str, Any]:
     """Return the differences of two reports as plain values.
 
     Args:
-        a: One report.
-        b: The other.
+        a: One report, or one of each training run.
+        b: The other side.
         differences: From `compare`.
         confidence: That they were made with.
     """
+    one, two = _sides(a, b)
     return {
-        "a": {"model": a.model, "digest": a.digest},
-        "b": {"model": b.model, "digest": b.digest},
-        "protocol": a.protocol,
-        "dataset": a.dataset,
+        "a": _plain_side(one),
+        "b": _plain_side(two),
+        "protocol": one[0].protocol,
+        "dataset": one[0].dataset,
         "confidence": confidence,
         "differences": [_plain(difference) for difference in differences],
     }
+
+
+def _sides(
+    a: Report | Sequence[Report], b: Report | Sequence[Report]
+) -> tuple[list[Report], list[Report]]:
+    one, two = ([side] if isinstance(side, Report) else list(side) for side in (a, b))
+    return one, two
+
+
+def _names(reports: Sequence[Report]) -> str:
+    more = f" and {len(reports) - 1} more" if len(reports) > 1 else ""
+    return reports[0].model + more
+
+
+def _plain_side(reports: Sequence[Report]) -> dict[str, Any]:
+    first = {"model": reports[0].model, "digest": reports[0].digest}
+    if len(reports) == 1:
+        return first
+    return {**first, "runs": [{"model": r.model, "digest": r.digest} for r in reports]}
+
+
+def _spreads(difference: Difference) -> str:
+    def text(spread: float | None) -> str:
+        return "unknown (a single run)" if spread is None else f"{spread:.3f} dB"
+
+    a, b = text(difference.spread_a), text(difference.spread_b)
+    return f"{difference.case.label}: standard deviation over runs: A {a}, B {b}."
 
 
 def _plain(difference: Difference) -> dict[str, Any]:
@@ -67,10 +109,11 @@ def _plain(difference: Difference) -> dict[str, Any]:
 
 
 def _line(difference: Difference) -> list[str]:
-    digits = _DIGITS[difference.metric]
+    digits = _DIGITS.get(difference.metric, 5)
+    arrow = "" if difference.higher_is_better else " ↓"
     return [
         difference.case.label,
-        _UNITS[difference.metric],
+        _UNITS.get(difference.metric, difference.metric + arrow),
         f"{difference.mean_a:.{digits}f}",
         f"{difference.mean_b:.{digits}f}",
         f"{difference.mean:+.{digits}f}",
@@ -82,7 +125,8 @@ def _line(difference: Difference) -> list[str]:
 
 def _verdict(difference: Difference) -> str:
     if difference.significant:
-        return "A is better" if difference.mean > 0 else "B is better"
+        a_better = (difference.mean > 0) == difference.higher_is_better
+        return "A is better" if a_better else "B is better"
     return "too few images" if difference.images < FEWEST_IMAGES else "undecided"
 
 

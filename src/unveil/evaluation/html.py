@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unveil.evaluation.crops import crop_path
 from unveil.evaluation.report import CaseResult, ImageScore, Report
-from unveil.evaluation.table import Row, bands_table, facts, notes, rows, speed
+from unveil.evaluation.table import Row, bands_table, facts, metrics_table, notes, rows, speed
 
 _WORST = 6
 _OTHERS = 3
@@ -59,7 +59,8 @@ def to_html(report: Report, output: Path) -> str:
         f"<p>PSNR in dB / SSIM, means of {report.images_used} images. {escape(speed(report))}</p>",
         *(f"<p><strong>Note:</strong> {escape(note)}.</p>" for note in notes(report)),
         "<p>Rows in italics were published by others and not measured here.</p>",
-        *(["<h2>Banding</h2>", _bands(report)] if report.patches else []),
+        *(["<h2>Banding</h2>", _plain_table(*bands_table(report))] if report.patches else []),
+        *(["<h2>Metrics</h2>", _plain_table(*metrics_table(report))] if report.metrics else []),
         "<h2>Protocol</h2>",
         _facts(facts(report)),
         *(_case(case, output) for case in report.cases),
@@ -86,8 +87,7 @@ def _row(row: Row, is_model: bool) -> str:
     return f'<tr class="{kind}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
 
 
-def _bands(report: Report) -> str:
-    head, body = bands_table(report)
+def _plain_table(head: list[str], body: list[list[str]]) -> str:
     first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     rest = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in body

@@ -9,7 +9,7 @@ from unveil.errors import DataError, InputError
 from unveil.evaluation.protocols import Image, Protocol
 from unveil.metrics import banding
 
-_FORM = re.compile(r"(?:(?P<name>.+)=)?(?P<rows>\d+:\d+),\s*(?P<columns>\d+:\d+)")
+_FORM = re.compile(r"(?:(?P<name>.+)=)?(?P<rows>\d{1,9}:\d{1,9}),\s*(?P<columns>\d{1,9}:\d{1,9})")
 WHOLE = "all"
 
 # A patch's text → the bands of the restored and of the degraded image, levels.

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from unveil.bounded import parse_json, read_text
 from unveil.errors import DataError
+from unveil.evaluation.metrics import MetricFacts, MetricScores, mean_scores
 from unveil.evaluation.patches import Bands
 from unveil.evaluation.samples import Case
 
@@ -19,6 +20,7 @@ class ImageScore:
 
     Attributes:
         bands: By patch: banding of the restored and of the degraded image, levels of 255.
+        metrics: By further metric: scores of the restored and of the degraded image.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ImageScore:
     input_ssim: float
     seconds: float
     bands: Bands = field(default_factory=dict)
+    metrics: MetricScores = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,17 @@ class CaseResult:
             field: Its name.
         """
         return math.fsum(getattr(image, field) for image in self.images) / len(self.images)
+
+    def mean_metric(self, name: str) -> tuple[float, ...]:
+        """Average a further metric over the images.
+
+        Args:
+            name: Of the metric.
+
+        Returns:
+            Means for the restored and for the degraded images.
+        """
+        return mean_scores([image.metrics for image in self.images], name)
 
     def mean_bands(self, patch: str) -> tuple[float, float]:
         """Average the banding of a patch over the images that have it.
@@ -84,6 +98,7 @@ class Report:
         environment: Versions and threads.
         selection: Filters on the files' names; empty where the whole folder was used.
         patches: Texts of the parts whose banding was measured.
+        metrics: Facts of the further metrics, by name.
     """
 
     model: str
@@ -98,6 +113,7 @@ class Report:
     environment: dict[str, Any]
     selection: str = ""
     patches: tuple[str, ...] = ()
+    metrics: dict[str, MetricFacts] = field(default_factory=dict)
 
     @property
     def images_used(self) -> int:
@@ -112,8 +128,8 @@ class Report:
         """
         plain = asdict(self)
         plain["protocol"] = protocol_fields or {"name": self.protocol}
-        plain["cases"] = [_case_to_json(result) for result in self.cases]
-        return plain
+        plain["cases"] = [_case_to_json(result, list(self.metrics)) for result in self.cases]
+        return plain if self.metrics else _without(plain, "metrics")
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> "Report":
@@ -176,7 +192,8 @@ def score_to_json(score: ImageScore) -> dict[str, Any]:
     Args:
         score: Of the image.
     """
-    return {key: finite_or_none(value) for key, value in asdict(score).items()}
+    plain = {key: finite_or_none(value) for key, value in asdict(score).items()}
+    return plain if score.metrics else _without(plain, "metrics")
 
 
 def score_from_json(plain: dict[str, Any]) -> ImageScore:
@@ -199,10 +216,18 @@ def _finite_again(plain: dict[str, Any]) -> dict[str, Any]:
     return {key: math.inf if value is None else value for key, value in plain.items()}
 
 
-def _case_to_json(result: CaseResult) -> dict[str, Any]:
+def _without(plain: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key != name}
+
+
+def _case_to_json(result: CaseResult, metrics: list[str]) -> dict[str, Any]:
+    means = {field: finite_or_none(result.mean(field)) for field in _MEANS}
+    for name in metrics:
+        for prefix, value in zip(("", "input_"), result.mean_metric(name), strict=True):
+            means[f"{prefix}{name}"] = finite_or_none(value)
     return {
         **asdict(result.case),
-        "mean": {field: finite_or_none(result.mean(field)) for field in _MEANS},
+        "mean": means,
         "seconds_per_megapixel": result.seconds_per_megapixel,
         "images": [score_to_json(image) for image in result.images],
     }

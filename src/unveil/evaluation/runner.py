@@ -15,11 +15,13 @@ from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluation.crops import crop_path, save_crop
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.journal import Journal
+from unveil.evaluation.metrics import facts_of, measure
 from unveil.evaluation.patches import Patch, check_patches, measure_bands
 from unveil.evaluation.protocols import Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.restorers import Restorer
 from unveil.evaluation.samples import Case, Sample, check_images, samples
+from unveil.metrics import Metric
 
 OnImage = Callable[[int, int, Case, ImageScore], None]
 
@@ -36,6 +38,7 @@ def evaluate(
     include: Patterns = None,
     exclude: Patterns = None,
     patches: Sequence[Patch] = (),
+    metrics: Sequence[Metric] = (),
     output: Path | None = None,
     force: bool = False,
     on_image: OnImage | None = None,
@@ -54,6 +57,7 @@ def evaluate(
         include: Score only files whose name matches a shell pattern, or one of several.
         exclude: Leave out files whose name matches a shell pattern, or one of several.
         patches: Parts of the images to measure banding on, from `parse_patch`.
+        metrics: Further ones, from `unveil.metrics.metric_named`.
         output: Folder that keeps each score and crop as it comes; called again with the same
             arguments, the run goes on from there.
         force: Throw away what another run left in `output`.
@@ -100,6 +104,7 @@ def evaluate(
         environment={**_environment(), "device": restorer.device},
         selection=test_set.selection,
         patches=tuple(patch.text for patch in patches),
+        metrics=facts_of(metrics),
     )
     journal = Journal(output, _run(report, cases), force=force) if output else None
     total = len(cases) * len(test_set.entries)
@@ -107,7 +112,9 @@ def evaluate(
     for number, case in enumerate(cases):
         images: list[ImageScore] = []
         for sample in samples(test_set, protocol, case, seed=seed):
-            images.append(_score(restorer, protocol, case, sample, patches, journal, output))
+            images.append(
+                _score(restorer, protocol, case, sample, patches, metrics, journal, output)
+            )
             if on_image:
                 done = number * len(test_set.entries) + len(images)
                 on_image(done, total, case, images[-1])
@@ -145,6 +152,7 @@ def _score(
     case: Case,
     sample: Sample,
     patches: Sequence[Patch],
+    metrics: Sequence[Metric],
     journal: Journal | None,
     output: Path | None,
 ) -> ImageScore:
@@ -159,6 +167,7 @@ def _score(
         ours = protocol.score(restored, sample.clean)
         unchanged = restored is sample.degraded
         given = ours if unchanged else protocol.score(sample.degraded, sample.clean)
+        more = measure(metrics, protocol, restored, sample.degraded, sample.clean)
     except InputError as error:
         raise DataError(f"{sample.name}: {error}") from error
     height, width = sample.clean.shape[:2]
@@ -174,6 +183,7 @@ def _score(
         bands=measure_bands(
             patches, protocol, sample.name, restored, sample.degraded, sample.clean
         ),
+        metrics=more,
     )
     if journal and output:
         # The crop first: a score in the journal promises that its crop is there.
@@ -186,6 +196,8 @@ def _run(report: Report, cases: Sequence[Case]) -> dict[str, Any]:
     """What makes old scores valid: all but speed and versions."""
     plain = {key: value for key, value in asdict(report).items() if key != "environment"}
     plain["patches"] = list(report.patches)
+    if not report.metrics:
+        del plain["metrics"]
     return {**plain, "cases": [asdict(case) for case in cases], "unveil": __version__}
 
 

@@ -83,6 +83,7 @@ def to_markdown(report: Report) -> str:
         *(f"Note: {note}." for note in notes(report)),
         "",
         *(["Banding:", "", *pipe_table(*bands_table(report)), ""] if report.patches else []),
+        *(["Metrics:", "", *pipe_table(*metrics_table(report)), ""] if report.metrics else []),
         *(f"- {key}: {value}" for key, value in facts(report).items()),
     ]
     return "\n".join(lines) + "\n"
@@ -107,6 +108,26 @@ def bands_table(report: Report) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
+def metrics_table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Lay out the further metrics, one column for each case.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Head and rows, as `pipe_table` takes them.
+    """
+    head = ["metric", "method", *(case.case.label for case in report.cases)]
+    body = []
+    for name, metric in report.metrics.items():
+        label = f"{name} {'↑' if metric.higher_is_better else '↓'}"
+        pairs = [case.mean_metric(name) for case in report.cases]
+        body.append([label, "degraded input", *(f"{p[1]:.{metric.digits}f}" for p in pairs)])
+        if report.model != "identity":
+            body.append([label, report.model, *(f"{p[0]:.{metric.digits}f}" for p in pairs)])
+    return head, body
+
+
 def facts(report: Report) -> dict[str, str]:
     """Say how the images were made and scored: the protocol's fields and what the run chose.
 
@@ -119,6 +140,9 @@ def facts(report: Report) -> dict[str, str]:
     if report.selection:
         lines["files"] = report.selection
     lines["seed"] = str(report.seed)
+    for name, metric in report.metrics.items():
+        if metric.about:
+            lines[name] = metric.about
     return lines
 
 

@@ -1,9 +1,10 @@
 """The variants by name, and how to make one."""
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -11,35 +12,82 @@ from pydantic import ValidationError
 from unveil.errors import InputError
 from unveil.models import cu_mamba, mtair
 from unveil.models.base import ModelConfig, RestorationModel
-from unveil.models.record import ModelRecord
+from unveil.models.record import ModelRecord, Task
 from unveil.models.weights_file import TensorFacts, facts_of
+from unveil.plugins import Registry
 
-__all__ = ["ModelRecord", "build_config", "create_model", "get_record", "list_models"]
+__all__ = [
+    "ModelRecord", "build_config", "create_model", "get_record", "list_models", "register_model",
+]  # fmt: skip
 
+Build = TypeVar("Build", bound=Callable[[Any], RestorationModel])
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Four gigabytes in single precision.
 MOST_PARAMETERS = 2**30
 # Networks whose widths and numbers are below this are built without being counted first.
 _PLAIN_WIDTH = 512
 
 
-def _collect(*families: tuple[ModelRecord, ...]) -> dict[str, ModelRecord]:
-    records: dict[str, ModelRecord] = {}
-    for record in (record for family in families for record in family):
-        assert record.id not in records, f"two models are called {record.id}"
-        records[record.id] = record
-    return records
-
-
-_RECORDS = _collect(cu_mamba.RECORDS, mtair.RECORDS)
+_RECORDS = Registry(
+    "model",
+    "unveil.models",
+    ModelRecord,
+    lambda record: record.id,
+    (*cu_mamba.RECORDS, *mtair.RECORDS),
+)
 
 
 def list_models() -> list[str]:
-    """Return the ids that `create_model` takes.
+    """Return the ids that `create_model` takes: ours, registered ones, those of plug-ins.
 
     >>> "cu_mamba_small" in list_models()
     True
     """
     return sorted(_RECORDS)
+
+
+def register_model(
+    model_id: str,
+    *,
+    config: ModelConfig,
+    tasks: tuple[Task, ...],
+    paper: str = "",
+    whole_megapixels: float = 1.0,
+    tile: int = 512,
+    overlap: int = 64,
+    replace: bool = False,
+) -> Callable[[Build], Build]:
+    """Register a network under an id, as a decorator of its class or of what builds it.
+
+    From then on `create_model`, `Restorer`, recipes, `unveil evaluate` and weights files know it
+    by that id. A class may be decorated several times, for several variants.
+
+    Args:
+        model_id: Name for `create_model`.
+        config: The variant's configuration, a subclass of `ModelConfig`.
+        tasks: What the network is meant for.
+        paper: Title and arXiv id.
+        whole_megapixels: Images up to this size are restored whole, larger ones in tiles.
+        tile: Side of a tile in pixels.
+        overlap: Pixels shared by neighbouring tiles.
+        replace: Whether another registered network of that id may be replaced, as a notebook does
+            when a cell runs twice; built-in ones never are.
+
+    Returns:
+        What takes the class and gives it back.
+
+    Raises:
+        InputError: The id is taken, or could not be a file name.
+    """
+    if not _ID.fullmatch(model_id):
+        raise InputError(f"{model_id!r} is no id for a model: letters, digits, '_', '-' and '.'")
+
+    def decorate(build: Build) -> Build:
+        record = ModelRecord(model_id, build, config, tasks, paper, whole_megapixels, tile, overlap)
+        _RECORDS.register(record, replace=replace)
+        return build
+
+    return decorate
 
 
 def get_record(model_id: str) -> ModelRecord:
