@@ -147,7 +147,7 @@ class Pipeline:
             frame: Where the image sits in its photo; None where it is the whole photo.
 
         Returns:
-            (h, w, 3) float32, a new array; only `noise` leaves [0, 1].
+            (h, w, 3) float32, a new array; only `noise`, and linear steps after it, leave [0, 1].
 
         Raises:
             InputError: The image is not (h, w, 3) float32.
