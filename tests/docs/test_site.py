@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from unveil.degradations import CATALOGUE
 from unveil.imaging import read_image, write_image
+from unveil.metrics.registry import METRICS
+from unveil.models import registry
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the source tree")
@@ -38,6 +41,18 @@ WITH_PYTHON = [
 ]
 
 
+@pytest.fixture
+def registries_restored():
+    """Take away what a page registers: other tests list the names."""
+    registries = (registry._RECORDS, CATALOGUE, METRICS)
+    before = [set(one) for one in registries]
+    yield
+    for one, names in zip(registries, before, strict=True):
+        for name in set(one) - names:
+            one.unregister(name)
+
+
+@pytest.mark.usefixtures("registries_restored")
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=named)
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
