@@ -22,10 +22,10 @@ from unveil.errors import UnveilError
 from unveil.evaluation import (
     Case,
     CaseResult,
+    Method,
     Report,
-    Restorer,
     evaluate,
-    load_restorer,
+    load_method,
     protocol_named,
     write_report,
 )
@@ -116,10 +116,10 @@ TESTS = {
 }
 
 
-def run(test: Test, restorer: Restorer, output: Path, limit: int | None, force: bool) -> Report:
+def run(test: Test, method: Method, output: Path, limit: int | None, force: bool) -> Report:
     """Evaluate one test, keeping its scores and its report."""
     report = evaluate(
-        restorer,
+        method,
         protocol_named(test.protocol),
         Path(os.environ["UNVEIL_DATA"]) / test.data,
         cases=list(test.bars),
@@ -189,18 +189,18 @@ def main() -> None:
         if kind not in TESTS:
             parser.error(f"{options.model} is {kind or 'no network'}; known: {', '.join(TESTS)}")
         output = options.output or Path("scores") / Path(options.model).resolve().name
-        restorer = load_restorer(options.model)
+        method = load_method(options.model)
         names = [test.folder for test in TESTS[kind]]
         if unknown := set(options.only or ()).difference(names):
             parser.error(f"no test {', '.join(sorted(unknown))}; --only takes {', '.join(names)}")
         chosen = [test for test in TESTS[kind] if test.folder in (options.only or names)]
         entries: list[dict[str, Any]] = []
         for test in chosen:
-            report = run(test, restorer, output, options.limit, options.force)
+            report = run(test, method, output, options.limit, options.force)
             entries += [entry(test, report, result) for result in report.cases]
     except UnveilError as error:
         raise SystemExit(str(error)) from error
-    scores = {"model": options.model, "digest": restorer.digest, "rows": entries}
+    scores = {"model": options.model, "digest": method.digest, "rows": entries}
     # A part of the tests leaves the whole table of an earlier call alone.
     name = "-".join(["scores", *(test.folder for test in chosen if options.only)])
     (output / f"{name}.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from unveil.data.toy import draw_picture
 from unveil.degradations import parse
 from unveil.evaluation import (
     evaluate,
-    load_restorer,
+    load_method,
     make_cases,
     parse_patch,
     protocol_named,
@@ -80,7 +80,7 @@ def main() -> None:
         write_rocket(folder / "photo")
         write_skies(folder / "skies", options.skies)
         for model in options.models:
-            restorer = load_restorer(model)
+            restorer = load_method(model)
             for data, patches, texts in (
                 ("photo", ROCKET, ()),
                 ("skies", (f"sky*=0:{_GROUND},0:{_SIDE}",), (HAZE,)),

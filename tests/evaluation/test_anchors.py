@@ -13,7 +13,7 @@ def test_sets_are_found_in_any_spelling(name):
 def test_protocols_do_not_share_anchors():
     rain = {p: find_anchors(p, "rain100l") for p in PROTOCOLS}
     assert [a.method for a in rain["rain-y"].anchors] == ["Restormer (trained on Rain13K)"]
-    assert rain["rain-rgb"] is None
+    assert rain["paired-rgb"] is None
     assert rain["gaussian-color"] is None
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unveil.evaluation import Sample
+from unveil.evaluation import EvaluationImage
 from unveil.evaluation.crops import crop_path, save_crop, worst_window
 from unveil.imaging import load_rgb
 
@@ -33,7 +33,7 @@ def test_small_images_are_shown_whole(size):
 
 def test_a_strip_shows_degraded_restored_clean(tmp_path):
     degraded, restored, clean = (np.full((20, 24, 3), v, np.float32) for v in (1.5, 0.5, 0))
-    save_crop(tmp_path, "σ", Sample("a/b?", degraded, clean), restored)
+    save_crop(tmp_path, "σ", EvaluationImage("a/b?", degraded, clean), restored)
     strip = load_rgb(crop_path(tmp_path, "σ", "a/b?"))
     assert strip.shape == (20, 3 * 24 + 8, 3)
     assert [int(strip[10, x, 0]) for x in (5, 33, 70)] == [255, 128, 0]

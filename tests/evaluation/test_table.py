@@ -85,7 +85,7 @@ def test_markdown_prints_every_field_of_the_protocol():
 
 
 def test_synthetic_degradations_are_named():
-    report = _report(sigmas=(None,), protocol="rain-rgb")
+    report = _report(sigmas=(None,), protocol="paired-rgb")
     rain = dataclasses.replace(report.cases[0], case=Case(degradation="rain:heavy"))
     text = to_markdown(dataclasses.replace(report, cases=(rain,)))
     assert "rain:heavy" in text

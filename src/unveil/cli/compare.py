@@ -113,12 +113,12 @@ def _report(
     """Read a result, or evaluate a model now."""
     from unveil.cli.evaluate import progress
     from unveil.errors import InputError
-    from unveil.evaluation import Report, evaluate, load_restorer, protocol_named
+    from unveil.evaluation import Report, evaluate, load_method, protocol_named
 
     if _is_result(name):
         return Report.read(Path(name))
     if data is None or protocol is None:
         raise InputError(f"{name} is no result: give --data and --protocol to evaluate it now")
-    restorer, chosen = load_restorer(name, device=device), protocol_named(protocol)
+    restorer, chosen = load_method(name, device=device), protocol_named(protocol)
     with progress(name) as on_image:
         return evaluate(restorer, chosen, data, on_image=on_image, **options)

@@ -13,7 +13,7 @@ from unveil.cli.wording import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unveil.data import Report, Source
+    from unveil.data import SetReport, Source
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Check sets of photos, or draw a small one."
@@ -115,7 +115,7 @@ def _paired(sources: "Sequence[Source]", *, all_pairs: bool) -> list[str]:
     return lines
 
 
-def _facts(report: "Report") -> dict[str, Any]:
+def _facts(report: "SetReport") -> dict[str, Any]:
     return {
         "usable": report.usable,
         "photos": report.photos,
@@ -128,7 +128,7 @@ def _facts(report: "Report") -> dict[str, Any]:
     }
 
 
-def _summary(report: "Report") -> str:
+def _summary(report: "SetReport") -> str:
     memory = 3 * report.pixels / 2**20
     counts = f"{report.samples} samples in {report.photos} files, {memory:.0f} MB decoded"
     fatal = sum(problem.fatal for problem in report.problems)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
 
 _LOG_SECONDS = 30
-_PROTOCOLS = "gaussian-color, gaussian-gray, all-in-one, rain-y, rain-rgb or paired-rgb."
+_PROTOCOLS = "gaussian-color, gaussian-gray, all-in-one, rain-y or paired-rgb (alias rain-rgb)."
 
 
 def evaluate(
@@ -70,7 +70,7 @@ def evaluate(
     """Score a model on a folder of images, beside published numbers of the same protocol."""
     from unveil.evaluation import evaluate as run
     from unveil.evaluation import (
-        load_restorer,
+        load_method,
         make_cases,
         parse_patch,
         protocol_named,
@@ -87,7 +87,7 @@ def evaluate(
     patches = [parse_patch(text) for text in bands or []]
     with progress(model) as on_image:
         report = run(
-            load_restorer(model, device=device),
+            load_method(model, device=device),
             chosen,
             data,
             cases=cases,

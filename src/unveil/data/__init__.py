@@ -6,7 +6,7 @@ maps a `SampleKey` (step, index, patch, weights of the tasks) to one sample; not
 what a sample is, so workers, processes and resumed runs agree without any saved generator state.
 """
 
-from unveil.data.check import Problem, Report, check_sources
+from unveil.data.check import FileProblem, SetReport, check_sources
 from unveil.data.full_images import FullImages
 from unveil.data.generated import (
     GENERATED,
@@ -30,14 +30,14 @@ from unveil.data.training_set import Sample, TrainingSet
 
 __all__ = [
     "GENERATED",
+    "FileProblem",
     "FullImages",
     "ImageStore",
     "Matching",
     "Pair",
-    "Problem",
-    "Report",
     "Sample",
     "SampleKey",
+    "SetReport",
     "Source",
     "StepBatches",
     "TaskWeights",

@@ -15,7 +15,7 @@ Kind = Literal[
 ]
 
 
-class Problem(NamedTuple):
+class FileProblem(NamedTuple):
     """Something wrong with a file; a duplicate does not keep a set from being used."""
 
     kind: Kind
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class SetReport:
     """What a check found.
 
     Attributes:
@@ -45,7 +45,7 @@ class Report:
     photos: int
     samples: int
     pixels: int
-    problems: tuple[Problem, ...]
+    problems: tuple[FileProblem, ...]
 
     @property
     def usable(self) -> bool:
@@ -107,7 +107,7 @@ def check_sources(
     min_size: int = 0,
     store: ImageStore | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Report:
+) -> SetReport:
     """Decode every photo once and collect what is wrong.
 
     Args:
@@ -127,14 +127,14 @@ def check_sources(
         try:
             seen[path] = _look(store, path)
         except ImageFileError as error:
-            problems.append(Problem("unreadable", path, str(error).removeprefix(f"{path}: ")))
+            problems.append(FileProblem("unreadable", path, str(error).removeprefix(f"{path}: ")))
         else:
             problems += _small(path, seen[path], min_size)
         if progress is not None:
             progress(done + 1, len(files))
     problems += [problem for source in sources for problem in _mismatches(source, seen)]
     problems += _duplicates(sources, seen)
-    return Report(
+    return SetReport(
         photos=len(files),
         samples=sum(len(source.pairs) for source in sources),
         pixels=sum(look.size[0] * look.size[1] for look in seen.values()),
@@ -142,13 +142,14 @@ def check_sources(
     )
 
 
-def _missing(source: Source) -> list[Problem]:
-    lost = [Problem("missing partner", path, "no clean photo") for path in source.without_clean]
+def _missing(source: Source) -> list[FileProblem]:
+    lost = [FileProblem("missing partner", path, "no clean photo") for path in source.without_clean]
     lost += [
-        Problem("missing partner", path, "no degraded photo") for path in source.without_degraded
+        FileProblem("missing partner", path, "no degraded photo")
+        for path in source.without_degraded
     ]
     several = "several clean photos of this name, none with its suffix; name one in --layout"
-    return lost + [Problem("ambiguous partner", path, several) for path in source.ambiguous]
+    return lost + [FileProblem("ambiguous partner", path, several) for path in source.ambiguous]
 
 
 def _look(store: ImageStore, path: Path) -> _Seen:
@@ -156,14 +157,16 @@ def _look(store: ImageStore, path: Path) -> _Seen:
     return _Seen(pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
 
 
-def _small(path: Path, look: _Seen, min_size: int) -> list[Problem]:
+def _small(path: Path, look: _Seen, min_size: int) -> list[FileProblem]:
     height, width = look.size
     if min(height, width) >= min_size:
         return []
-    return [Problem("too small", path, f"{width}x{height}, expected {min_size} or more each way")]
+    return [
+        FileProblem("too small", path, f"{width}x{height}, expected {min_size} or more each way")
+    ]
 
 
-def _mismatches(source: Source, seen: dict[Path, _Seen]) -> list[Problem]:
+def _mismatches(source: Source, seen: dict[Path, _Seen]) -> list[FileProblem]:
     found = []
     for pair in source.pairs:
         clean = seen.get(pair.clean)
@@ -171,11 +174,11 @@ def _mismatches(source: Source, seen: dict[Path, _Seen]) -> list[Problem]:
         if clean and degraded and pair.degraded and clean.size != degraded.size:
             sizes = [f"{look.size[1]}x{look.size[0]}" for look in (degraded, clean)]
             detail = f"{sizes[0]}, but {pair.clean.name} is {sizes[1]}"
-            found.append(Problem("size mismatch", pair.degraded, detail))
+            found.append(FileProblem("size mismatch", pair.degraded, detail))
     return found
 
 
-def _duplicates(sources: Sequence[Source], seen: dict[Path, _Seen]) -> list[Problem]:
+def _duplicates(sources: Sequence[Source], seen: dict[Path, _Seen]) -> list[FileProblem]:
     """Compare clean photos with clean and degraded with degraded, by their pixels."""
     pairs = [pair for source in sources for pair in source.pairs]
     found = []
@@ -186,5 +189,5 @@ def _duplicates(sources: Sequence[Source], seen: dict[Path, _Seen]) -> list[Prob
                 continue
             other = first.setdefault(seen[path], path)
             if other != path:
-                found.append(Problem("duplicate", path, f"same pixels as {other}"))
+                found.append(FileProblem("duplicate", path, f"same pixels as {other}"))
     return found

@@ -106,7 +106,7 @@ def find_anchors(protocol: str, dataset: str) -> AnchorTable | None:
 
     >>> find_anchors("gaussian-color", "CBSD68").anchors[0].scores["sigma25"]
     (30.71,)
-    >>> find_anchors("rain-rgb", "CBSD68") is None
+    >>> find_anchors("paired-rgb", "CBSD68") is None
     True
     """
     name = re.sub(r"[^a-z0-9]", "", dataset.lower().removesuffix("/test"))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unveil.errors import DataError, InputError
+from unveil.evaluation.images import Case
 from unveil.evaluation.report import CaseResult, Report
-from unveil.evaluation.samples import Case
 from unveil.evaluation.seeds import bootstrap_runs, spread_of
 
 _RESAMPLES = 10_000

@@ -1,4 +1,4 @@
-"""Crops that show a restorer at its worst: degraded | restored | clean."""
+"""Crops of the largest error: degraded | restored | clean."""
 
 import hashlib
 import os
@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from unveil.evaluation.images import EvaluationImage
 from unveil.evaluation.protocols import Image
-from unveil.evaluation.samples import Sample
 from unveil.imaging import save_png
 
 _SIDE = 112
@@ -28,7 +28,7 @@ def crop_path(output: Path, case: str, name: str) -> Path:
     return output / "crops" / f"{key}.png"
 
 
-def save_crop(output: Path, case: str, sample: Sample, restored: Image) -> None:
+def save_crop(output: Path, case: str, sample: EvaluationImage, restored: Image) -> None:
     """Save the window where `restored` is furthest from clean, beside input and target.
 
     Args:

@@ -1,4 +1,4 @@
-"""The named protocols: what is shown to the network, and how its answer is scored.
+"""The named protocols: the input of the network, and the score of its output.
 
 A number means something only beside its protocol, so every report prints all of its fields.
 """
@@ -179,16 +179,6 @@ _ALL = (
         source="MATLAB scoring code of MPRNet and Restormer (deraining)",
     ),
     Protocol(
-        name="rain-rgb",
-        data="pairs",
-        noise=None,
-        crop_multiple=1,
-        rounded=True,
-        colour="rgb",
-        ssim_window="gaussian",
-        source="rain-y, scored on RGB",
-    ),
-    Protocol(
         name="paired-rgb",
         data="pairs",
         noise=None,
@@ -196,17 +186,19 @@ _ALL = (
         rounded=True,
         colour="rgb",
         ssim_window="gaussian",
-        source="common practice for real noise and blur: 8-bit files, RGB",
+        source="common practice for real noise, blur, rain and haze: 8-bit files, RGB",
     ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
+# Two names of version 0.1 for one way of scoring.
+ALIASES = {"rain-rgb": "paired-rgb"}
 
 
 def protocol_named(name: str) -> Protocol:
     """Look a protocol up.
 
     Args:
-        name: Of the protocol.
+        name: A key of `PROTOCOLS` or `ALIASES`.
 
     Raises:
         InputError: There is none of that name.
@@ -214,6 +206,7 @@ def protocol_named(name: str) -> Protocol:
     >>> protocol_named("all-in-one").crop_multiple
     16
     """
+    name = ALIASES.get(name, name)
     if name not in PROTOCOLS:
         raise InputError(f"no protocol {name!r}: expected one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]

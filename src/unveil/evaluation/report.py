@@ -1,4 +1,4 @@
-"""What an evaluation found, and its JSON form."""
+"""The scores of an evaluation, and their JSON form."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from unveil.bounded import parse_json, read_text
 from unveil.errors import DataError
+from unveil.evaluation.images import Case
 from unveil.evaluation.metrics import MetricFacts, MetricScores, mean_scores
 from unveil.evaluation.patches import Bands
-from unveil.evaluation.samples import Case
+from unveil.evaluation.protocols import ALIASES
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class CaseResult:
 
     @property
     def seconds_per_megapixel(self) -> float:
-        """Time in the restorer alone, over all images."""
+        """Time in the method alone, over all images."""
         pixels = sum(image.width * image.height for image in self.images)
         return math.fsum(image.seconds for image in self.images) / pixels * 1e6
 
@@ -143,7 +144,8 @@ class Report:
         """
         try:
             cases = [_case_values(case) for case in plain["cases"]]
-            values = {**plain, "protocol": plain["protocol"]["name"], "cases": cases}
+            name = plain["protocol"]["name"]
+            values = {**plain, "protocol": ALIASES.get(name, name), "cases": cases}
             report = TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]

@@ -1,4 +1,4 @@
-"""Run an evaluation: protocol × images × restorer → report."""
+"""Run an evaluation: protocol × images × method → report."""
 
 import math
 import platform
@@ -14,20 +14,20 @@ from unveil.data.pairing import Patterns, existing_folder
 from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluation.crops import crop_path, save_crop
 from unveil.evaluation.files import TestSet, find_test_set
-from unveil.evaluation.journal import Journal
+from unveil.evaluation.images import Case, EvaluationImage, check_images, evaluation_images
+from unveil.evaluation.methods import Method
 from unveil.evaluation.metrics import facts_of, measure
 from unveil.evaluation.patches import Patch, check_patches, measure_bands
 from unveil.evaluation.protocols import Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report
-from unveil.evaluation.restorers import Restorer
-from unveil.evaluation.samples import Case, Sample, check_images, samples
+from unveil.evaluation.score_journal import ScoreJournal
 from unveil.metrics import Metric
 
 OnImage = Callable[[int, int, Case, ImageScore], None]
 
 
 def evaluate(
-    restorer: Restorer,
+    method: Method,
     protocol: Protocol,
     data: Path,
     *,
@@ -43,10 +43,10 @@ def evaluate(
     force: bool = False,
     on_image: OnImage | None = None,
 ) -> Report:
-    """Score a restorer on a folder of images.
+    """Score a method on a folder of images.
 
     Args:
-        restorer: From `load_restorer`.
+        method: From `load_method`.
         protocol: From `protocol_named`.
         data: Folder of clean images or pairs.
         cases: Noise levels (`Case(sigma_255=25)`), or degradations of clean images
@@ -61,7 +61,7 @@ def evaluate(
         output: Folder that keeps each score and crop as it comes; called again with the same
             arguments, the run goes on from there.
         force: Throw away what another run left in `output`.
-        on_image: Told (images done, images in all, case, score) after each.
+        on_image: Called with (images done, images in all, case, score) after each.
 
     Returns:
         All scores.
@@ -92,29 +92,27 @@ def evaluate(
     check_patches(patches, [entry.name for entry in test_set.entries])
     check_images(test_set, protocol)
     report = Report(
-        model=restorer.name,
-        parameters=restorer.parameters,
-        digest=restorer.digest,
+        model=method.name,
+        parameters=method.parameters,
+        digest=method.digest,
         protocol=protocol.name,
         dataset=test_set.name,
         images_found=test_set.found,
         files_digest=test_set.digest,
         seed=seed,
         cases=(),
-        environment={**_environment(), "device": restorer.device},
+        environment={**_environment(), "device": method.device},
         selection=test_set.selection,
         patches=tuple(patch.text for patch in patches),
         metrics=facts_of(metrics),
     )
-    journal = Journal(output, _run(report, cases), force=force) if output else None
+    journal = ScoreJournal(output, _run(report, cases), force=force) if output else None
     total = len(cases) * len(test_set.entries)
     results: list[CaseResult] = []
     for number, case in enumerate(cases):
         images: list[ImageScore] = []
-        for sample in samples(test_set, protocol, case, seed=seed):
-            images.append(
-                _score(restorer, protocol, case, sample, patches, metrics, journal, output)
-            )
+        for sample in evaluation_images(test_set, protocol, case, seed=seed):
+            images.append(_score(method, protocol, case, sample, patches, metrics, journal, output))
             if on_image:
                 done = number * len(test_set.entries) + len(images)
                 on_image(done, total, case, images[-1])
@@ -147,13 +145,13 @@ def _check_set(test_set: TestSet, cases: Sequence[Case]) -> None:
 
 
 def _score(
-    restorer: Restorer,
+    method: Method,
     protocol: Protocol,
     case: Case,
-    sample: Sample,
+    sample: EvaluationImage,
     patches: Sequence[Patch],
     metrics: Sequence[Metric],
-    journal: Journal | None,
+    journal: ScoreJournal | None,
     output: Path | None,
 ) -> ImageScore:
     known = journal.scores.get((case.key, sample.name)) if journal else None
@@ -161,7 +159,7 @@ def _score(
     if known and output and crop_path(output, case.key, sample.name).is_file():
         return known
     start = time.perf_counter()
-    restored = restorer(sample.degraded, case.sigma_255)
+    restored = method(sample.degraded, case.sigma_255)
     seconds = time.perf_counter() - start
     try:
         ours = protocol.score(restored, sample.clean)

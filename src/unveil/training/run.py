@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """The end of a training.
 
     Attributes:
@@ -90,7 +90,7 @@ def train(
     force: bool = False,
     devices: Devices | None = None,
     console: Console | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train a network by a recipe.
 
     The directory gets `recipe.yaml`, `checkpoints/`, `train.csv`, `validation.csv`, `tensorboard/`,
@@ -126,7 +126,7 @@ def train(
         session.restore(state)
         session.best = comparable_best(session.best, out / BEST, undegraded(session.images))
         if session.step >= session.steps:
-            return Outcome(session.step, session.step, None, session.best, None)
+            return TrainingOutcome(session.step, session.step, None, session.best, None)
     if is_first_process():
         # By now nothing can be wrong with recipe or data.
         prepare_directory(out, keep=resume)
@@ -143,7 +143,7 @@ def _check_output(
     check_outside(out, (existing_folder(one.folder) for one in sources if one.folder))
 
 
-def _launch(session: Session, out: Path, console: Console | None) -> Outcome:
+def _launch(session: Session, out: Path, console: Console | None) -> TrainingOutcome:
     logs = results = progress = None
     with StopOnSignal() as stop:
         try:
@@ -166,7 +166,7 @@ def _launch(session: Session, out: Path, console: Console | None) -> Outcome:
                 progress.close()
             if logs:
                 logs.close()
-    return Outcome(
+    return TrainingOutcome(
         step=session.step,
         steps=session.steps,
         psnr=results.latest.psnr if results and results.latest else None,

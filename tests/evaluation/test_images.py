@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 
 from unveil.errors import DataError, InputError
-from unveil.evaluation import Case, find_test_set, make_cases, protocol_named, samples
+from unveil.evaluation import Case, evaluation_images, find_test_set, make_cases, protocol_named
 from unveil.imaging import load_rgb, save_png
 from unveil.metrics import psnr
 
 
 def _samples(folder, protocol, case, seed=0, **options):
     chosen = protocol_named(protocol)
-    return list(samples(find_test_set(folder, chosen, **options), chosen, case, seed=seed))
+    return list(
+        evaluation_images(find_test_set(folder, chosen, **options), chosen, case, seed=seed)
+    )
 
 
 def test_float_noise_is_the_published_codes(clean_folder):

@@ -69,7 +69,7 @@ def make_cases(sigmas: Sequence[str], degradations: Sequence[str]) -> list[Case]
 
 
 @dataclass(frozen=True)
-class Sample:
+class EvaluationImage:
     """A test image, cropped as the protocol says.
 
     Attributes:
@@ -83,7 +83,9 @@ class Sample:
     clean: Image
 
 
-def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> Iterator[Sample]:
+def evaluation_images(
+    test_set: TestSet, protocol: Protocol, case: Case, *, seed: int
+) -> Iterator[EvaluationImage]:
     """Yield the test images of one case, in the order of their names.
 
     Args:
@@ -105,7 +107,7 @@ def samples(test_set: TestSet, protocol: Protocol, case: Case, *, seed: int) -> 
         clean, degraded = _pair(entry, protocol)
         if degraded is None:
             degraded, clean = degrade(clean, entry.name)
-        yield Sample(entry.name, degraded, clean)
+        yield EvaluationImage(entry.name, degraded, clean)
 
 
 def check_images(test_set: TestSet, protocol: Protocol) -> None:

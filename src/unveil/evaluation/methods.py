@@ -1,4 +1,4 @@
-"""What can be evaluated: a network, a saved file, the identity, non-local means."""
+"""Methods to evaluate: a network, a saved file, the identity, non-local means."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ from unveil.errors import InputError, MissingExtraError
 from unveil.evaluation.protocols import Image
 
 
-class Restorer(Protocol):
+class Method(Protocol):
     """Maps a degraded image to a restored one."""
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """Name in reports."""
 
     @property
     def parameters(self) -> int | None:
@@ -23,18 +23,18 @@ class Restorer(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of the weights; empty without a network."""
+        """Digest of the weights; empty without a network."""
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """Device, as torch names it."""
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
         """Restore one image.
 
         Args:
             degraded: (h, w, 3) float32, nominally [0, 1].
-            sigma_255: Level of the noise where the protocol adds some; only `nlm` is told.
+            sigma_255: Level of the noise where the protocol adds some; only `nlm` uses it.
 
         Returns:
             Same shape, neither clipped nor rounded.
@@ -43,7 +43,7 @@ class Restorer(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """Gives back what it gets: the score of the degraded images."""
+    """Returns its input: the score of the degraded images."""
 
     name: str = "identity"
     parameters: None = None
@@ -73,9 +73,7 @@ class NonLocalMeans:
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:
         """Denoise; needs `sigma_255`."""
         if sigma_255 is None:
-            raise InputError(
-                "nlm must know the noise level: use a protocol that adds noise, --sigma"
-            )
+            raise InputError("nlm needs the noise level: use a protocol that adds noise, --sigma")
         try:
             from skimage import restoration  # noqa: PLC0415
         except ImportError as error:
@@ -87,67 +85,54 @@ class NonLocalMeans:
         return np.asarray(restored, np.float32)
 
 
-class Network:
-    """A network of this package, run on whole images unless it is given a tiling."""
+class NetworkMethod:
+    """A network, run by `unveil.Restorer` on whole images."""
 
     def __init__(
-        self, name: str, model: Any, *, digest: str = "", device: str = "cpu", tiling: Any = None
+        self, name: str, model: Any, *, digest: str = "", device: str = "cpu", tile: Any = "off"
     ) -> None:
         """Wrap a model.
 
         Args:
-            name: How reports call it.
-            model: With the interface of `unveil.models`.
-            digest: Tells its weights apart.
-            device: Where it runs, in torch's words.
-            tiling: `unveil.inference.engine.Tiling` of a network that gathers its statistics in
-                windows; None runs it on whole images.
+            name: Its name in reports.
+            model: A network, or all that `unveil.Restorer` takes.
+            digest: Identifies its weights.
+            device: Its device, as torch names it.
+            tile: As `unveil.Restorer`; ``"auto"`` for a network whose statistics are gathered in
+                windows.
         """
+        from unveil.inference import Restorer  # noqa: PLC0415 - imports torch
+
+        self._restorer = Restorer(model, device=device, tile=tile)
+        network = self._restorer.engine.model
         self.name = name
-        self.parameters: int | None = sum(p.numel() for p in model.parameters())
+        self.parameters: int | None = sum(p.numel() for p in network.parameters())
         self.digest = digest
-        self.device = device
-        self._model = model.eval().to(device)
-        self._tiling = tiling
+        self.device = str(self._restorer.engine.device)
 
     def __call__(self, degraded: Image, sigma_255: float | None) -> Image:  # noqa: ARG002
-        """Restore with the network; it is not told the noise level."""
-        import torch  # noqa: PLC0415
-
-        from unveil.inference.engine import Engine  # noqa: PLC0415
-        from unveil.inference.padding import restore_tensor  # noqa: PLC0415
-
-        if self._tiling:
-            out = np.empty_like(degraded)
-            Engine(self._model, torch.device(self.device), self._tiling).restore(degraded, out)
-            return out
-        batch = torch.from_numpy(np.ascontiguousarray(degraded.transpose(2, 0, 1)))[None]
-        with torch.inference_mode():
-            restored = restore_tensor(self._model, batch.to(self.device))[0]
-        # Copying to the processor also waits for the device, so that the time taken is whole.
-        pixels: Image = restored.permute(1, 2, 0).float().cpu().contiguous().numpy()
-        return pixels
+        """Restore with the network; it is not given the noise level."""
+        out = np.empty_like(degraded)
+        self._restorer.engine.restore(degraded, out)
+        return out
 
 
-def load_restorer(name: str, *, device: str = "auto") -> Restorer:
-    """Find what `name` means.
+def load_method(name: str, *, device: str = "auto") -> Method:
+    """Return the method of a name.
 
     Args:
         name: ``identity``, ``nlm``, a file or folder of saved weights, the id of a model with
             bundled weights, or ``hf://owner/name``.
-        device: Where a network runs: ``auto`` takes a GPU when there is one.
-
-    Returns:
-        The restorer.
+        device: Device of a network: ``auto`` takes a GPU when there is one.
 
     Raises:
         InputError: No model has that id, or there is no such device.
         CheckpointError: The file is not a model's, or the id has no bundled weights.
 
-    >>> load_restorer("identity").name
+    >>> load_method("identity").name
     'identity'
     """
-    simple: dict[str, Restorer] = {"identity": Identity(), "nlm": NonLocalMeans()}
+    simple: dict[str, Method] = {"identity": Identity(), "nlm": NonLocalMeans()}
     if name in simple:
         return simple[name]
     from unveil.inference.device import usable_device  # noqa: PLC0415
@@ -156,17 +141,21 @@ def load_restorer(name: str, *, device: str = "auto") -> Restorer:
     chosen = str(usable_device(device))
     loaded = load(name)
     window = loaded.tiling.window
-    return Network(
+    return NetworkMethod(
         _short(name),
-        loaded.network,
+        name if window else loaded.network,
         digest=loaded.digest + (f"-window{window}" if window else ""),
         device=chosen,
-        tiling=loaded.tiling if window else None,
+        tile="auto" if window else "off",
     )
 
 
+# The name of version 0.1.
+load_restorer = load_method
+
+
 def _short(name: str) -> str:
-    """Cut a path down to what tells the file: reports travel, folders of this machine do not."""
+    """Return the last parts of a path: reports must not hold folders of this machine."""
     path = Path(name)
     if name.startswith("hf://") or not path.exists():
         return name

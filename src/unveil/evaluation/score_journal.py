@@ -11,7 +11,7 @@ from unveil.evaluation.report import ImageScore, score_from_json, score_to_json
 _FILE = "images.jsonl"
 
 
-class Journal:
+class ScoreJournal:
     """A folder with one line per image; the first line says of which run."""
 
     def __init__(self, folder: Path, run: dict[str, Any], *, force: bool = False) -> None:
