@@ -5,12 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from unveil.evaluation.images import Case
 
 from unveil.cli.app import main
 from unveil.errors import DataError, InputError
 from unveil.evaluation import Report, compare, comparison_to_json, comparison_to_markdown
 from unveil.evaluation.compare import bootstrap_mean
+from unveil.evaluation.images import Case
 from unveil.evaluation.report import CaseResult, ImageScore
 from unveil.evaluation.seeds import bootstrap_runs, spread_of
 
