@@ -43,6 +43,10 @@ WEBP = Format("webp", (".webp",), ("uint8",), 8, True, False, True)
 AVIF = Format("avif", (".avif",), ("uint8", "uint16"), 12, True, False, False)
 HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), 10, True, False, False)
 BMP = Format("bmp", (".bmp",), ("uint8",), 8, False, True, False)
+JXL = Format(
+    "jxl", (".jxl",), ("uint8", "uint16", "float32"), 32, True, True, stores_rotation=False
+)
+PPM = Format("ppm", (".ppm", ".pgm", ".pnm"), ("uint8", "uint16"), 16, False, True, False)
 # Suffixes of makers' raw files; the first is what a file without name gets.
 _RAW_SUFFIXES = (
     ".dng .3fr .arw .cr2 .cr3 .crw .dcr .erf .fff .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf "
@@ -52,7 +56,7 @@ RAW = Format(
     "raw", tuple(_RAW_SUFFIXES.split()), ("uint16",), 16, False, True, False, result=".tif"
 )
 
-FORMATS: tuple[Format, ...] = (JPEG, PNG, TIFF, WEBP, AVIF, HEIC, BMP)
+FORMATS: tuple[Format, ...] = (JPEG, PNG, TIFF, WEBP, AVIF, HEIC, BMP, JXL, PPM)
 IMAGE_SUFFIXES: frozenset[str] = frozenset(s for kind in FORMATS for s in kind.suffixes)
 # Of what is restored, some of it not written.
 READ_SUFFIXES: frozenset[str] = IMAGE_SUFFIXES | frozenset(RAW.suffixes)
@@ -61,6 +65,7 @@ READ_SUFFIXES: frozenset[str] = IMAGE_SUFFIXES | frozenset(RAW.suffixes)
 MAX_MEGAPIXELS = 250.0
 
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1")
+_SPACES = (b" ", b"\n", b"\r", b"\t")
 # Offset, bytes, kind. Makers' raw files come first: some begin as TIFF files do.
 _MAGIC = (
     (0, b"FUJIFILMCCD-RAW", RAW),
@@ -80,6 +85,9 @@ _MAGIC = (
     (0, b"II+\0", TIFF),
     (0, b"MM\0+", TIFF),
     (0, b"BM", BMP),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", JXL),
+    (0, b"\xff\x0a", JXL),
+    *((0, b"P%d" % number + space, PPM) for number in range(1, 7) for space in _SPACES),
 )
 _CONVERT = "convert it to PNG or TIFF first"
 # First bytes -> what the file is, and the way out.

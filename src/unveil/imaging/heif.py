@@ -112,7 +112,7 @@ def _with_item(meta: bytes, number: int, places: Places, known: int) -> bytes:
     link = _box(b"cdsc", struct.pack(">HHH", number, 1, primary))
     entry = _box(b"infe", struct.pack(">IHH4sB", 0x02000000, number, 0, b"Exif", 0))
     out, linked = [meta[:4]], False
-    for kind, start, end in _boxes(meta, 4, len(meta)):
+    for kind, start, end in boxes(meta, 4, len(meta)):
         content = meta[start:end]
         if kind == b"iinf":
             count = struct.unpack_from(">H", content, 4)[0] + 1
@@ -136,8 +136,12 @@ def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of each box in `data`."""
+def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, start and end of the content of each box in `data`.
+
+    Raises:
+        ValueError: If one does not fit.
+    """
     while start + 8 <= end:
         size = int.from_bytes(data[start : start + 4], "big")
         stop = start + size if size else end
@@ -148,7 +152,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _parts(meta: bytes) -> dict[bytes, tuple[int, int]]:
-    return {kind: (start, end) for kind, start, end in _boxes(meta, 4, len(meta))}
+    return {kind: (start, end) for kind, start, end in boxes(meta, 4, len(meta))}
 
 
 def _top(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -185,7 +189,7 @@ def _items(meta: bytes, where: tuple[int, int]) -> dict[bytes, int]:
     start, end = where
     wide = 8 if meta[start] else 6
     found: dict[bytes, int] = {}
-    for kind, at, _ in _boxes(meta, start + wide, end):
+    for kind, at, _ in boxes(meta, start + wide, end):
         if kind == b"infe" and meta[at] in (2, 3):
             digits = 2 if meta[at] == 2 else 4
             number = int.from_bytes(meta[at + 4 : at + 4 + digits], "big")

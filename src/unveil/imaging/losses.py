@@ -1,8 +1,8 @@
 """What a file of some format does not keep of an image, in words."""
 
 from unveil.imaging import jpeg, png
-from unveil.imaging.formats import JPEG, PNG, Format
-from unveil.imaging.image import Image
+from unveil.imaging.formats import BMP, JPEG, JXL, PNG, PPM, TIFF, Format
+from unveil.imaging.image import Image, Metadata
 
 
 def losses(image: Image, kind: Format) -> list[str]:
@@ -34,6 +34,25 @@ def _parts(image: Image, kind: Format) -> list[str]:
     if image.format is JPEG and kind is not JPEG:
         segments = jpeg.own_segments(image.metadata)
         parts += [f"the maker's segments {' and '.join(segments)}"] if segments else []
+    parts += _metadata(image, kind)
     if image.extra is not None and kind is not image.format:
         parts.append("the samples beside its colours that are no transparency; tiff keeps them")
     return parts
+
+
+def _metadata(image: Image, kind: Format) -> list[str]:
+    """Name the blocks of metadata that a format has no place for."""
+    held = image.metadata
+    blocks = {
+        "EXIF": held.exif if kind in (BMP, PPM) else None,
+        "XMP": held.xmp if kind in (BMP, PPM) else None,
+        "the colour profile": held.icc if kind in (BMP, PPM, JXL) and not _is_srgb(held) else None,
+        "IPTC": held.iptc if kind not in (JPEG, TIFF) else None,
+    }
+    return [name for name, block in blocks.items() if block]
+
+
+def _is_srgb(metadata: Metadata) -> bool:
+    """Tell whether a colour profile calls itself sRGB, in one of the ways that profiles do."""
+    start = (metadata.icc or b"")[:4096]
+    return b"sRGB" in start or "sRGB".encode("utf-16-be") in start

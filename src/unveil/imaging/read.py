@@ -16,8 +16,10 @@ from unveil.imaging.formats import (
     BMP,
     HEIC,
     JPEG,
+    JXL,
     MAX_MEGAPIXELS,
     PNG,
+    PPM,
     RAW,
     TIFF,
     WEBP,
@@ -26,7 +28,9 @@ from unveil.imaging.formats import (
     format_of_file,
 )
 from unveil.imaging.image import Array, Image, Metadata, spread, upright
+from unveil.imaging.jxl import read_jxl
 from unveil.imaging.limits import check_declared, check_memory, strip_rows
+from unveil.imaging.netpbm import read_netpbm
 from unveil.imaging.raw import Develop, read_raw
 from unveil.imaging.scratch import allocate, release
 from unveil.imaging.tiff_pages import HEIGHT, WIDTH, Page, Structure, structure_of
@@ -47,8 +51,8 @@ def read_image(
     """Read the image file at `path`, upright, with its metadata.
 
     Args:
-        path: JPEG, PNG, TIFF, WebP, AVIF; HEIC and BMP with the extra `heic`; raw photographs with
-            the extra `raw`. Recognised by content.
+        path: JPEG, PNG, TIFF, WebP, AVIF; HEIC and BMP with the extra `heic`, raw photographs with
+            `raw`, JPEG XL with `jxl`, PPM and PGM with `pnm`. Recognised by content.
         max_megapixels: Refuse files that claim to be larger than this, before decoding them.
         develop: How raw photographs are developed.
 
@@ -66,6 +70,10 @@ def read_image(
     check_declared(path, kind, max_megapixels)
     if kind is RAW:
         return read_raw(path, max_megapixels, develop)
+    if kind is JXL:
+        return read_jxl(path, max_megapixels)
+    if kind is PPM:
+        return read_netpbm(path, max_megapixels)
     if kind in (AVIF, HEIC) and heif.is_sequence(path):
         raise _animation(path)
     if kind in (HEIC, BMP):

@@ -17,8 +17,22 @@ from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import reason, save_image, vips
 from unveil.imaging.claims import without_claims
 from unveil.imaging.exif import turned_upright
-from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, PNG, TIFF, WEBP, Format, format_of_suffix
+from unveil.imaging.formats import (
+    AVIF,
+    BMP,
+    HEIC,
+    JPEG,
+    JXL,
+    PNG,
+    PPM,
+    TIFF,
+    WEBP,
+    Format,
+    format_of_suffix,
+)
 from unveil.imaging.image import Array, Image, as_stored, converted, shortened
+from unveil.imaging.jxl import write_jxl
+from unveil.imaging.netpbm import write_netpbm
 from unveil.imaging.scratch import is_disk_full
 from unveil.imaging.thumbnail import renewed
 
@@ -49,7 +63,7 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
     Raises:
         InputError: If the suffix is unknown or `quality` is out of range.
         OutputError: If the format cannot hold the image or the file cannot be written.
-        MissingExtraError: For HEIC and BMP without the extra `heic`.
+        MissingExtraError: For a format that needs an extra which is not installed.
     """
     path = Path(path)
     kind = format_of_suffix(path)
@@ -77,8 +91,19 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
             from unveil.imaging.pillow import write_with_pillow  # noqa: PLC0415 - optional extra
 
             write_with_pillow(temporary, kind, image, quality or _DEFAULT_QUALITY.get(kind, 0))
+        elif kind in (JXL, PPM):
+            image = _converted(image, kind)
+            if kind is JXL:
+                write_jxl(temporary, image, quality)
+            else:
+                write_netpbm(temporary, path, image)
         else:
             _write_with_vips(temporary, kind, image, quality, verbatim)
+
+
+def _converted(image: Image, kind: Format) -> Image:
+    alpha = None if image.alpha is None else converted(image.alpha, kind)
+    return replace(image, pixels=converted(image.pixels, kind), alpha=alpha)
 
 
 def _loses_trailer(image: Image) -> bool:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from unveil.imaging.formats import BMP, FORMATS, HEIC, Format, format_of_suffix
+from unveil.imaging.formats import BMP, FORMATS, HEIC, JXL, PPM, Format, format_of_suffix
 from unveil.inference.strength import Strength
 from unveil.serve.answers import described
 from unveil.serve.engine import Engine, Report, Restored
@@ -111,7 +111,7 @@ def report_of(seen: Report | None) -> Seen:
 
 
 def _is_readable(kind: Format) -> bool:
-    needed = {HEIC: "pillow_heif", BMP: "PIL"}.get(kind)
+    needed = {HEIC: "pillow_heif", BMP: "PIL", JXL: "imagecodecs", PPM: "netpbmfile"}.get(kind)
     return needed is None or find_spec(needed) is not None
 
 

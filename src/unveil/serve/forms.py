@@ -9,12 +9,12 @@ from unveil.inference.strength import Strength
 from unveil.serve.engine import Options, Tile
 
 FormatName = Literal[
-    "jpeg", "jpg", "png", "tiff", "tif", "webp", "avif", "heic", "heif", "bmp"
+    "jpeg", "jpg", "png", "tiff", "tif", "webp", "avif", "heic", "heif", "bmp", "jxl", "ppm",
 ]  # fmt: skip
 State = Literal["received", "waiting", "running", "done", "failed", "cancelled"]
 
 _TILES = r"^(auto|off|6[4-9]|[7-9][0-9]|[1-9][0-9]{2,4})$"
-_IMAGE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC or BMP."
+_IMAGE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC, BMP, JPEG XL, PPM or a raw photograph."
 
 
 class _Form(BaseModel):
