@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
+from unveil.imaging import heif
 from unveil.imaging._vips import reason
 from unveil.imaging.formats import HEIC, Format, check_size
 from unveil.imaging.image import (
@@ -89,6 +90,9 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
     samples = samples[..., None] if samples.ndim == 2 else samples
     colours = 1 if samples.shape[2] <= 2 else 3
     exif = file.info.get("exif")
+    others = heif.other_parts(path) if kind is HEIC else []
+    if kind is HEIC and getattr(file, "n_frames", 1) > 1:
+        others.append("the further pictures in the file")
     return Image(
         pixels=np.ascontiguousarray(samples[..., :colours]),
         alpha=np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None,
@@ -100,6 +104,7 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
             xmp=file.info.get("xmp"),
             density=_density(file),
         ),
+        left_out=tuple(others),
     )
 
 
