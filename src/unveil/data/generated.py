@@ -113,13 +113,23 @@ def write_generated(
 
 
 def flat(side: int, rng: np.random.Generator) -> Pixels:
-    """Fill with one gray (two of three) or one colour."""
+    """Fill with one gray (two of three) or one colour.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     value = rng.random(3) if rng.random() < 1 / 3 else np.full(3, rng.random())
     return np.full((side, side, 3), value, np.float32)
 
 
 def gradient(side: int, rng: np.random.Generator) -> Pixels:
-    """Run from one tone to another: straight at any angle, or from a centre outwards."""
+    """Run from one tone to another: straight at any angle, or from a centre outwards.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     y, x = _grid(side)
     if rng.random() < 0.7:
         theta = rng.choice([0, 0.5 * np.pi, rng.uniform(0, 2 * np.pi)])
@@ -132,7 +142,12 @@ def gradient(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def stripes(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw bars: bar codes of random widths, or equal stripes, hard, rounded like corduroy."""
+    """Draw bars: bar codes of random widths, or equal stripes, hard, rounded like corduroy.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     place = np.arange(side, dtype=np.float32) + np.float32(rng.uniform(0, 20))
     kind = rng.random()
     if kind < 0.4:
@@ -159,7 +174,12 @@ def stripes(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def weave(side: int, rng: np.random.Generator) -> Pixels:
-    """Repeat a small tile: checks, woven cloth, bricks, grids, halftone dots."""
+    """Repeat a small tile: checks, woven cloth, bricks, grids, halftone dots.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     high, wide = (int(rng.choice([1, 2, 3, int(rng.integers(4, 24))])) for _ in range(2))
     kind = rng.random()
     y, x = np.mgrid[:side, :side]
@@ -180,7 +200,12 @@ def weave(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def clouds(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw an overcast or open sky, mist or smoke: a soft field of low contrast, often bright."""
+    """Draw an overcast or open sky, mist or smoke: a soft field of low contrast, often bright.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     field = cloud_field(side, rng, rng.uniform(1.4, 2.5))
     y, x = _grid(side)
     slope = rng.normal(0, 0.15) * (y / side - 0.5) + rng.normal(0, 0.05) * (x / side - 0.5)
@@ -194,7 +219,12 @@ def clouds(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def plaster(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw a surface of fine texture and low contrast: plaster, snow, sand, cloth, cells."""
+    """Draw a surface of fine texture and low contrast: plaster, snow, sand, cloth, cells.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     # Nothing finer than a pixel or two: white noise is for restoring to take away.
     rough = cloud_field(side, rng, rng.uniform(0.3, 1.5), soft=rng.uniform(0.7, 2.5))
     if rng.random() < 0.4:
@@ -207,7 +237,12 @@ def plaster(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def lights(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw a dark picture with points of light: stars, windows at night, discs out of focus."""
+    """Draw a dark picture with points of light: stars, windows at night, discs out of focus.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     y, x = _grid(side)
     tone = rng.uniform(0, 0.12) + rng.uniform(0, 0.04) * cloud_field(side, rng, 2)
     picture = np.repeat(np.float32(1) * tone[..., None], 3, axis=2)

@@ -11,14 +11,24 @@ _DIGITS = "0123456789"
 
 
 def text(side: int, rng: np.random.Generator) -> Pixels:
-    """Set lines of random words on paper; which letters look how depends on the fonts installed."""
+    """Set lines of random words on paper; which letters look how depends on the fonts installed.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     ink, paper = _ink_and_paper(rng)
     cover = _words(side, rng)
     return np.asarray(paper + cover[..., None] * (ink - paper), dtype=np.float32)
 
 
 def drawing(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw lines, circles and boxes on paper, some filled: line art, plans, cartoons."""
+    """Draw lines, circles and boxes on paper, some filled: line art, plans, cartoons.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     ink, paper = _ink_and_paper(rng)
     picture = np.full((side, side, 3), paper, np.float32)
     place = np.arange(side, dtype=np.float32)
@@ -45,7 +55,12 @@ def drawing(side: int, rng: np.random.Generator) -> Pixels:
 
 
 def screen(side: int, rng: np.random.Generator) -> Pixels:
-    """Draw windows, panels, rows and letters, all with hard edges, as screenshots have them."""
+    """Draw windows, panels, rows and letters, all with hard edges, as screenshots have them.
+
+    Args:
+        side: Side of the square picture, in pixels.
+        rng: Source of all draws.
+    """
     ink, paper = _ink_and_paper(rng)
     picture = np.full((side, side, 3), paper, np.float32)
     for _ in range(int(rng.integers(2, 9))):

@@ -1,4 +1,4 @@
-"""Which samples make up which step."""
+"""The samples of each step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

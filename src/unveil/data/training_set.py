@@ -85,7 +85,7 @@ class TrainingSet(Dataset[Sample]):
 
     @property
     def fingerprint(self) -> str:
-        """What stands for the photographs' names and order, on which every draw depends."""
+        """Hash of the photographs' names and order, on which every draw depends."""
         names = [
             [pair.name for pair in source.pairs] or list(source.generated)
             for source in self.sources

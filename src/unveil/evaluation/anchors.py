@@ -29,7 +29,7 @@ class AnchorTable:
     Attributes:
         anchors: From older to newer.
         images: How many images they are means of.
-        note: What else must be known to compare; empty if nothing.
+        note: Other conditions of the numbers; empty if none.
     """
 
     anchors: tuple[Anchor, ...]
@@ -98,7 +98,7 @@ _PAIRED = {
 
 
 def find_anchors(protocol: str, dataset: str) -> AnchorTable | None:
-    """Return what was published for a set under a protocol, None where nothing is known here.
+    """Return the published results for a set under a protocol, None where there are none.
 
     Args:
         protocol: Its name.

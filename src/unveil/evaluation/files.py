@@ -78,7 +78,7 @@ def find_test_set(
     Args:
         folder: Clean images, or pairs; where clean images are wanted and there are pairs, the clean
             halves are taken.
-        protocol: Says whether it wants clean images or pairs.
+        protocol: Takes clean images, or pairs, or either.
         clean_only: Degradations will be synthesised: take clean images whatever the protocol wants.
         layout: How degraded and clean files correspond, as `unveil.data.match_pairs` reads it; None
             finds the usual folders and names.

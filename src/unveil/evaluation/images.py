@@ -1,4 +1,4 @@
-"""What the network is shown: test images read and degraded, the same on every run."""
+"""Test images, read and degraded, the same on every run."""
 
 import os
 import zlib
@@ -111,7 +111,11 @@ def evaluation_images(
 
 
 def check_images(test_set: TestSet, protocol: Protocol) -> None:
-    """Read every file once, so that a bad one is told before hours of work, not after.
+    """Read every file once, so that a bad one is reported before hours of work, not after.
+
+    Args:
+        test_set: The files.
+        protocol: Its crop must fit.
 
     Raises:
         DataError: A pair differs in size or an image is smaller than the crop.

@@ -84,7 +84,11 @@ def _span(text: str, whole: str) -> tuple[int, int]:
 
 
 def check_patches(patches: Sequence[Patch], names: Sequence[str]) -> None:
-    """See that every patch belongs to an image.
+    """Check that every patch belongs to an image.
+
+    Args:
+        patches: The patches.
+        names: Names of the images.
 
     Raises:
         InputError: One fits no name, or is given twice.

@@ -25,7 +25,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How test images are made, shown and scored.
+    """How test images are degraded and scored.
 
     Attributes:
         name: As given on the command line.

@@ -87,7 +87,7 @@ class Report:
     """A model under one protocol on one set of images.
 
     Attributes:
-        model: Name it was asked for by.
+        model: Name given to `load_method`.
         parameters: Their number; None where there is no network.
         digest: Of the weights; empty where there is no network.
         protocol: Its name.

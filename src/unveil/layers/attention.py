@@ -32,7 +32,13 @@ def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None)
 
 
 def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
-    """Return cosines from inner products and squared lengths."""
+    """Return cosines from inner products and squared lengths.
+
+    Args:
+        gram: ``(…, q, k)``, inner products.
+        query_power: ``(…, q)``, squared lengths.
+        key_power: ``(…, k)``, squared lengths.
+    """
     lengths = query_power[..., :, None] * key_power[..., None, :]
     return gram * torch.rsqrt(lengths.clamp(min=0.0) + 1e-12)
 
@@ -67,7 +73,12 @@ class ChannelAttention(ImageWide):
         self.out_proj = nn.Linear(channels, channels, bias=False)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         statistic = self.image_statistic(lambda: self._inner_products(x), context)
         gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
         attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
@@ -113,7 +124,16 @@ class GramAttention(ImageWide):
         self.value = nn.Linear(channels, channels, bias=False)
 
     def folded(self, weight: Tensor, y: Tensor, context: Context | None = None) -> Tensor:
-        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
+        """Fold this layer into the matrix that follows it.
+
+        Args:
+            weight: ``(c_out, c)``, applied after this layer.
+            y: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, c_out, c)``, one matrix per image.
+        """
         return weight @ self._matrix(y, context)
 
     def summary(self, statistic: Tensor) -> Tensor:

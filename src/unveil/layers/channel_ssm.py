@@ -140,7 +140,15 @@ class ChannelSSM(ImageWide):
         self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
 
     def tokens(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return one embedding per token, ``(b, length, d_embed)``, from pooled statistics."""
+        """Return one embedding per token from pooled statistics.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, length, d_embed)``.
+        """
         if self.options.descriptor == "mean":
             description = self.image_statistic(lambda: x.mean((1, 2))[:, None], context)
         else:
@@ -165,20 +173,45 @@ class ChannelSSM(ImageWide):
         return delta, A, B, C
 
     def token_matrix(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return M of the tokens, ``(b, length, length)``, D included."""
+        """Return M of the tokens, D included.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, length, length)``.
+        """
         delta, A, B, C = self.parameters_of(self.tokens(x, context))
         both_ways = self.options.directions == 2
         M = semiseparable(F.softplus(delta), A, B, C, both_ways=both_ways)
         return M + torch.diag(self.D)
 
     def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return ``weight`` ``(c_out, c)`` applied after this layer, as ``(b, c_out, c)``."""
+        """Fold this layer into the matrix that follows it.
+
+        Args:
+            weight: ``(c_out, c)``, applied after this layer.
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, c_out, c)``, one matrix per image.
+        """
         M = self.token_matrix(x, context).to(weight.dtype)
         by_token = weight.view(1, -1, self.length).expand(M.shape[0], -1, -1)
         return torch.bmm(by_token, M).view(M.shape[0], *weight.shape)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Mix the channels of ``(b, h, w, c)`` and return the same shape."""
+        """Mix the channels.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            Same shape.
+        """
         rows = x.reshape(x.shape[0], -1, self.length)
         if self.options.form == "scan":
             return self._scan(rows, x, context).reshape(x.shape)

@@ -1,9 +1,9 @@
 """Statistics of a whole image, shared by the tiles it is restored in.
 
-Channel-SSM descriptors, channel attention and prompt weights look at the whole image. Computed
-tile by tile they would differ from tile to tile, so a network can gather them once: every layer
-that needs such a statistic asks for it through `ImageWide.image_statistic`, and a `Context` either
-records the answer (averaged over the samples in the batch) or replays it.
+Channel-SSM descriptors, channel attention and prompt weights depend on the whole image. Computed
+tile by tile they would differ from tile to tile, so a network can gather them once. Every layer
+with such a statistic computes it through `ImageWide.image_statistic`. A `Context` either records
+the statistic, averaged over the samples in the batch, or replays it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +106,9 @@ class ImageWide(nn.Module):
         return context.share(self.statistic_name, compute)
 
     def summary(self, statistic: Tensor) -> Tensor:
-        """Return what this layer's statistic tells of each image as features ``(b, f)``.
+        """Return this layer's statistic as features ``(b, f)`` for the degradation estimate.
 
-        By default nothing; what differs between degradations serves to name them.
+        By default none. Statistics that differ between degradations are useful.
 
         Args:
             statistic: As `image_statistic` returned it.

@@ -27,6 +27,11 @@ def conv2d_last(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 def split_heads(x: Tensor, heads: int, dim: int = -1) -> Tensor:
     """Split an axis into ``(heads, size / heads)``.
 
+    Args:
+        x: Any shape.
+        heads: Divides the axis.
+        dim: The axis.
+
     >>> split_heads(torch.zeros(2, 6), 3).shape
     torch.Size([2, 3, 2])
     """

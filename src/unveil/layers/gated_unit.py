@@ -56,7 +56,12 @@ class GatedUnit(nn.Module):
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         if self.conv is None:
             first, second = self.expand(self.norm(x)).chunk(2, -1)
             y = first * second

@@ -1,10 +1,9 @@
 """The spatial-channel prompt block: learned prompts, mixed per image, joined by cross-attention.
 
 The paper (arXiv 2412.15845) says: prompts mixed by weights from the features, and cross-attention
-"from the spatial and from the channel perspective". Here the features ask and the prompts answer
-over space (every pixel a query, a fixed number of pooled prompt tokens as keys and values); over
-channels the prompts' channels ask, the features' channels are keys and values. Both are linear in
-pixels.
+"from the spatial and from the channel perspective". Here, over space, every
+pixel is a query, and a fixed number of pooled prompt tokens are keys and values; over channels the
+prompt's channels are queries, the features' channels keys and values. Both are linear in pixels.
 """
 
 import torch
@@ -36,11 +35,27 @@ class PromptMixer(ImageWide):
         )
 
     def logits(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return the log-weights of ``(b, h, w, c)`` before normalisation, ``(b, length)``."""
+        """Return the log-weights before normalisation.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, length)``.
+        """
         return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), context)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Return the prompt of each image, ``(b, size, size, dim)``."""
+        """Return the prompt of each image.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            ``(b, size, size, dim)``.
+        """
         weights = self.logits(x, context).softmax(-1)
         return torch.einsum("bl,lhwd->bhwd", weights, self.prompts)
 
@@ -72,11 +87,11 @@ class _SpatialCross(nn.Module):
         value = split_heads(self.value(tokens), self.heads)
         query = split_heads(self.query.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
-        ask = torch.einsum("bthd,hdc->bhtc", key, query) * query.shape[1] ** -0.5
-        answer = torch.einsum("bthd,ohd->boht", value, out)
-        scores = project_per_image(x, ask.flatten(1, 2))
+        to_key = torch.einsum("bthd,hdc->bhtc", key, query) * query.shape[1] ** -0.5
+        from_value = torch.einsum("bthd,ohd->boht", value, out)
+        scores = project_per_image(x, to_key.flatten(1, 2))
         weights = split_heads(scores, self.heads).softmax(-1).flatten(-2)
-        return project_per_image(weights, answer.flatten(2))
+        return project_per_image(weights, from_value.flatten(2))
 
 
 class _ChannelCross(ImageWide):
@@ -123,8 +138,8 @@ def _cell_means(cells: Tensor) -> Tensor:
 class PromptBlock(nn.Module):
     """Spatial-channel prompt block: features plus both cross-attentions with the image's prompt.
 
-    The prompt also scales the features' channels, by 1 at first. All else here and in the network's
-    blocks acts on normalised features; what takes haze away is a gain of the picture itself.
+    The prompt also scales the features' channels, by 1 at first. All other layers here and in the
+    network's blocks act on normalised features; removing haze is a gain of the image itself.
 
     Args:
         channels: Channels of the features.
@@ -158,7 +173,12 @@ class PromptBlock(nn.Module):
         nn.init.ones_(self.gain.bias)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         prompt = self.mixer(x, context)
         y = self.norm(x)
         gain = self.gain(prompt.mean((1, 2)))[:, None, None]

@@ -24,7 +24,12 @@ def initial_a_log(*shape: int) -> Tensor:
 
 
 def initial_delta_bias(*shape: int, low: float = 1e-3, high: float = 1e-1) -> Tensor:
-    """Return biases whose softplus is log-uniform between `low` and `high`.
+    """Return biases whose softplus is log-uniform between two bounds.
+
+    Args:
+        shape: Shape of the result.
+        low: Lower bound of Δ.
+        high: Upper bound of Δ.
 
     >>> bool((torch.nn.functional.softplus(initial_delta_bias(100)) < 0.11).all())
     True

@@ -1,4 +1,4 @@
-"""Layers in a row that all see the image's context."""
+"""Layers applied in order, all with the context of the image."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,12 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, c)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         for block in self.blocks:
             x = block(x, context)
         return x
@@ -28,10 +33,16 @@ class Stage(nn.Module):
 def descend(
     x: Tensor, stages: Iterable[nn.Module], downs: Iterable[nn.Module], context: Context | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Go down a U-Net's encoder.
+    """Run the encoder of a U-Net.
+
+    Args:
+        x: ``(b, h, w, c)`` of the finest level.
+        stages: Stage of every level but the coarsest, finest first.
+        downs: Downsampling after each stage.
+        context: Global statistics, when the features are of a tile; None for a whole image.
 
     Returns:
-        What enters the coarsest level, and every finer level's skip, finest first.
+        Features that enter the coarsest level, and the skips of the finer levels, finest first.
     """
     skips = []
     for stage, down in zip(stages, downs, strict=True):

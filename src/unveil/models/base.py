@@ -1,4 +1,4 @@
-"""What every network of the package is: an image in, an image out, statistics on request."""
+"""Base of all networks: an image in, an image out, global statistics on request."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
@@ -37,7 +37,7 @@ class RestorationModel(nn.Module):
     """Base of the networks: checks shapes, gathers image-wide statistics.
 
     Subclasses set `config_type` and `size_multiple` and implement `encode`, `refine_latent` and
-    `decode`. One position of the latent, the coarsest level, stands for `size_multiple`² pixels.
+    `decode`. One position of the latent, the coarsest level, covers `size_multiple`² pixels.
 
     Attributes:
         config: The validated configuration.
@@ -62,17 +62,39 @@ class RestorationModel(nn.Module):
         return any(isinstance(module, ImageWide) for module in self.modules())
 
     def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
-        """Return what enters the latent, ``(b, h, w, c)``, and the skips, finest first."""
+        """Run the encoder.
+
+        Args:
+            degraded: ``(b, 3, h, w)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            The features that enter the latent, ``(b, h, w, c)``, and the skips, finest first.
+        """
         raise NotImplementedError
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
-        """Map what enters the latent to what leaves it, the same shape."""
+        """Run the latent, the coarsest level.
+
+        Args:
+            features: ``(b, h, w, c)`` from `encode`.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            Same shape.
+        """
         raise NotImplementedError
 
     def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
-        """Return the residual, ``(b, 3, h, w)``, from what leaves the latent and the skips.
+        """Run the decoder; it empties ``skips``, so that their memory is free for finer levels.
 
-        It empties ``skips`` on its way, so that their memory is free for the finer levels.
+        Args:
+            latent: ``(b, h, w, c)`` from `refine_latent`.
+            skips: From `encode`.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+
+        Returns:
+            The residual, ``(b, 3, h, w)``.
         """
         raise NotImplementedError
 
@@ -169,7 +191,7 @@ class RestorationModel(nn.Module):
         return found
 
     def name_statistics(self) -> Self:
-        """Tell every image-wide layer its own name; called once the network is built."""
+        """Give every image-wide layer its name; called once the network is built."""
         for name, module in self.named_modules():
             if isinstance(module, ImageWide):
                 module.statistic_name = name

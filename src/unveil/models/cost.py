@@ -1,4 +1,4 @@
-"""What a pass costs, counted rather than timed."""
+"""The cost of a pass, counted rather than timed."""
 
 import copy
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class Cost:
 
 
 def count_operations(model: RestorationModel, height: int = 256, width: int = 256) -> Cost:
-    """Count what restoring one image takes, without running it.
+    """Count the operations of restoring one image, without running it.
 
     Args:
         model: The network; it is not changed.
@@ -61,7 +61,7 @@ def count_operations(model: RestorationModel, height: int = 256, width: int = 25
     products: list[int] = []
     for module in counted.modules():
         if isinstance(module, ImageScan | ChannelSSM):
-            # Backends do the same recurrence by different operations: count it, not them.
+            # Backends compute one recurrence by different operations: the recurrence is counted.
             module.scan = _counting(updates, products)
     image = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -155,7 +155,12 @@ class SpatialBlock(nn.Module):
         self.mixer = mixer
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Not used: the scan has no global statistics.
+        """
         y = self.depthwise(self.pointwise(self.norm(x)))
         y = y if self.mixer is None else self.mixer(y)
         out: Tensor = x + y
@@ -192,7 +197,12 @@ class ChannelBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         y = self.depthwise(self.pointwise(self.norm(x)))
         if self.scan is not None:
             u, z = y.chunk(2, -1)
@@ -244,18 +254,18 @@ class CUMamba(RestorationModel):
         return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
 
     def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
-        """Return what enters the latent and the skips, finest first."""
+        """Run the encoder, see `RestorationModel.encode`."""
         factor = self.config.stem_factor
         x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
         return descend(x, self.encoder, self.downs, context)
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
-        """Map what enters the latent to what leaves it."""
+        """Run the latent; see `RestorationModel.refine_latent`."""
         out: Tensor = self.latent(features, context)
         return out
 
     def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
-        """Return the residual from what leaves the latent and the skips."""
+        """Run the decoder, see `RestorationModel.decode`."""
         x = latent
         for level in reversed(range(len(skips))):
             x = self._join(self.ups[level](x), skips.pop(), level)

@@ -13,17 +13,18 @@ What is not known, and what is done here:
 1. The branches see the same normalised features and are added, each with a learned factor per
    channel.
 2. Feed-forward: gated depth-wise, factor 2.66.
-3. Prompt weights: softmax of a linear map of the features' means. Over space the pixels ask and 4×4
-   pooled prompt tokens answer; over channels the prompt's channels ask and the features' channels
-   answer, on the prompt's grid, to which features of other sizes are pooled. Both answers are added
-   to the features, whose channels the prompt scales, by 1 at first; no feed-forward follows.
+3. Prompt weights: softmax of a linear map of the features' means. Over space the pixels are
+   queries and 4×4 pooled prompt tokens keys and values; over channels the prompt's channels are
+   queries and the features' channels keys and values, on the prompt's grid, to which features of
+   other sizes are pooled. Both results are added to the features, whose channels the prompt scales,
+   by 1 at first; no feed-forward follows.
 4. Down: 3×3 convolution and pixel-unshuffle; up: 3×3 convolution and pixel-shuffle.
 5. A scan's skip weights D add up to one over its orders; the head starts at a tenth of the usual
    size, which starts the network near the identity.
 
 Of these choices the branches and their fusion have been tried against others (docs/decisions/0011,
-0012); who asks whom in the prompts has not. Trained equally long, `mtair_small` is no better with
-its scans than with attention in their place (0012).
+0012); the roles of query and key in the prompts have not. Trained equally long, `mtair_small` is no
+better with its scans than with attention in their place (0012).
 
 Millions of parameters in `mtair_base`: encoder 4.35, downs 0.22, latent 14.37, prompts 11.70, ups
 3.48, merges 0.09, decoder 4.97, refinement 0.47, together 39.66.
@@ -198,7 +199,12 @@ class DualBlock(nn.Module):
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         y = self.norm(x)
         if self.fuse is not None and self.attention is not None and self.scan is not None:
             x = x + self.fuse(torch.cat([self.attention(y, context), self.scan(y)], -1))
@@ -222,7 +228,12 @@ class PlainBlock(nn.Module):
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """Map ``(b, h, w, channels)`` to the same shape."""
+        """Map features to the same shape.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            context: Global statistics, when the features are of a tile; None for a whole image.
+        """
         x = x + self.attention(self.norm(x), context)
         y: Tensor = x + self.ffn(self.ffn_norm(x))
         return y
@@ -276,17 +287,17 @@ class MTAIR(RestorationModel):
         return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
 
     def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
-        """Return what enters the latent and the skips, finest first."""
+        """Run the encoder, see `RestorationModel.encode`."""
         factor = self.config.stem_factor
         x = self.embed(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
         return descend(x, self.encoder, self.downs, context)
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
-        """Map what enters the latent to what leaves it: blocks, then prompts."""
+        """Run the latent: blocks, then prompts; see `RestorationModel.refine_latent`."""
         return self._prompted(len(self.downs), self.latent(features, context), context)
 
     def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
-        """Return the residual from what leaves the latent and the skips."""
+        """Run the decoder, see `RestorationModel.decode`."""
         x = latent
         for level in reversed(range(len(skips))):
             skip = self._prompted(level, skips.pop(), context)

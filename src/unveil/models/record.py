@@ -1,4 +1,4 @@
-"""What the package knows about a variant of a network before building it."""
+"""The record of a variant: what is fixed before it is built."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

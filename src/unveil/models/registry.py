@@ -91,7 +91,7 @@ def register_model(
 
 
 def get_record(model_id: str) -> ModelRecord:
-    """Return what is known about a variant.
+    """Return the record of a variant.
 
     Raises:
         InputError: There is no such id.

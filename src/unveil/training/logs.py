@@ -87,12 +87,23 @@ class Board:
         self._writer: Any = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Add numbers by name."""
+        """Add numbers by name.
+
+        Args:
+            step: Steps done.
+            values: Numbers by name.
+        """
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Add a (h, w, 3) uint8 picture."""
+        """Add a picture.
+
+        Args:
+            step: Steps done.
+            name: Its name.
+            pixels: ``(h, w, 3)``.
+        """
         self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -122,7 +133,12 @@ class RunLogs:
         self._board.scalars(int(values["step"]), shown)
 
     def validation(self, step: int, result: Validation) -> None:
-        """Log a validation's scores and picture."""
+        """Log a validation's scores and picture.
+
+        Args:
+            step: Steps done.
+            result: Scores and picture.
+        """
         row = {"step": step, "psnr": result.psnr, **result.groups, "seconds": result.seconds}
         self._validation.add(row)
         scores = {f"validation/{group}": value for group, value in result.groups.items()}

@@ -52,6 +52,11 @@ def _is_matrix(parameter: nn.Parameter) -> bool:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every group, times the group's own factor `lr_scale`."""
+    """Set the learning rate of every group, times the group's own factor `lr_scale`.
+
+    Args:
+        optimizer: From `build_optimizer`.
+        rate: Learning rate.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_scale", 1.0)

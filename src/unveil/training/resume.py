@@ -20,6 +20,10 @@ def resumed_recipe(recipe: Recipe, state: TrainingState) -> Recipe:
 
     The weights that the run began with are not read: they may be gone.
 
+    Args:
+        recipe: The recipe given to resume with.
+        state: The stored run.
+
     Raises:
         RecipeError: A key that affects the weights differs.
     """
@@ -35,13 +39,23 @@ def resumed_recipe(recipe: Recipe, state: TrainingState) -> Recipe:
 
 
 def with_options(recipe: Recipe, options: dict[str, object]) -> Recipe:
-    """Return a recipe with other `model.options`."""
+    """Return a recipe with other `model.options`.
+
+    Args:
+        recipe: The recipe.
+        options: Fields of the network's configuration.
+    """
     model = recipe.model.model_copy(update={"options": options})
     return recipe.model_copy(update={"model": model})
 
 
 def same_validation(recipe: Recipe, other: Recipe) -> bool:
-    """Return whether two recipes validate on the same images, in the same way."""
+    """Return whether two recipes validate on the same images, in the same way.
+
+    Args:
+        recipe: One recipe.
+        other: Another.
+    """
     when = {"every", "every_steps"}
     one, two = (r.evaluation.model_dump(mode="json", exclude=when) for r in (recipe, other))
     return one == two

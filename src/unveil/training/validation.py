@@ -84,6 +84,10 @@ def undegraded(images: Sequence[ValidationImage]) -> frozenset[str]:
 def mean_of_degraded(groups: Mapping[str, float], without: frozenset[str]) -> float:
     """Average scores over the groups but some; over all where none would be left.
 
+    Args:
+        groups: Score per group.
+        without: Groups to leave out.
+
     >>> mean_of_degraded({"noise:sigma_255=25": 30.0, "identity": 50.0}, frozenset({"identity"}))
     30.0
     """
