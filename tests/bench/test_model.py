@@ -1,3 +1,4 @@
+import sys
 import time
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 
 from unveil.bench import model as bench
-from unveil.bench.yardstick import ConvolutionYardstick
+from unveil.bench.yardstick import ConvolutionYardstick, in_onnx_runtime
 from unveil.errors import InputError
 from unveil.models.base import count_parameters
 
@@ -71,3 +72,20 @@ def test_the_peak_counts_what_a_run_holds_for_a_moment():
     if peak is None:
         pytest.skip("only Linux tells a process's peak")
     assert 200 <= peak <= 400
+
+
+def test_the_yardstick_is_the_same_network_in_onnx_runtime():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    yardstick = ConvolutionYardstick()
+    x = torch.rand(1, 3, 12, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(in_onnx_runtime(yardstick)(x), yardstick(x))
+    (_, tiny) = bench.bench_models(["cu_mamba_tiny"], size=32, repeats=1, step=False).timings
+    assert tiny.onnx_ratio > 0
+
+
+def test_without_onnx_runtime_its_ratio_is_left_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (_, tiny) = bench.bench_models(["cu_mamba_tiny"], size=8, repeats=1, step=False).timings
+    assert tiny.onnx_ratio is None

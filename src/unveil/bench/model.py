@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from unveil.bench.machine import describe_machine
-from unveil.bench.yardstick import ConvolutionYardstick
+from unveil.bench.yardstick import ConvolutionYardstick, in_onnx_runtime
 from unveil.errors import InputError
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.cost import count_operations
@@ -22,6 +23,7 @@ from unveil.models.registry import create_model
 from unveil.ops.heap import keep_freed_memory
 
 YARDSTICK = "yardstick"
+_ONNX = "yardstick in ONNX Runtime"
 _STEP_SHAPE = (16, 3, 64, 64)
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
 
@@ -40,6 +42,8 @@ class ModelTiming:
         peak_mebibytes: Memory of a pass beyond what was there before; None where it cannot be read.
         step_seconds: Median of forward, backward and optimiser on 16×3×64×64; None if not asked.
         step_ratio: As `inference_ratio`, for the step.
+        onnx_ratio: As `inference_ratio`, over the yardstick's time in ONNX Runtime; None where that
+            is not installed.
         seconds_by_layer: Share of a pass in each class of layer, exclusive of its parts, in
             seconds per megapixel.
     """
@@ -53,6 +57,7 @@ class ModelTiming:
     peak_mebibytes: float | None
     step_seconds: float | None
     step_ratio: float | None
+    onnx_ratio: float | None
     seconds_by_layer: dict[str, float]
 
 
@@ -102,7 +107,11 @@ def bench_models(
         if size % int(network.size_multiple):  # type: ignore[arg-type]
             raise InputError(f"size {size} is no multiple of {network.size_multiple} for {name}")
     image = torch.rand(1, 3, size, size)
-    passes = _alternate({n: _inference(net, image) for n, net in networks.items()}, repeats)
+    runs = {n: _inference(net, image) for n, net in networks.items()}
+    in_onnx = in_onnx_runtime(cast("ConvolutionYardstick", networks[YARDSTICK]))
+    if in_onnx is not None:
+        runs[_ONNX] = partial(in_onnx, image)
+    passes = _alternate(runs, repeats)
     steps = {}
     if step:
         batch = torch.rand(_STEP_SHAPE)
@@ -131,6 +140,7 @@ def _timing(
         peak_mebibytes=peak_mebibytes(_inference(network, image)),
         step_seconds=statistics.median(steps[name]) if steps else None,
         step_ratio=_ratio(steps, name) if steps else None,
+        onnx_ratio=_ratio(passes, name, _ONNX) if _ONNX in passes else None,
         seconds_by_layer={
             kind: seconds / megapixels for kind, seconds in _by_layer(network, image).items()
         },
@@ -145,7 +155,7 @@ def _cost(network: nn.Module) -> tuple[float, float]:
     return weights / 4, 0.0
 
 
-def _inference(network: nn.Module, image: Tensor) -> Callable[[], None]:
+def _inference(network: nn.Module, image: Tensor) -> Callable[[], Any]:
     def run() -> None:
         network.eval()
         with torch.no_grad():
@@ -166,7 +176,7 @@ def _training(network: nn.Module, batch: Tensor) -> Callable[[], None]:
     return run
 
 
-def _alternate(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
+def _alternate(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Time every run once per turn, so that all see the same state of the machine."""
     for run in runs.values():
         run()
@@ -179,8 +189,8 @@ def _alternate(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, l
     return seconds
 
 
-def _ratio(seconds: dict[str, list[float]], name: str) -> float:
-    pairs = zip(seconds[name], seconds[YARDSTICK], strict=True)
+def _ratio(seconds: dict[str, list[float]], name: str, to: str = YARDSTICK) -> float:
+    pairs = zip(seconds[name], seconds[to], strict=True)
     return statistics.median(own / reference for own, reference in pairs)
 
 

@@ -1,5 +1,6 @@
 """`unveil bench`: what this machine makes of the scan, the networks and whole photographs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ from unveil.cli.options import MOST_THREADS, Repeats, Threads, numbers, use_thre
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
+    from unveil.bench.against import BuildComparison
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
 
@@ -32,20 +34,47 @@ def model(
         bool, typer.Option(help="Also time a training step on 16×3×64×64 pixels.")
     ] = True,
     threads: Threads = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="Compare: with another checkout or installation of unveil, both in turns, in "
+            "place of the yardstick; or with a file of earlier figures, printed by --json.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Time networks beside a plain convolution network, taking turns in one run."""
     import json
 
+    import torch
+
     from unveil.bench.model import bench_models
 
     use_threads(threads)
     names = models or ["cu_mamba_small", "mtair_small"]
+    if against is not None and against.is_dir():
+        from unveil.bench.against import compare_builds
+
+        count = torch.get_num_threads()
+        compared = compare_builds(
+            names, against, size=size, repeats=repeats, step=step, threads=count
+        )
+        if as_json:
+            typer.echo(json.dumps(compared.as_dict(), indent=2))
+        else:
+            _print_builds(compared)
+        return
     result = bench_models(names, size=size, repeats=repeats, step=step)
     if as_json:
         typer.echo(json.dumps(result.as_dict(), indent=2))
     else:
         _print_models(result)
+    if against is not None:
+        from unveil.bench.against import compare_figures
+
+        for name, work, ratio in compare_figures(result, against):
+            typer.echo(f"{name}, {work}: {ratio:.2f} of the earlier time", err=as_json)
 
 
 @app.command()
@@ -164,6 +193,20 @@ def _print_scan(result: "ScanBench") -> None:
         typer.echo(f"time of the forward grows with l to the power {exponent:.2f} ({name})")
 
 
+def _print_builds(result: "BuildComparison") -> None:
+    own, other = (kernel or "no kernels" for kernel in result.kernels)
+    typer.echo(
+        f"float32, {counted(result.threads, 'thread')}, median of {result.repeats}; this build "
+        f"({own}) over {result.other} ({other})"
+    )
+    for row in result.rows:
+        shape = f"{row.batch}×3×{row.size}×{row.size}"
+        typer.echo(
+            f"{row.id:16} {row.work:10} {shape:14} {row.seconds:8.3f} s / {row.other_seconds:.3f} s"
+            f" = {row.ratio:.2f}, of CPU time {row.cpu_ratio:.2f}"
+        )
+
+
 def _print_models(result: "ModelBench") -> None:
     from rich.console import Console
     from rich.table import Table
@@ -174,7 +217,17 @@ def _print_models(result: "ModelBench") -> None:
         f"pass on {result.height}×{result.width}, step on 16×3×64×64"
     )
     table.add_column("model")
-    for heading in ("parameters", "MAC/px", "scan/px", "s/MP", "ratio", "MiB", "s/step", "ratio"):
+    for heading in (
+        "parameters",
+        "MAC/px",
+        "scan/px",
+        "s/MP",
+        "ratio",
+        "of ONNX",
+        "MiB",
+        "s/step",
+        "ratio",
+    ):
         table.add_column(heading, justify="right")
     for row in result.timings:
         table.add_row(
@@ -184,6 +237,7 @@ def _print_models(result: "ModelBench") -> None:
             f"{row.scan_updates_per_pixel:,.0f}",
             f"{row.seconds_per_megapixel:.2f}",
             f"{row.inference_ratio:.2f}",
+            "–" if row.onnx_ratio is None else f"{row.onnx_ratio:.2f}",
             "–" if row.peak_mebibytes is None else f"{row.peak_mebibytes:.0f}",
             "–" if row.step_seconds is None else f"{row.step_seconds:.3f}",
             "–" if row.step_ratio is None else f"{row.step_ratio:.2f}",
