@@ -33,7 +33,7 @@ class PassTiming:
 
     Attributes:
         name: Function and variant.
-        shape: Of its output, (b, h, w, c).
+        shape: Of its output, ``(b, h, w, c)``.
         forward_us: Median of the native forward, in microseconds.
         forward_ratio: Median over the turns of the plain operations' time over the native one's.
         step_us: Median of the native forward and backward.
@@ -66,7 +66,7 @@ def bench_passes(shapes: Sequence[_Shape] = SHAPES, *, repeats: int = 15) -> Pas
     """Time every fused pass against plain PyTorch operations, in float32.
 
     Args:
-        shapes: Outputs' shapes (b, h, w, c).
+        shapes: Outputs' shapes ``(b, h, w, c)``.
         repeats: Turns per pass and shape; the medians are returned.
 
     Returns:

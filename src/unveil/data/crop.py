@@ -15,7 +15,7 @@ def cut(photo: NDArray[Any], top: int, left: int, height: int, width: int) -> ND
     """Cut a window that may reach beyond the photo, which is mirrored there.
 
     Args:
-        photo: (h, w, c).
+        photo: ``(h, w, c)``.
         top: First row; may be negative.
         left: First column; may be negative.
         height: Rows of the window.
@@ -65,7 +65,7 @@ def degrade_window(
     is a multiple of 8, so that a window begins on JPEG's block grid as whole photos do.
 
     Args:
-        photo: (h, w, 3), any type.
+        photo: ``(h, w, 3)``, any type.
         pipeline: What to do.
         rng: Source of randomness.
         corner: First row and column of the window.
@@ -99,7 +99,7 @@ def degrade_shrunk(
     Only what lies under the square is shrunk.
 
     Args:
-        photo: (h, w, 3), any type, clean.
+        photo: ``(h, w, 3)``, any type, clean.
         pipeline: What to do to the shrunken photo.
         rng: Source of randomness.
         factor: By which to shrink, 1 or more; less where the square would not fit the photo.

@@ -52,7 +52,7 @@ class ImageStore:
         return path in self._pixels
 
     def get(self, path: Path) -> Pixels:
-        """Return a photo as (h, w, 3) uint8; do not write into it.
+        """Return a photo as ``(h, w, 3)`` uint8; do not write into it.
 
         Raises:
             ImageFileError: The file cannot be read.

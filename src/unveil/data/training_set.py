@@ -24,7 +24,7 @@ _MIXUP_BETA = 1.2
 
 
 class Sample(TypedDict):
-    """One patch: ``degraded`` and ``clean`` are (3, h, w) float32, range [0, 1] unless noisy."""
+    """One patch: ``degraded`` and ``clean`` are ``(3, h, w)`` float32, [0, 1] unless noisy."""
 
     degraded: torch.Tensor
     clean: torch.Tensor
@@ -206,11 +206,11 @@ def flip_rotate(image: Pixels, turn: int) -> Pixels:
     """Apply one of the 8 symmetries of the square; a view.
 
     Args:
-        image: (h, w, c).
+        image: ``(h, w, c)``.
         turn: 0 (unchanged) to 7; from 4 on mirrored, then rotated by 90 degrees ``turn % 4`` times.
 
     Returns:
-        (h, w, c) or (w, h, c).
+        ``(h, w, c)`` or ``(w, h, c)``.
 
     Raises:
         InputError: `turn` is not one of the 8.
@@ -225,7 +225,7 @@ def flip_rotate(image: Pixels, turn: int) -> Pixels:
 
 
 def to_tensor(image: Pixels) -> torch.Tensor:
-    """Turn (h, w, 3) into a contiguous (3, h, w) tensor."""
+    """Turn ``(h, w, 3)`` into a contiguous ``(3, h, w)`` tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 

@@ -47,7 +47,7 @@ def worst_window(restored: Image, clean: Image, side: int) -> tuple[slice, slice
     """Find the square window with the largest squared error.
 
     Args:
-        restored: (h, w, 3).
+        restored: ``(h, w, 3)``.
         clean: Same shape.
         side: Of the window, in pixels; smaller images are taken whole.
 

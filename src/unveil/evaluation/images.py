@@ -74,7 +74,7 @@ class EvaluationImage:
 
     Attributes:
         name: File name without suffix.
-        degraded: (h, w, 3) float32 as the network gets it; float noise leaves [0, 1].
+        degraded: ``(h, w, 3)`` float32 as the network gets it; float noise leaves [0, 1].
         clean: Same shape, in [0, 1].
     """
 

@@ -33,7 +33,7 @@ class Method(Protocol):
         """Restore one image.
 
         Args:
-            degraded: (h, w, 3) float32, nominally [0, 1].
+            degraded: ``(h, w, 3)`` float32, nominally [0, 1].
             sigma_255: Level of the noise where the protocol adds some; only `nlm` uses it.
 
         Returns:

@@ -44,7 +44,7 @@ def measure(
     Args:
         metrics: From `unveil.metrics.metric_named`.
         protocol: Says whether images are rounded first.
-        restored: (h, w, 3), nominally [0, 1].
+        restored: ``(h, w, 3)``, nominally [0, 1].
         degraded: Same shape.
         clean: Same shape.
 

@@ -36,7 +36,7 @@ class Patch:
         """Cut the part out of an image.
 
         Args:
-            image: (h, w, 3).
+            image: ``(h, w, 3)``.
             name: Of the image, for the error.
 
         Raises:
@@ -62,7 +62,7 @@ def parse_patch(text: str) -> Patch:
         InputError: It is not of that form.
 
     >>> parse_patch("rocket*=10:250,230:300").rows
-    (10, 250)
+    ``(10, 250)``
     """
     if text == WHOLE:
         return Patch(text)
@@ -114,7 +114,7 @@ def measure_bands(
         patches: Those that do not fit the name are left out.
         protocol: Says whether images are rounded first.
         name: Of the image.
-        restored: (h, w, 3), nominally [0, 1].
+        restored: ``(h, w, 3)``, nominally [0, 1].
         degraded: Same shape.
         clean: Same shape.
 

@@ -53,7 +53,7 @@ class Protocol:
     source: str
 
     def crop(self, image: Image) -> Image:
-        """Cut the sides of an (h, w, c) image to the protocol's multiple, around the centre."""
+        """Cut the sides of an ``(h, w, c)`` image to the protocol's multiple, around the centre."""
         height, width = image.shape[:2]
         top, left = (side % self.crop_multiple // 2 for side in (height, width))
         height, width = (side - side % self.crop_multiple for side in (height, width))
@@ -63,7 +63,7 @@ class Protocol:
         """Score one image.
 
         Args:
-            restored: (h, w, 3) RGB, nominally [0, 1], as the network gave it.
+            restored: ``(h, w, 3)`` RGB, nominally [0, 1], as the network gave it.
             clean: Same shape, in [0, 1].
 
         Returns:
@@ -92,7 +92,7 @@ class Protocol:
         """Clip an image and, where the protocol does, round it to 8 bits.
 
         Args:
-            image: (h, w, 3), nominally [0, 1].
+            image: ``(h, w, 3)``, nominally [0, 1].
 
         Returns:
             Same shape, in [0, 1].

@@ -22,8 +22,8 @@ def bootstrap_runs(
     mean than about the true one; a single run says nothing about others and is not varied.
 
     Args:
-        a: (k_a, n) scores of each run of A on each image.
-        b: (k_b, n), the same images.
+        a: ``(k_a, n)`` scores of each run of A on each image.
+        b: ``(k_b, n)``, the same images.
         confidence: Between 0 and 1.
         seed: Of the resampling.
         resamples: How many differences are drawn.
@@ -64,6 +64,6 @@ def spread_of(scores: NDArray[np.float64]) -> float | None:
     """Return the standard deviation over runs of their means; None for a single run.
 
     Args:
-        scores: (k, n) scores of each run on each image.
+        scores: ``(k, n)`` scores of each run on each image.
     """
     return float(scores.mean(1).std(ddof=1)) if len(scores) > 1 else None

@@ -14,7 +14,7 @@ def as_float64_pair(
     """Return both images as float64 after checking that they can be compared.
 
     Args:
-        restored: (h, w) or (h, w, c), any real dtype.
+        restored: ``(h, w)`` or ``(h, w, c)``, any real dtype.
         clean: Same shape as `restored`.
         data_range: Distance between black and white.
 

@@ -23,7 +23,7 @@ def banding(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) -
     s / 8 (averaged over channels first).
 
     Args:
-        restored: (h, w) or (h, w, c), any real dtype; used as it is, in float64.
+        restored: ``(h, w)`` or ``(h, w, c)``, any real dtype; used as it is, in float64.
         clean: Same shape. A side must have 64 pixels.
         data_range: Distance between black and white: 255 for uint8, 1 for float images in [0, 1].
 

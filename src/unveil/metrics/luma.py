@@ -18,11 +18,11 @@ def rgb_to_y(image: NDArray[Any], *, data_range: float) -> NDArray[np.float64]:
     MATLAB rounds Y of a uint8 image to whole numbers; take `np.rint` of the result for that.
 
     Args:
-        image: (h, w, 3) RGB in [0, data_range].
+        image: ``(h, w, 3)`` RGB in [0, data_range].
         data_range: Distance between black and white: 255 for uint8, 1 for float images.
 
     Returns:
-        (h, w) in [16/255, 235/255]·data_range.
+        ``(h, w)`` in [16/255, 235/255]·data_range.
 
     Source: ITU-R BT.601; Y = 16 + 65.481·R + 128.553·G + 24.966·B for RGB in [0, 1], Y in [0, 255].
 

@@ -14,7 +14,7 @@ def psnr(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) -> f
     """Compute the PSNR of one image over all its pixels and channels.
 
     Args:
-        restored: (h, w) or (h, w, c), any real dtype; used as it is, in float64.
+        restored: ``(h, w)`` or ``(h, w, c)``, any real dtype; used as it is, in float64.
         clean: Same shape.
         data_range: Distance between black and white: 255 for uint8, 1 for float images in [0, 1].
 
@@ -39,7 +39,7 @@ def psnr_y(restored: NDArray[Any], clean: NDArray[Any], *, data_range: float) ->
     """Compute the PSNR of luma (`rgb_to_y`, not rounded), with the RGB image's peak.
 
     Args:
-        restored: (h, w, 3) RGB in [0, data_range].
+        restored: ``(h, w, 3)`` RGB in [0, data_range].
         clean: Same shape.
         data_range: Distance between black and white of the RGB images.
 

@@ -38,7 +38,7 @@ def ssim(
     """Compute the mean SSIM of one image; channels are scored alone and averaged.
 
     Args:
-        restored: (h, w) or (h, w, c), any real dtype; computed in float64.
+        restored: ``(h, w)`` or ``(h, w, c)``, any real dtype; computed in float64.
         clean: Same shape.
         data_range: Distance between black and white: 255 for uint8, 1 for float images in [0, 1].
         window: ``"gaussian"`` (11×11, standard deviation 1.5, population covariance: the paper's
@@ -84,7 +84,7 @@ def ssim_y(
     """Compute the SSIM of luma (`rgb_to_y`, not rounded).
 
     Args:
-        restored: (h, w, 3) RGB in [0, data_range].
+        restored: ``(h, w, 3)`` RGB in [0, data_range].
         clean: Same shape.
         data_range: Distance between black and white of the RGB images.
         window: As in `ssim`.

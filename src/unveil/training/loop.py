@@ -71,7 +71,7 @@ def train_step(session: Session, batch: Batch) -> StepRecord:
 
     Args:
         session: Launched and calibrated.
-        batch: `degraded` and `clean`, each (b, 3, h, w), with `name` and `task` per image.
+        batch: `degraded` and `clean`, each ``(b, 3, h, w)``, with `name` and `task` per image.
 
     Raises:
         NonFiniteError: The loss or the gradient is not finite, in any process.

@@ -31,8 +31,8 @@ def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
     """Return the mean of sqrt(difference² + ε), ε = 1e-3.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     Source: CU-Mamba (arXiv 2404.11778), the loss's first term; mean per pixel is our reading.
 
@@ -49,8 +49,8 @@ def fft(restored: Tensor, clean: Tensor) -> Tensor:
     The half spectrum is enough for a real image: its inner columns stand for two of the full one.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     Source: CU-Mamba (arXiv 2404.11778), the loss's second term, with `norm="ortho"`.
 
@@ -73,8 +73,8 @@ def l1(restored: Tensor, clean: Tensor) -> Tensor:
     """Return the mean absolute difference.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     Source: MTAIR (arXiv 2412.15845), training.
 
@@ -88,8 +88,8 @@ def mse(restored: Tensor, clean: Tensor) -> Tensor:
     """Return the mean squared difference.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     >>> mse(torch.full((1, 3, 2, 2), 2.0), torch.zeros(1, 3, 2, 2)).item()
     4.0
@@ -101,8 +101,8 @@ def psnr(restored: Tensor, clean: Tensor, ceiling: float = PSNR_CEILING) -> Tens
     """Return minus the PSNR in dB, averaged over images: what the tables are scored by.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
         ceiling: PSNR in dB above which an image's gradient grows no more.
 
     >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)).item(), 2)
@@ -119,8 +119,8 @@ def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
     then removes a little haze from clean images, too.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     >>> round(psnr35(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item(), 2)
     -35.0
@@ -137,8 +137,8 @@ def bands(restored: Tensor, clean: Tensor) -> Tensor:
     terms, but plain to see in an even sky.
 
     Args:
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
 
     >>> even = torch.zeros(1, 3, 64, 64)
     >>> banded = even.clone()
@@ -211,7 +211,7 @@ class Loss(Spelled):
         return cls(tuple(terms), text)
 
     def __call__(self, restored: Tensor, clean: Tensor) -> Tensor:
-        """Return the loss of (b, c, h, w) images as a scalar."""
+        """Return the loss of ``(b, c, h, w)`` images as a scalar."""
         total = restored.new_zeros(())
         for weight, name in self.terms:
             total = total + weight * _TERMS[name](restored, clean)

@@ -26,7 +26,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """Send the singular values of matrices to about 1.
 
     Args:
-        matrices: (k, m, n), float32 or float64.
+        matrices: ``(k, m, n)``, float32 or float64.
 
     Returns:
         Same shape; singular values between about 0.7 and 1.2 (zero where the matrix is zero).

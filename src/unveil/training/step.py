@@ -38,8 +38,8 @@ def weighted_loss(loss: Loss, restored: Tensor, clean: Tensor, weights: Sequence
 
     Args:
         loss: Mean over images.
-        restored: (b, c, h, w), nominal range [0, 1].
-        clean: (b, c, h, w), same shape and range.
+        restored: ``(b, c, h, w)``, nominal range [0, 1].
+        clean: ``(b, c, h, w)``, same shape and range.
         weights: One per image; not divided by their sum, so that an image's gradient does not
             depend on its neighbours.
     """
@@ -66,8 +66,8 @@ def accumulate_gradients(
     """Add the gradient of a batch's mean loss, in passes of at most `micro_batch` images.
 
     Args:
-        network: Restores (b, 3, h, w).
-        batch: Holds `degraded` and `clean`, each (b, 3, h, w), and with `task_loss` the images'
+        network: Restores ``(b, 3, h, w)``.
+        batch: Holds `degraded` and `clean`, each ``(b, 3, h, w)``, and with `task_loss` the images'
             `task`.
         loss: Mean over images.
         micro_batch: Images per pass.

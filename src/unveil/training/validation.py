@@ -23,8 +23,8 @@ class ValidationImage:
     Attributes:
         name: File it comes from.
         group: Its degradation or task; scores are averaged per group.
-        degraded: (3, h, w) float32, nominal [0, 1].
-        clean: (3, h, w) float32 in [0, 1].
+        degraded: ``(3, h, w)`` float32, nominal [0, 1].
+        clean: ``(3, h, w)`` float32 in [0, 1].
     """
 
     name: str
@@ -42,7 +42,7 @@ class Validation:
             whose photographs are not degraded at all stay out: how little is changed there would
             outweigh what is restored elsewhere. If there are no others, they count.
         groups: Mean PSNR per group.
-        picture: Rows of degraded | restored | clean, (h, w, 3) uint8.
+        picture: Rows of degraded | restored | clean, ``(h, w, 3)`` uint8.
         seconds: Time it took.
     """
 
