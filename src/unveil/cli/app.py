@@ -23,6 +23,7 @@ _VERBS = {
     "degrade": "unveil.cli.degrade",
     "doctor": "unveil.cli.doctor",
     "evaluate": "unveil.cli.evaluate",
+    "export": "unveil.cli.export",
     "inspect": "unveil.cli.inspect",
     "models": "unveil.cli.models",
     "restore": "unveil.cli.restore",

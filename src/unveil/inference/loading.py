@@ -35,6 +35,7 @@ class LoadedModel:
         tiling: From its record.
         steering: Statistics, by layer, that turn it to a task.
         weights: Its file, if it has one.
+        task: What it is steered to.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LoadedModel:
     tiling: Tiling = field(default_factory=Tiling)
     steering: dict[str, Tensor] = field(default_factory=dict)
     weights: Path | None = None
+    task: Task = "auto"
 
     @cached_property
     def digest(self) -> str:
@@ -70,6 +72,7 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
         model = default_model(task)
     loaded = _load(model)
     if task != "auto":
+        loaded.task = task
         loaded.steering, window = steering(loaded, task)
         loaded.tiling = replace(loaded.tiling, window=window)
     return loaded

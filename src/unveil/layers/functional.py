@@ -107,7 +107,7 @@ def cell_sums(x: Tensor, cells: int, places: Tensor | None = None) -> Tensor:
 
 def _overlaps(start: Tensor, end: Tensor, length: int, cells: int) -> Tensor:
     """Return how much of each cell each pixel from start to end covers, ``(b, cells, length)``."""
-    pixels = torch.linspace(0, 1, length + 1, dtype=start.dtype, device=start.device)
+    pixels = torch.arange(length + 1, dtype=start.dtype, device=start.device) / length
     pixels = (start[:, None] + (end - start)[:, None] * pixels)[:, None]
     edges = torch.linspace(0, 1, cells + 1, dtype=start.dtype, device=start.device)[:, None]
     upper = torch.minimum(pixels[..., 1:], edges[1:])

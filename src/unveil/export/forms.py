@@ -1,0 +1,106 @@
+"""The forms in which a network is exported, as modules with tensors in and tensors out."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from unveil.layers.context import Context
+from unveil.models.base import RestorationModel
+
+
+class FixedStatistics(Context):
+    """Statistics of which some are given; every image of a batch has the others to itself.
+
+    Args:
+        given: By layer, ``(1, ...)``.
+    """
+
+    def __init__(self, given: Mapping[str, Tensor]) -> None:
+        super().__init__(given)
+
+    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return what is given for layer `name`, else what `compute` makes of each image."""
+        return self.statistics[name] if name in self.statistics else compute()
+
+
+class WholeImages(nn.Module):
+    """``image`` → ``restored``: `unveil.inference.restore_tensor`, padding and cropping included.
+
+    Args:
+        model: The network.
+        given: Statistics, by layer, that take the place of the image's.
+    """
+
+    def __init__(self, model: RestorationModel, given: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.model, self.given = model, dict(given)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Restore ``(n, 3, h, w)``, not clipped."""
+        context = FixedStatistics(self.given) if self.given else None
+        restored: Tensor = self.model(padded(image, self.model.size_multiple), context)
+        return restored[..., : image.shape[2], : image.shape[3]]
+
+
+class ImageStatistics(nn.Module):
+    """``image``, ``places`` → one output per layer that looks at the whole image.
+
+    Args:
+        model: The network.
+        names: The layers, in the order of the outputs.
+    """
+
+    def __init__(self, model: RestorationModel, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, image: Tensor, places: Tensor) -> tuple[Tensor, ...]:
+        """Gather statistics of one image from crops ``(n, 3, h, w)`` at ``places`` ``(n, 4)``."""
+        recorder = Context(places=places)
+        self.model(padded(image, self.model.size_multiple), recorder)
+        return tuple(recorder.statistics[name] for name in self.names)
+
+
+class TilesOfAnImage(nn.Module):
+    """``image`` and statistics → ``restored``, for tiles of the image they were gathered from.
+
+    Args:
+        model: The network.
+        names: The layers, in the order of the inputs.
+        given: Statistics, by layer, that are the same for every image.
+    """
+
+    def __init__(
+        self, model: RestorationModel, names: list[str], given: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.model, self.names, self.given = model, names, dict(given)
+
+    def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
+        """Restore tiles ``(n, 3, h, w)``, not clipped."""
+        known = dict(zip(self.names, statistics, strict=True)) | self.given
+        restored: Tensor = self.model(padded(image, self.model.size_multiple), Context(known))
+        return restored[..., : image.shape[2], : image.shape[3]]
+
+
+def padded(image: Tensor, multiple: int) -> Tensor:
+    """Pad as `unveil.inference.padding.pad_to_multiple` does, with one graph for all sizes.
+
+    >>> padded(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 4)[0, 0, 0]
+    tensor([1., 2., 3., 2.])
+    """
+    for axis in (2, 3):
+        image = image.index_select(axis, _source(image.shape[axis], multiple))
+    return image
+
+
+def _source(length: int, multiple: int) -> Tensor:
+    """Return which pixel each of the padded axis shows: mirrored, or the last one repeated."""
+    last = length - 1
+    whole = (length + multiple - 1) // multiple * multiple
+    index = torch.arange(whole)
+    mirrored = last - (index - last).abs()
+    # Too small to be mirrored: a size of 3 that lacks 5.
+    fits = (index[-1:] - last) < length
+    return torch.where(fits, mirrored.clamp(min=0), index.clamp(max=last))

@@ -1,0 +1,181 @@
+"""From a module to an ONNX graph of standard operators that takes every size."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.export import Dim
+
+from unveil.export.scan import DOMAIN, OPERATOR, Constant, scan_nodes
+
+OPSET = 18
+# That of opset 18; programs with older runtimes refuse newer ones.
+IR_VERSION = 8
+
+_FOLDED: dict[str, Callable[[Constant], Constant]] = {
+    "Exp": np.exp,
+    "Neg": np.negative,
+    "Identity": np.asarray,
+}
+
+
+def build_graph(
+    form: nn.Module,
+    examples: tuple[Any, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    dynamic: bool,
+) -> onnx.ModelProto:
+    """Export a module.
+
+    Args:
+        form: Its first input is an image ``(n, 3, h, w)``.
+        examples: Arguments for it; their sizes are not those of the graph.
+        inputs: Names of the graph's inputs.
+        outputs: Names of its outputs.
+        dynamic: Whether batch, height and width are free; else they are those of the examples.
+
+    Returns:
+        The model: opset 18, IR version 8, weights inside, nothing of this machine.
+    """
+    with _quiet(), torch.no_grad():
+        program = torch.export.export(
+            form,
+            examples,
+            dynamic_shapes=_shapes(examples) if dynamic else None,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        made = torch.onnx.export(
+            program,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    assert made is not None
+    model = made.model_proto
+    _expand_scans(model)
+    _clean(model)
+    if dynamic:
+        _name_axes(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _shapes(examples: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Free batch, height and width of the image, and the batch of what else has one."""
+    image, *others = examples
+    # With named axes the exporter refuses sizes below the network's multiple, which its graph takes
+    # all the same; `_name_axes` sees to it that the axes stay free.
+    free: list[Any] = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}]
+    for other in others:
+        same = isinstance(other, Tensor) and other.shape[0] == image.shape[0]
+        free.append({0: Dim.AUTO} if same else [None for _ in other])
+    return tuple(free)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter tells of itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _expand_scans(model: onnx.ModelProto) -> None:
+    """Put standard nodes in the place of the scans' placeholders."""
+    graph = model.graph
+    constants = _constants(graph)
+    nodes: list[onnx.NodeProto] = []
+    for node in list(graph.node):
+        if (node.domain, node.op_type) != (DOMAIN, OPERATOR):
+            nodes.append(node)
+            continue
+        made = scan_nodes(node, constants, f"scan{len(nodes)}")
+        nodes += made.nodes
+        graph.initializer.extend(made.constants)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, Constant]:
+    """Return the graph's constants, and what a scan's parameters are made of them."""
+    known: dict[str, Constant] = {
+        item.name: numpy_helper.to_array(item) for item in graph.initializer
+    }
+    for node in graph.node:
+        fold = _FOLDED.get(node.op_type)
+        if fold is not None and node.input[0] in known:
+            known[node.output[0]] = fold(known[node.input[0]])
+        elif node.op_type == "Unsqueeze" and all(name in known for name in node.input):
+            known[node.output[0]] = np.expand_dims(
+                known[node.input[0]], tuple(known[node.input[1]].tolist())
+            )
+        elif node.op_type == "Expand" and all(name in known for name in node.input):
+            shape = tuple(known[node.input[1]].tolist())
+            known[node.output[0]] = known[node.input[0]] * np.ones(shape, np.float32)
+    return known
+
+
+def _clean(model: onnx.ModelProto) -> None:
+    """Remove what is not used, and what the exporter notes of its own doings."""
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "unveil", ""
+    del model.metadata_props[:]
+    for opset in list(model.opset_import):
+        if opset.domain:
+            model.opset_import.remove(opset)
+    graph = model.graph
+    _remove_unused(graph)
+    del graph.value_info[:]
+    graph.name, graph.doc_string = "unveil", ""
+    items = [*graph.node, *graph.input, *graph.output, *graph.initializer, graph]
+    for item in items:
+        item.doc_string = ""
+        if hasattr(item, "metadata_props"):
+            del item.metadata_props[:]
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants that no output comes from."""
+    wanted = {item.name for item in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    nodes, constants = kept[::-1], [c for c in graph.initializer if c.name in wanted]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.initializer[:]
+    graph.initializer.extend(constants)
+
+
+def _name_axes(model: onnx.ModelProto) -> None:
+    """Call the free axes by their names, and make sure that they are free."""
+    for item in [*model.graph.input, *model.graph.output]:
+        axes = item.type.tensor_type.shape.dim
+        is_image = item.name in ("image", "restored")
+        names = {0: "batch", 2: "height", 3: "width"} if is_image else {}
+        if item.name == "places":
+            names = {0: "batch"}
+        for axis, name in names.items():
+            assert not axes[axis].HasField("dim_value"), f"{item.name}: {name} became a constant"
+            axes[axis].dim_param = name
