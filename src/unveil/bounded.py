@@ -10,6 +10,15 @@ MOST_BYTES = 2**20
 _MOST_DEPTH = 64
 
 
+def is_name_byte(character: str) -> bool:
+    r"""Tell whether a character stands for a byte of a name that is not UTF-8 (PEP 383).
+
+    >>> is_name_byte("\udce9"), is_name_byte("é")
+    (True, False)
+    """
+    return "\udc80" <= character <= "\udcff"
+
+
 def require_regular(path: Path) -> None:
     """See that `path` names a file on a disk: a pipe would keep us waiting, a device may not end.
 
@@ -20,7 +29,10 @@ def require_regular(path: Path) -> None:
     Traceback (most recent call last):
     OSError: [Errno 22] a pipe or a device, expected a file: '/dev/null'
     """
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except ValueError:  # a null character
+        raise OSError(22, "no name of a file", str(path)) from None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(21, "a folder, expected a file", str(path))
     if not stat.S_ISREG(mode):

@@ -11,12 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import unveil
+from unveil import create_model
 from unveil.cli.app import main
 from unveil.imaging import read_image, save_png
+from unveil.models.checkpoint import save_checkpoint
+from unveil.training.recipe_file import dump_recipe, parse_recipe
 
 # "café.png" in Latin-1; the second name would break a line and move the cursor.
 ODD = b"caf\xe9.png"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux only")
+
+
+def parse_override(word: str) -> str | None:
+    recipe = parse_recipe(
+        "{model: {id: cu_mamba_tiny}, data: {train: [{pairs: x}]}, optim: {lr: 1, loss: l1},"
+        "schedule: {steps: 1, phases: [{until: 1, patch: 8, batch: 1}]},"
+        "evaluation: {sets: [{pairs: x}], every: 1m}}",
+        [word],
+    )
+    return parse_recipe(dump_recipe(recipe)).model.weights
 
 
 def _png(path: Path) -> None:
@@ -79,6 +93,16 @@ def test_data_check_degrade_and_evaluate_take_them(run, odd, tmp_path):
         "-o", tmp_path / os.fsdecode(b"r\xe9sults"),
     )  # fmt: skip
     assert (code, err) == (0, "")
+
+
+def test_weights_and_folders_of_runs_may_have_such_names(run, odd):
+    weights = odd / os.fsdecode(b"w\xe9.safetensors")
+    save_checkpoint(create_model("cu_mamba_tiny"), weights)
+    code, out, err = run("restore", odd / "after.png", "--model", weights)
+    assert (code, err, Path(out.strip()).name) == (0, "", "after.restored.png")
+    folder = unveil.save_pretrained(create_model("cu_mamba_tiny"), odd / "saved")
+    assert unveil.from_pretrained(folder).model_id == "cu_mamba_tiny"
+    assert parse_override(f"model.weights={weights}") == str(weights)
 
 
 @pytest.mark.parametrize("verb", [["restore", "--model", "identity"], ["data", "check"]])

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unveil import create_model, from_pretrained, save_pretrained
+from unveil import create_model, from_pretrained, restore, save_pretrained
 from unveil.errors import CheckpointError, InputError
 from unveil.models import checkpoint
 from unveil.models.checkpoint import load_checkpoint, read_metadata, save_checkpoint
@@ -111,6 +112,18 @@ def test_doubles_that_become_infinite_are_refused(saved: Path) -> None:
     state["stem.weight"] = torch.full_like(state["stem.weight"], 1e300, dtype=torch.float64)
     save_file(state, saved, metadata=metadata)
     assert "not finite" in _refusal(saved)
+
+
+def test_weights_of_absurd_size_give_a_picture_and_no_warning() -> None:
+    network = create_model("cu_mamba_tiny").eval()
+    with torch.no_grad():
+        network.head.weight.fill_(1e25)
+    image = np.full((16, 16, 3), 100, np.uint8)
+    assert set(np.unique(restore(image, network))) <= {0, 100, 255}
+
+
+def test_a_name_with_a_null_character_is_one_line() -> None:
+    assert "no name of a file" in _refusal(Path("\0"))
 
 
 def test_pipes_devices_and_folders_are_not_opened(saved: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import typer
 
+from unveil.bounded import is_name_byte
+
 _LONGEST = 1000
 
 
@@ -38,7 +40,7 @@ def one_line(text: str) -> str:
         left_out = len(text) - _LONGEST
         half = _LONGEST // 2
         text = f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"
-    return "".join(c if c.isprintable() or _is_byte(c) else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or is_name_byte(c) else _escaped(c) for c in text)
 
 
 def print_any_name() -> None:
@@ -52,14 +54,9 @@ def print_any_name() -> None:
 def _encode_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
     assert isinstance(error, UnicodeEncodeError)
     part = error.object[error.start : error.end]
-    if all(map(_is_byte, part)):
+    if all(map(is_name_byte, part)):
         return codecs.lookup_error("surrogateescape")(error)
     return codecs.lookup_error("backslashreplace")(error)
-
-
-def _is_byte(character: str) -> bool:
-    """Tell whether a character stands for a byte of a name that is not UTF-8 (PEP 383)."""
-    return "\udc80" <= character <= "\udcff"
 
 
 def _escaped(character: str) -> str:

@@ -1,8 +1,11 @@
 """The outside of a weights file, looked at before any tensor of it is read."""
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -54,7 +57,7 @@ def read_header(path: Path, *, tensors: bool = True) -> Header:
     """
     _refuse_unreadable(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             facts = {name: file.get_slice(name) for name in (file.keys() if tensors else ())}
             return Header(
                 file.metadata() or {},
@@ -74,7 +77,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with _opened(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_damaged(path, error)) from None
@@ -121,6 +124,22 @@ def _convertible(given: str, wanted: str) -> bool:
 
 def _torch_name(dtype: str) -> str:
     return _NAMES.get(dtype, dtype.lower())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file whatever the bytes of its name, which the library wants in UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
+            link = Path(folder) / "weights.safetensors"
+            link.symlink_to(path.absolute())
+            with safe_open(link, framework="pt") as file:
+                yield file
+        return
+    with safe_open(path, framework="pt") as file:
+        yield file
 
 
 def _damaged(path: Path, error: Exception) -> str:

@@ -1,6 +1,7 @@
 """A run's logs: CSV tables that survive a kill, and TensorBoard."""
 
 import csv
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unveil.bounded import is_name_byte
 from unveil.errors import OutputError
 from unveil.training.validation import Validation
 
@@ -25,6 +27,15 @@ TRAIN_COLUMNS = (
     *PARTS,
     "memory_mb",
 )
+
+
+_log = logging.getLogger(__name__)
+
+
+def _step_of(row: Mapping[str, str | None]) -> int:
+    """Return a row's step; -1 where a kill, or somebody, left something else."""
+    text = row.get("step") or ""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
 
 
 class CsvTable:
@@ -56,7 +67,7 @@ class CsvTable:
         with self.path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         # A kill may have cut the last row short.
-        return [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= start]
+        return [row for row in rows if 0 <= _step_of(row) <= start]
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append a row; numbers are shortened to six digits.
@@ -82,9 +93,13 @@ class Board:
     """
 
     def __init__(self, folder: Path, start: int) -> None:
+        self._writer: Any = None
+        if any(map(is_name_byte, str(folder))):
+            _log.warning("TensorBoard takes names of UTF-8 only: no events in %r", str(folder))
+            return
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - slow to import
 
-        self._writer: Any = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Add numbers by name.
@@ -94,7 +109,8 @@ class Board:
             values: Numbers by name.
         """
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            if self._writer is not None:
+                self._writer.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """Add a picture.
@@ -104,11 +120,13 @@ class Board:
             name: Its name.
             pixels: ``(h, w, 3)``.
         """
-        self._writer.add_image(name, pixels, step, dataformats="HWC")
+        if self._writer is not None:
+            self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write what is still buffered."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class RunLogs:

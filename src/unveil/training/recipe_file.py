@@ -12,7 +12,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from unveil.bounded import read_text
+from unveil.bounded import is_name_byte, read_text
 from unveil.errors import RecipeError
 from unveil.training.recipe import Recipe
 from unveil.training.yaml_text import MOST_BYTES, parse_yaml
@@ -115,6 +115,8 @@ def _override(tree: dict[str, Any], word: str) -> None:
 
 def _value(word: str, text: str) -> Any:
     try:
+        if any(map(is_name_byte, text)):  # part of a file's name, which YAML cannot hold
+            return text
         return parse_yaml(text)
     except ValueError as error:
         problem = str(error).removeprefix("line 1: ")
