@@ -45,6 +45,8 @@ def test_a_host_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
         (["--token", "short"], "--token"),
         (["--queue", "0"], "--queue"),
         (["--timeout", "0"], "--timeout"),
+        (["--keep", "0"], "--keep"),
+        (["--root-path", "no slash"], "--root-path"),
         (["--max-megapixels", "0"], "--max-megapixels"),
         (["--max-megabytes", "0"], "--max-megabytes"),
         (["--max-megabytes", "nan"], "--max-megabytes"),
@@ -74,6 +76,7 @@ def test_every_option_reaches_the_server(
     monkeypatch.setattr("unveil.serve.server.run_server", lambda s, _, page: told.append((s, page)))
     monkeypatch.setenv("UNVEIL_TOKEN", "from-the-environment")
     words = "--host 0.0.0.0 --port 99 --allow-host a.example --allow-host b.example --device cpu "
+    words += "--keep 2 --root-path /tools/unveil/ "
     words += (
         "--threads 3 --max-megapixels 7 --max-megabytes 8 --queue 9 --timeout 10 --no-page --model"
     )
@@ -89,6 +92,8 @@ def test_every_option_reaches_the_server(
         max_bytes=8_000_000,
         queue=9,
         timeout_s=10,
+        keep_s=120,
+        root_path="/tools/unveil",
         models=(tiny_weights,),
     )
     assert told == [(expected, False)]

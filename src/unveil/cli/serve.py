@@ -41,6 +41,12 @@ def serve(
     timeout: Annotated[float, typer.Option(help="Seconds after which a request is given up.")] = (
         600.0
     ),
+    keep: Annotated[
+        float, typer.Option(help="Minutes that a job is kept after its last use.")
+    ] = 15.0,
+    root_path: Annotated[
+        str, typer.Option(help="Path prefix under which a proxy shows the server, and removes it.")
+    ] = "",
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Serve the page, or the API alone.")
     ] = True,
@@ -75,6 +81,8 @@ def serve(
             max_bytes=0 if math.isnan(max_megabytes) else round(max_megabytes * 1e6),
             queue=queue,
             timeout_s=timeout,
+            keep_s=keep * 60,
+            root_path=root_path.rstrip("/"),
         )
     except ValidationError as error:
         raise typer.BadParameter(_sentence(error)) from None
@@ -97,6 +105,6 @@ def _sentence(error: Exception) -> str:
 
     assert isinstance(error, ValidationError)
     first = error.errors(include_input=False, include_url=False)[0]
-    options = {"timeout_s": "timeout", "max_bytes": "max-megabytes"}
+    options = {"timeout_s": "timeout", "max_bytes": "max-megabytes", "keep_s": "keep"}
     place = "".join(f"--{options.get(str(p), str(p).replace('_', '-'))}: " for p in first["loc"])
     return place + first["msg"].removeprefix("Value error, ")

@@ -54,7 +54,7 @@ export class RestoreTab {
 
   async found(photo) {
     if (!photo.saved) return;
-    const old = await this.engine.find(photo.saved).catch(() => null);
+    const old = await this.engine.find(photo.saved, photo.file).catch(() => null);
     if (!old) photo.saved = null;
     else {
       await this.shown(photo, old.before);
@@ -88,10 +88,10 @@ export class RestoreTab {
     if (!this.photos.includes(photo)) return false;
     this.change(() => Object.assign(photo, { phase: "opening", sent: 0, error: null }));
     try {
-      const { saved, before } = await this.engine.open(photo.file, {
+      const { saved, before, notice } = await this.engine.open(photo.file, {
         progress: (share) => this.change(() => (photo.sent = share)),
       });
-      photo.saved = saved;
+      Object.assign(photo, { saved, notice });
       await this.shown(photo, before);
       if (!photo.seen && this.engine.inspects) this.look(photo);
     } catch (error) {
@@ -351,7 +351,8 @@ export class RestoreTab {
   side() {
     const { photo } = this;
     if (!photo) return "";
-    return html`${this.report(photo)} ${this.settings(photo)} ${this.go(photo)}
+    return html`${this.report(photo)} ${photo.notice ? html`<p class="quiet">${photo.notice}</p>` : ""}
+      ${this.engine.chooses ? this.settings(photo) : ""} ${this.go(photo)}
       ${photo.error ? html`<p class="problem" role="alert">${photo.error}</p>` : ""}
       ${photo.made && !this.run ? html`<p class="quiet told">${this.told(photo)}</p>` : ""}
       ${photo.made ? html`${this.strength(photo)} ${this.saveAs(photo)}` : ""} ${this.commandLine(photo)}`;

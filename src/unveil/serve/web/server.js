@@ -14,7 +14,7 @@ class ServerEngine {
     this.formats = limits.formats;
     this.degrades = true;
     this.inspects = models.some((model) => model.inspects);
-    this.deep = true;
+    this.deep = this.chooses = true;
     this.place = limits.local ? "machine" : "server";
   }
 

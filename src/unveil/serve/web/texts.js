@@ -128,6 +128,10 @@ const TEXTS = {
   footBrowser: ["This browser keeps the list until you remove photos from it.", "此浏览器会保留列表，直到你移除照片。"],
   footApi: ["For other programs: the HTTP API", "供其他程序使用：HTTP API"],
   expired: ["{name}: no longer on the server; restore it again", "{name}：已不在服务器上，请重新修复"],
+  eightBits: ["This photo has 16 bits. The browser works on 8; `unveil restore` keeps all.", "此照片为 16 位。浏览器以 8 位处理；`unveil restore` 可保留全部位深。"],
+  browserCannot: ["{name}: the browser cannot read TIFF or HEIC; use `unveil restore` or `unveil serve`", "{name}：浏览器无法读取 TIFF 或 HEIC，请使用 `unveil restore` 或 `unveil serve`"],
+  tooLarge: ["{name}: more than 100 megapixels; use `unveil restore`", "{name}：超过 1 亿像素，请使用 `unveil restore`"],
+  outOfMemory: ["the network stopped; memory may be short", "网络已停止，可能内存不足"],
   unknown: ["{name}: not an image", "{name}：不是图像"],
 };
 

@@ -14,8 +14,6 @@ from unveil.errors import InputError
 from unveil.imaging import read_image
 from unveil.inference.remote import Server
 
-pytest_plugins = ["tests.serve.conftest"]
-
 
 def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:
     with pytest.raises(SystemExit) as stop:

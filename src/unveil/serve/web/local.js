@@ -1,0 +1,202 @@
+// The engine that works in the browser: decoding and encoding here, the network in a worker.
+
+import { t } from "./texts.js";
+import { carried, withMetadata } from "./metadata.js";
+
+const BASE = document.baseURI;
+const TYPES = { jpeg: "image/jpeg", png: "image/png", webp: "image/webp" };
+const MOST_MEGAPIXELS = 100;
+const QUALITY = 95;
+// Of a change that is kept: 1/64 of a level of 255.
+export const STEPS = 64;
+
+export async function create() {
+  const answer = await fetch(new URL("site.json", BASE));
+  if (!answer.ok) throw new Error("site.json is missing: make this folder with `unveil web --out`");
+  return new LocalEngine(await answer.json());
+}
+
+class LocalEngine {
+  files = new Map();
+
+  constructor(site) {
+    Object.assign(this, { site, models: [site.model], tasks: ["auto"], removes: site.removes, list: site.samples });
+    this.limits = { max_bytes: Infinity, max_megapixels: MOST_MEGAPIXELS, keep_s: 0 };
+    this.formats = ["jpeg", "png", "webp", "avif", "bmp"];
+    this.outputs = Object.keys(TYPES);
+    this.inspects = site.model.inspects;
+    // The network is exported with its own choice of the task.
+    Object.assign(this, { degrades: false, deep: false, chooses: false, place: "browser" });
+  }
+
+  async samples() {
+    return this.list;
+  }
+
+  thumbnail(sample) {
+    return new URL(`samples/${sample.id}.thumbnail.png`, BASE).href;
+  }
+
+  async sample({ id }) {
+    const blob = await (await fetch(new URL(`samples/${id}.png`, BASE))).blob();
+    return new File([blob], `${id}.png`, { type: "image/png" });
+  }
+
+  async open(file) {
+    const id = crypto.randomUUID();
+    await decoded(file);
+    this.files.set(id, file);
+    const notice = (await isDeep(file)) ? t("eightBits") : "";
+    return { saved: { id }, before: file, notice };
+  }
+
+  // A change that was kept survives a reload with the list.
+  async find(saved, file) {
+    this.files.set(saved.id, file);
+    const picture = await decoded(file);
+    if (!saved.change) return { before: file, made: null };
+    return { before: file, made: { ...saved.made, saved, after: await this.after(picture, saved) } };
+  }
+
+  async look(saved) {
+    const { rgba, width, height } = pixels(await decoded(this.files.get(saved.id)));
+    return this.ask("look", { rgba, width, height });
+  }
+
+  async restore(saved, _options, { progress, signal }) {
+    const picture = await decoded(this.files.get(saved.id));
+    const { rgba, width, height } = pixels(picture);
+    const began = performance.now();
+    const told = ({ share, text }) => {
+      const passed = (performance.now() - began) / 1000;
+      progress({ share, eta_s: share > 0.02 ? (passed * (1 - share)) / share : null, text: text && t(text) });
+    };
+    const { change, tiles } = await this.ask("restore", { rgba, width, height }, told, signal);
+    const seconds = (performance.now() - began) / 1000;
+    const made = { size: [width, height], model: this.site.model.id, task: "auto", tiles, seconds };
+    // A blob may lie on the disk: memory does not grow with the list.
+    const kept = { ...saved, change: new Blob([change]), made };
+    return { ...made, saved: kept, after: await this.after(picture, kept) };
+  }
+
+  // As the page shows it: with the photo's profile, as the browser shows the photo.
+  async after(picture, saved) {
+    const plain = await encoded(await blended(picture, saved, { luma: 1, chroma: 1 }), "image/jpeg", 93);
+    const { icc } = await carried(this.files.get(saved.id));
+    return withMetadata(plain, "jpeg", { icc });
+  }
+
+  async result(saved, { luma, chroma, format, quality, mask, name }) {
+    const file = this.files.get(saved.id);
+    const own = Object.keys(TYPES).find((kind) => TYPES[kind] === file.type);
+    const kind = format || own || "png";
+    const canvas = await blended(await decoded(file), saved, { luma, chroma, mask });
+    const plain = await encoded(canvas, TYPES[kind], quality || QUALITY);
+    const blob = await withMetadata(plain, kind, await carried(file));
+    const suffix = kind === own ? /\.[^.]*$/.exec(name)?.[0] : null;
+    return { blob, name: `${name.replace(/\.[^.]*$/, "")}.restored${suffix || `.${kind.replace("jpeg", "jpg")}`}` };
+  }
+
+  async close(saved) {
+    this.files.delete(saved.id);
+  }
+
+  // Ask the worker, which does one thing at a time; to stop it is to end it.
+  ask(kind, given, progress, signal) {
+    const turn = async () => {
+      signal?.throwIfAborted();
+      this.worker ??= new Worker(new URL("worker.js", BASE), { type: "module" });
+      const { worker } = this;
+      return new Promise((resolve, reject) => {
+        const stop = () => {
+          worker.terminate();
+          this.worker = null;
+          reject(new DOMException("cancelled", "AbortError"));
+        };
+        signal?.addEventListener("abort", stop, { once: true });
+        const end = (act, value) => {
+          signal?.removeEventListener("abort", stop);
+          act(value);
+        };
+        worker.onmessage = ({ data }) => {
+          if (data.progress) progress?.(data.progress);
+          else if (data.error) end(reject, new Error(data.error));
+          else end(resolve, data.result);
+        };
+        worker.onerror = (event) => {
+          this.worker = null;
+          end(reject, new Error(event.message || t("outOfMemory")));
+        };
+        const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
+        worker.postMessage({ kind, site: this.site, base: BASE, threads, ...given }, [given.rgba.buffer]);
+      });
+    };
+    const asked = (this.last ?? Promise.resolve()).catch(() => {}).then(turn);
+    this.last = asked;
+    return asked;
+  }
+}
+
+// A photo's own samples, upright: no colour management, as the network takes them.
+async function decoded(file) {
+  try {
+    const picture = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+    if (picture.width * picture.height > MOST_MEGAPIXELS * 1e6) throw new RangeError(t("tooLarge", { name: file.name }));
+    return picture;
+  } catch (error) {
+    if (error instanceof RangeError) throw error;
+    throw new Error(t(/\.(tiff?|hei[cf])$/i.test(file.name) ? "browserCannot" : "unknown", { name: file.name }));
+  }
+}
+
+function canvasOf(picture) {
+  const canvas = new OffscreenCanvas(picture.width, picture.height);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(picture, 0, 0);
+  return { canvas, context };
+}
+
+function pixels(picture) {
+  const { width, height } = picture;
+  return { rgba: canvasOf(picture).context.getImageData(0, 0, width, height).data, width, height };
+}
+
+async function encoded(canvas, type, quality) {
+  return canvas.convertToBlob({ type, quality: quality / 100 });
+}
+
+// Return a canvas with the change applied, by rows: as `Strength.scaled` and `add_residual` do.
+async function blended(picture, saved, { luma, chroma, mask }) {
+  const { canvas, context } = canvasOf(picture);
+  const { width, height } = canvas;
+  const shares = mask && spread(mask, width, height);
+  const rows = Math.max(1, Math.floor(2 ** 22 / width));
+  for (let top = 0; top < height; top += rows) {
+    const count = Math.min(rows, height - top);
+    const part = context.getImageData(0, top, width, count);
+    const bytes = saved.change.slice(top * width * 6, (top + count) * width * 6);
+    const change = new Int16Array(await bytes.arrayBuffer());
+    const kept = shares?.getImageData(0, top, width, count).data;
+    const { data } = part;
+    for (let i = 0, j = 0; i < data.length; i += 4, j += 3) {
+      const grey = (luma - chroma) * (0.299 * change[j] + 0.587 * change[j + 1] + 0.114 * change[j + 2]);
+      const share = (kept ? kept[i + 3] / 255 : 1) / STEPS;
+      // Rounded steps, clamped by the array's type.
+      for (let c = 0; c < 3; c += 1) data[i + c] += Math.round((chroma * change[j + c] + grey) * share);
+    }
+    context.putImageData(part, 0, top);
+  }
+  return canvas;
+}
+
+function spread(mask, width, height) {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(mask, 0, 0, width, height);
+  return context;
+}
+
+// A PNG of 16 bits: the browser hands out 8 of them.
+async function isDeep(file) {
+  const head = new Uint8Array(await file.slice(0, 26).arrayBuffer());
+  return head[1] === 0x50 && head[2] === 0x4e && head[24] === 16;
+}

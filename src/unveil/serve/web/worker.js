@@ -1,0 +1,281 @@
+// Runs the network on tiles with the statistics of their whole image, as unveil.inference does.
+
+let ort;
+let sessions = {};
+let site;
+let base;
+
+const STEPS = 64; // as in local.js
+const LATENT_SIDE = 360;
+const LATENT_OVERLAP = 64;
+const MOST_PIXELS = 2 ** 20;
+const WINDOW = 512;
+const TILES_AT_ONCE = 4;
+
+onmessage = async ({ data }) => {
+  try {
+    ({ site, base } = data);
+    await load(data.threads);
+    const image = { data: data.rgba, width: data.width, height: data.height };
+    const result = await (data.kind === "look" ? look(image) : restore(image));
+    postMessage({ result }, result.change ? [result.change.buffer] : []);
+  } catch (error) {
+    postMessage({ error: String(error?.message || error).split("\n")[0].slice(0, 300) });
+  }
+};
+
+const report = (share, text) => postMessage({ progress: { share, text } });
+
+async function load(threads) {
+  if (ort) return;
+  report(0, "downloading");
+  ort = await import(new URL("vendor/ort.wasm.min.mjs", base));
+  ort.env.wasm.wasmPaths = new URL("vendor/", base).href;
+  ort.env.wasm.numThreads = threads;
+  ort.env.logLevel = "error";
+}
+
+// A graph of the network; all of them share one file of weights.
+async function session(name) {
+  const weights = new URL(`network/${site.weights}`, base).href;
+  sessions[name] ??= await ort.InferenceSession.create(new URL(`network/${name}.onnx`, base).href, {
+    executionProviders: ["wasm"],
+    graphOptimizationLevel: "all",
+    externalData: [{ path: site.weights, data: weights }],
+  });
+  return sessions[name];
+}
+
+async function run(name, given) {
+  const graph = await session(name);
+  const feeds = Object.fromEntries(graph.inputNames.map((input) => [input, given[input]]));
+  return graph.run(feeds);
+}
+
+// Grid.spans and Grid.weights of unveil.inference.tiles.
+function spans(length, tile, overlap) {
+  const found = [];
+  for (let start = 0; start < Math.max(length - overlap, 1); start += tile - overlap) found.push([start, Math.min(start + tile, length)]);
+  return found;
+}
+
+function weights([start, end], length, overlap) {
+  const out = new Float32Array(end - start).fill(1);
+  for (let i = 0; i < overlap; i += 1) {
+    const ramp = Math.min(Math.max((2 * (i + 0.5)) / overlap - 0.5, 0), 1);
+    if (start > 0) out[i] = ramp;
+    if (end < length) out[end - start - overlap + i] = 1 - ramp;
+  }
+  return out;
+}
+
+// Part of an image as (1, 3, h, w) floats; beyond its edge the edge is repeated.
+function planes({ data, width, height }, top, left, rows, columns, out = new Float32Array(3 * rows * columns), from = 0) {
+  const size = rows * columns;
+  for (let y = 0; y < rows; y += 1) {
+    const line = Math.min(top + y, height - 1) * width;
+    for (let x = 0; x < columns; x += 1) {
+      const at = 4 * (line + Math.min(left + x, width - 1));
+      for (let c = 0; c < 3; c += 1) out[from + c * size + y * columns + x] = data[at + c] / 255;
+    }
+  }
+  return out;
+}
+
+const tensor = (data, ...shape) => new ort.Tensor("float32", data, shape);
+
+// unveil.inference.windows.spread: where the statistics of an image are gathered.
+function crops(height, width, side) {
+  const multiple = site.size_multiple;
+  let [down, across] = [Math.ceil(height / side), Math.ceil(width / side)];
+  if (height * width > MOST_PIXELS) {
+    const number = Math.max(Math.floor(MOST_PIXELS / (Math.min(side, height) * Math.min(side, width))), 1);
+    down = Math.min(Math.max(evenly(Math.sqrt((number * height) / width)), 1), number, down);
+    across = Math.min(Math.floor(number / down), across);
+  }
+  const size = (length, count) => Math.min(Math.ceil(Math.ceil(length / count) / multiple) * multiple, side, length);
+  const starts = (length, count, extent) => Array.from({ length: count }, (_, i) =>
+    Math.min(Math.max(evenly(((i + 0.5) * length) / count - extent / 2), 0), length - extent));
+  const [tall, wide] = [size(height, down), size(width, across)];
+  return starts(height, down, tall).flatMap((top) => starts(width, across, wide).map((left) => ({ top, left, tall, wide })));
+}
+
+// Halves are rounded to even numbers, as Python does.
+function evenly(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
+// As many crops at once as a pass of tiles holds: they share every layer's statistics.
+async function statistics(image) {
+  const { width, height } = image;
+  const whole = isWhole(image);
+  const parts = crops(height, width, whole ? Math.max(width, height) : Math.min(WINDOW, site.tile));
+  const sides = [parts[0].tall, parts[0].wide].map((side) => Math.ceil(side / site.size_multiple) * site.size_multiple);
+  const number = whole ? parts.length : Math.max(Math.floor((TILES_AT_ONCE * site.tile ** 2) / (sides[0] * sides[1])), 1);
+  const batches = Math.ceil(parts.length / number);
+  const total = {};
+  for (let i = 0; i < batches; i += 1) {
+    const some = parts.filter((_, j) => j % batches === i);
+    const found = await run("statistics", samples(image, some, sides));
+    for (const [name, { data, dims }] of Object.entries(found)) {
+      total[name] ??= { data: new Float32Array(data.length), dims };
+      for (let j = 0; j < data.length; j += 1) total[name].data[j] += (data[j] * some.length) / parts.length;
+    }
+  }
+  return Object.fromEntries(Object.entries(total).map(([name, { data, dims }]) => [name, tensor(data, ...dims)]));
+}
+
+const isWhole = ({ width, height }) => width * height <= site.whole_megapixels * 1e6;
+
+function samples(image, parts, [rows, columns]) {
+  const size = 3 * rows * columns;
+  const pixels = new Float32Array(parts.length * size);
+  const places = new Float32Array(parts.length * 4);
+  parts.forEach(({ top, left, tall, wide }, i) => {
+    const part = { data: cut(image, top, left, tall, wide), width: wide, height: tall };
+    planes(part, 0, 0, rows, columns, pixels, i * size);
+    places.set([top / image.height, (top + tall) / image.height, left / image.width, (left + wide) / image.width], 4 * i);
+  });
+  return { image: tensor(pixels, parts.length, 3, rows, columns), places: tensor(places, parts.length, 4) };
+}
+
+function cut({ data, width }, top, left, rows, columns) {
+  const out = new Uint8ClampedArray(4 * rows * columns);
+  for (let y = 0; y < rows; y += 1) {
+    const from = 4 * ((top + y) * width + left);
+    out.set(data.subarray(from, from + 4 * columns), 4 * y * columns);
+  }
+  return out;
+}
+
+async function look(image) {
+  const { scores } = await statistics(image);
+  const { causes } = site.model;
+  const probabilities = Object.fromEntries(causes.map((cause, i) => [cause, 1 / (1 + Math.exp(-scores.data[i]))]));
+  const verdict = causes.filter((cause) => probabilities[cause] > 0.5);
+  const sigma = verdict.includes("noise") ? Math.min(Math.exp(scores.data[causes.length]), 255) : 0;
+  return { probabilities, verdict: verdict.length ? verdict : ["clean"], sigma_255: sigma };
+}
+
+async function restore(image) {
+  const { width, height } = image;
+  const change = new Int16Array(3 * width * height);
+  report(0, "preparing");
+  if (isWhole(image)) {
+    const { restored } = await run("whole", { image: tensor(planes(image, 0, 0, height, width), 1, 3, height, width) });
+    write(change, 0, height, width, (i, c) => restored.data[c * width * height + i] - image.data[4 * i + c] / 255);
+    return { change, tiles: 1 };
+  }
+  const { tile, overlap } = site;
+  const [rows, columns] = [spans(height, tile, overlap), spans(width, tile, overlap)];
+  const total = rows.length * columns.length;
+  const passes = total * (site.whole_latent ? 1.43 : 1) + (site.statistics ? 2 : 0);
+  let done = 0;
+  const tick = (some) => report((done += some) / passes);
+  const known = site.statistics ? await statistics(image) : {};
+  if (site.statistics) tick(1.5);
+  const latent = site.whole_latent ? await wholeLatent(image, rows, columns, known, tick) : null;
+  let strip = new Float32Array(0);
+  for (const [i, [top, bottom]] of rows.entries()) {
+    const tall = bottom - top;
+    const next = new Float32Array(3 * tall * width);
+    next.set(strip);
+    const down = weights([top, bottom], height, overlap);
+    for (const [left, right] of columns) {
+      const wide = right - left;
+      const given = { ...known, image: tensor(planes(image, top, left, tall, wide), 1, 3, tall, wide) };
+      if (latent) given.latent = latentPart(latent, top, bottom, left, right);
+      const { restored } = await run(site.statistics ? "restore" : "whole", given);
+      const across = weights([left, right], width, overlap);
+      for (let y = 0; y < tall; y += 1) {
+        for (let x = 0; x < wide; x += 1) {
+          const weight = down[y] * across[x];
+          const [from, to] = [y * wide + x, 3 * (y * width + left + x)];
+          const original = 4 * ((top + y) * width + left + x);
+          for (let c = 0; c < 3; c += 1) {
+            next[to + c] += weight * (restored.data[c * tall * wide + from] - image.data[original + c] / 255);
+          }
+        }
+      }
+      restored.dispose?.();
+      tick(1);
+    }
+    const ready = i + 1 < rows.length ? rows[i + 1][0] - top : tall;
+    write(change, top, ready, width, (at, c) => next[3 * at + c]);
+    strip = next.slice(3 * ready * width);
+  }
+  return { change, tiles: total };
+}
+
+function write(change, top, rows, width, value) {
+  const from = 3 * top * width;
+  for (let at = 0; at < rows * width; at += 1) {
+    for (let c = 0; c < 3; c += 1) change[from + 3 * at + c] = Math.round(value(at, c) * 255 * STEPS);
+  }
+}
+
+// unveil.inference.latent.whole_latent: the coarsest level of the whole image, (f, h, w).
+async function wholeLatent(image, rows, columns, known, tick) {
+  const multiple = site.size_multiple;
+  const [tall, wide] = [Math.ceil(image.height / multiple), Math.ceil(image.width / multiple)];
+  const skip = Math.floor(Math.floor(site.overlap / multiple) / 2);
+  let features = null;
+  for (const [top, bottom] of rows) {
+    for (const [left, right] of columns) {
+      const part = tensor(planes(image, top, left, bottom - top, right - left), 1, 3, bottom - top, right - left);
+      const { latent } = await run("encode", { ...known, image: part });
+      const [, depth, h, w] = latent.dims;
+      features ??= { data: new Float32Array(depth * tall * wide), depth, tall, wide };
+      const [dy, dx] = [top ? skip : 0, left ? skip : 0];
+      for (let f = 0; f < depth; f += 1) {
+        for (let y = dy; y < h; y += 1) {
+          const from = (f * h + y) * w;
+          features.data.set(latent.data.subarray(from + dx, from + w), (f * tall + top / multiple + y) * wide + left / multiple + dx);
+        }
+      }
+      tick(0.38);
+    }
+  }
+  const { depth, data } = features;
+  const side = Math.min(LATENT_SIDE, Math.max(Math.floor((site.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
+  if (tall <= side && wide <= side) {
+    const { refined } = await run("refine_whole", { image: tensor(data, 1, depth, tall, wide) });
+    return { ...features, data: refined.data };
+  }
+  const out = new Float32Array(data.length);
+  for (const down of spans(tall, side, LATENT_OVERLAP)) {
+    for (const across of spans(wide, side, LATENT_OVERLAP)) {
+      const piece = region(features, ...down, ...across);
+      const [h, w] = [down[1] - down[0], across[1] - across[0]];
+      const { refined } = await run("refine", { ...known, image: tensor(piece, 1, depth, h, w) });
+      const [wy, wx] = [weights(down, tall, LATENT_OVERLAP), weights(across, wide, LATENT_OVERLAP)];
+      for (let f = 0; f < depth; f += 1) {
+        for (let y = 0; y < h; y += 1) {
+          for (let x = 0; x < w; x += 1) {
+            out[(f * tall + down[0] + y) * wide + across[0] + x] += wy[y] * wx[x] * refined.data[(f * h + y) * w + x];
+          }
+        }
+      }
+    }
+  }
+  return { ...features, data: out };
+}
+
+function region({ data, depth, tall, wide }, top, bottom, left, right) {
+  const [h, w] = [bottom - top, right - left];
+  const out = new Float32Array(depth * h * w);
+  for (let f = 0; f < depth; f += 1) {
+    for (let y = 0; y < h; y += 1) {
+      const from = (f * tall + top + y) * wide + left;
+      out.set(data.subarray(from, from + w), (f * h + y) * w);
+    }
+  }
+  return out;
+}
+
+function latentPart(latent, top, bottom, left, right) {
+  const multiple = site.size_multiple;
+  const place = [Math.floor(top / multiple), Math.ceil(bottom / multiple), Math.floor(left / multiple), Math.ceil(right / multiple)];
+  return tensor(region(latent, ...place), 1, latent.depth, place[1] - place[0], place[3] - place[2]);
+}
