@@ -1,7 +1,11 @@
 // Files from a drop (folders too), a chooser or the clipboard.
 
-const KINDS = /\.(jpe?g|jpe|jfif|png|tiff?|webp|avif|hei[cf]|bmp)$/i;
-export const ACCEPT = ".jpg,.jpeg,.jpe,.jfif,.png,.tif,.tiff,.webp,.avif,.heic,.heif,.bmp";
+const SUFFIXES = (
+  "jpg jpeg jpe jfif png tif tiff webp avif heic heif bmp jxl ppm pgm pnm " +
+  "dng 3fr arw cr2 cr3 crw dcr erf fff iiq k25 kdc mef mos mrw nef nrw orf pef raf rw2 rwl sr2 srf srw x3f"
+).split(" ");
+const KINDS = new RegExp(`\\.(${SUFFIXES.join("|")})$`, "i");
+export const ACCEPT = SUFFIXES.map((suffix) => `.${suffix}`).join();
 
 // Call `take(files)` with what is dropped anywhere on the page or pasted; `over(is)` while dragging.
 export function listen(take, over) {
