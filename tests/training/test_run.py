@@ -312,8 +312,9 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(toy_recipe, tmp_path, mod
     assert "\n" not in str(error.value)
 
 
-def test_reduced_precision_trains(toy_recipe, tmp_path):
+def test_reduced_precision_trains_without_banners(toy_recipe, tmp_path, capfd):
     assert train(toy_recipe(optim={"precision": "bf16"}), tmp_path, devices=CPU).finished
+    assert capfd.readouterr() == ("", "")
 
 
 def test_half_precision_on_a_processor_is_refused(toy_recipe, tmp_path):

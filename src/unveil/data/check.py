@@ -96,7 +96,7 @@ class SetReport:
             raise DataError(f"{fatal[0]}{more}; `unveil data check` lists all; repair or skip them")
 
 
-class _Seen(NamedTuple):
+class _FileFacts(NamedTuple):
     size: tuple[int, int]
     digest: bytes
 
@@ -122,7 +122,7 @@ def check_sources(
     store = store if store is not None else ImageStore(0)
     problems = [problem for source in sources for problem in _missing(source)]
     files = list(dict.fromkeys(path for source in sources for path in source.files))
-    seen: dict[Path, _Seen] = {}
+    seen: dict[Path, _FileFacts] = {}
     for done, path in enumerate(files):
         try:
             seen[path] = _look(store, path)
@@ -152,12 +152,12 @@ def _missing(source: Source) -> list[FileProblem]:
     return lost + [FileProblem("ambiguous partner", path, several) for path in source.ambiguous]
 
 
-def _look(store: ImageStore, path: Path) -> _Seen:
+def _look(store: ImageStore, path: Path) -> _FileFacts:
     pixels = store.get(path)
-    return _Seen(pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
+    return _FileFacts(pixels.shape[:2], hashlib.blake2b(pixels.tobytes(), digest_size=16).digest())
 
 
-def _small(path: Path, look: _Seen, min_size: int) -> list[FileProblem]:
+def _small(path: Path, look: _FileFacts, min_size: int) -> list[FileProblem]:
     height, width = look.size
     if min(height, width) >= min_size:
         return []
@@ -166,7 +166,7 @@ def _small(path: Path, look: _Seen, min_size: int) -> list[FileProblem]:
     ]
 
 
-def _mismatches(source: Source, seen: dict[Path, _Seen]) -> list[FileProblem]:
+def _mismatches(source: Source, seen: dict[Path, _FileFacts]) -> list[FileProblem]:
     found = []
     for pair in source.pairs:
         clean = seen.get(pair.clean)
@@ -178,12 +178,12 @@ def _mismatches(source: Source, seen: dict[Path, _Seen]) -> list[FileProblem]:
     return found
 
 
-def _duplicates(sources: Sequence[Source], seen: dict[Path, _Seen]) -> list[FileProblem]:
+def _duplicates(sources: Sequence[Source], seen: dict[Path, _FileFacts]) -> list[FileProblem]:
     """Compare clean photos with clean and degraded with degraded, by their pixels."""
     pairs = [pair for source in sources for pair in source.pairs]
     found = []
     for role in ([pair.clean for pair in pairs], [pair.degraded for pair in pairs]):
-        first: dict[_Seen, Path] = {}
+        first: dict[_FileFacts, Path] = {}
         for path in dict.fromkeys(role):
             if path is None or path not in seen:
                 continue

@@ -1,5 +1,6 @@
 """What to train on: no part of the recipe, which is the same everywhere."""
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -62,6 +63,8 @@ class Devices:
         Raises:
             InputError: As `first`.
         """
+        # Its banners name what the recipe and the command line have set.
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
         return Fabric(
             accelerator="gpu" if self.first().type == "cuda" else "cpu",
             devices=self.per_node,
