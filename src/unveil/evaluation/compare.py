@@ -112,7 +112,7 @@ def compare(
         one, two = ([_cases(report)[case] for report in side] for side in sides)
         for metric in ("psnr", "ssim", *further):
             higher = metric not in further or first.metrics[metric].higher_is_better
-            scores = _Scores.of(one, two, metric)
+            scores = _PairedScores.of(one, two, metric)
             differences.append(scores.difference(case, metric, higher, confidence, seed))
     return differences
 
@@ -150,7 +150,7 @@ def bootstrap_mean(
 
 
 @dataclass(frozen=True)
-class _Scores:
+class _PairedScores:
     """One metric of one case: (runs, images) of both sides, over the images that compare."""
 
     names: list[str]
@@ -159,7 +159,7 @@ class _Scores:
     left_out: int
 
     @classmethod
-    def of(cls, a: Sequence[CaseResult], b: Sequence[CaseResult], metric: str) -> "_Scores":
+    def of(cls, a: Sequence[CaseResult], b: Sequence[CaseResult], metric: str) -> "_PairedScores":
         _require_same_images([*a, *b])
         names = [image.name for image in a[0].images]
         one, two = (np.array([_values(run, metric, names) for run in side]) for side in (a, b))
