@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from tests.imaging.dng import write_dng
 from tests.serve.conftest import MODEL, Serve, Served, busy, photo, until, uploads
 
 from unveil.cli import app as cli
@@ -94,6 +95,20 @@ def test_pixels_are_those_of_the_command_line(
         np.testing.assert_array_equal(mine.alpha, theirs.alpha)
     assert not np.array_equal(mine.pixels, read_image(source).pixels)
     assert answer.content == target.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.dng", "a.tif", "a.jpg"])
+def test_a_raw_photograph_is_developed_and_not_its_preview(
+    served: Served, tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("rawpy")
+    source = write_dng(tmp_path / "a.dng", preview=True)
+    answer = _post(served.client, source.read_bytes(), name, model=MODEL)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/tiff"
+    (tmp_path / "b.tif").write_bytes(answer.content)
+    image = read_image(tmp_path / "b.tif")
+    assert (image.pixels.shape, image.pixels.dtype) == ((96, 128, 3), np.uint16)
 
 
 def test_pixels_of_the_bundled_denoiser_are_those_of_the_command_line(

@@ -207,7 +207,7 @@ class _Run:
             image = given.image
             after = self.restorer.restore_image(image, progress=lambda s: self.share(job, s))
         except _FAILURES as error:
-            return _failed(job, error)
+            return _failed(job, error, name=True)
         return _Restored(image, after, given.key, time.perf_counter() - start)
 
     def write(self, job: Job, made: _Restored | Outcome) -> Outcome:
@@ -273,9 +273,10 @@ def _make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
-def _failed(job: Job, error: BaseException) -> Outcome:
+def _failed(job: Job, error: BaseException, name: bool = False) -> Outcome:
+    """Return the outcome of a failure, whose reason names the file; `name` adds its name."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, UnveilError):
+    if name or not isinstance(error, UnveilError):
         reason = f"{job.source}: {reason}"
     return Outcome(job.source, job.target, "failed", reason)
 
