@@ -80,7 +80,7 @@ class _SpatialCross(nn.Module):
         self.value = nn.Linear(dim, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
-    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
+    def forward(self, x: Tensor, prompt: Tensor, residual: Tensor | None = None) -> Tensor:
         pooled = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), self.grid)
         tokens = self.norm(pooled.flatten(2).transpose(1, 2))
         key = split_heads(self.key(tokens), self.heads)
@@ -91,7 +91,7 @@ class _SpatialCross(nn.Module):
         from_value = torch.einsum("bthd,ohd->boht", value, out)
         scores = project_per_image(x, to_key.flatten(1, 2))
         weights = split_heads(scores, self.heads).softmax(-1).flatten(-2)
-        return project_per_image(weights, from_value.flatten(2))
+        return project_per_image(weights, from_value.flatten(2), residual)
 
 
 class _ChannelCross(ImageWide):
@@ -111,13 +111,20 @@ class _ChannelCross(ImageWide):
         self.value = nn.Linear(channels, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
-    def forward(self, x: Tensor, prompt: Tensor, context: Context | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        prompt: Tensor,
+        context: Context | None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
         places = None if context is None else context.places
         cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), context)
         attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
-        return project_per_image(x, torch.einsum("ohq,bhqk,hkc->boc", out, attention, values))
+        matrix = torch.einsum("ohq,bhqk,hkc->boc", out, attention, values)
+        return project_per_image(x, matrix, residual)
 
     def _attention(self, pooled: Tensor, prompt: Tensor) -> Tensor:
         """Return ``(b, heads, inner/heads, inner/heads)`` from ``(b, cells, channels | dim)``."""
@@ -182,5 +189,7 @@ class PromptBlock(nn.Module):
         prompt = self.mixer(x, context)
         y = self.norm(x)
         gain = self.gain(prompt.mean((1, 2)))[:, None, None]
-        joined: Tensor = x * gain + self.spatial(y, prompt) + self.channel(y, prompt, context)
+        # Each product adds what comes before it: no sum is a pass of its own.
+        x = self.spatial(y, prompt, x * gain)
+        joined: Tensor = self.channel(y, prompt, context, x)
         return joined
