@@ -4,15 +4,24 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from unveil.cli.options import MaxMegapixels, Threads, use_threads, whole_number
+from unveil.cli.options import MOST_THREADS, MaxMegapixels, Threads, use_threads, whole_number
+from unveil.cli.restoring import (
+    Act,
+    clips_among,
+    listed_paths,
+    of_clips,
+    of_images,
+    on_cluster,
+    on_server,
+    refuse_together,
+    write_table,
+)
 from unveil.cli.wording import complain
 
 if TYPE_CHECKING:
@@ -20,10 +29,7 @@ if TYPE_CHECKING:
 
     from unveil.errors import UnveilError
     from unveil.inference.batch import Outcome
-    from unveil.inference.plan import Job
-
-# Restores, calls `share` with what is done of a file, and yields what became of each.
-Act = Callable[..., "Iterator[Any]"]
+    from unveil.inference.plan import Job, Plan
 
 _LOG_SECONDS = 30
 # As large as any image that is read.
@@ -32,7 +38,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def restore(
-    paths: Annotated[list[str], typer.Argument(help="Image files, folders or patterns.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Image files, folders, patterns, or clips.", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder, or file for a single input; default: beside."),
@@ -107,6 +116,31 @@ def restore(
         str | None,
         typer.Option(help="Hand files to a running `unveil serve`; token from UNVEIL_TOKEN."),
     ] = None,
+    damping: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.99, help="Clips: share of the last frame where the scene stands still."
+        ),
+    ] = 0.0,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Restore by several processes: on this machine, or on a Ray cluster.",
+            metavar="local|auto|ADDRESS",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="With --ray: processes.")
+    ] = None,
+    cores: Annotated[
+        int, typer.Option(min=1, max=MOST_THREADS, help="With --ray: cores of each process.")
+    ] = 1,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="Text file with more paths, one a line.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a table of what became of each file, as CSV.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
@@ -116,6 +150,13 @@ def restore(
     from unveil.inference.plan import Naming, plan
 
     side = _tile(tile)
+    paths = [*(paths or []), *listed_paths(listed)]
+    clips = clips_among(paths)
+    refused = {
+        "server": server is not None, "shard": shard is not None, "threads": threads is not None,
+        "in-place": in_place, "compare": compare,
+    }  # fmt: skip
+    refuse_together(ray, clips, [option for option, given in refused.items() if given])
     if server is None:
         _check_task(task)
     else:
@@ -127,45 +168,48 @@ def restore(
     try:
         naming = Naming(name, format_named(format_name) if format_name else None)
         developing = Develop.parse(develop)
-        whole = plan(paths, output=output, naming=naming, recursive=recursive, in_place=in_place)
+        images = [] if clips else paths
+        whole = plan(images, output=output, naming=naming, recursive=recursive, in_place=in_place)
         made = whole if shard is None else whole.shard(*_shard(shard))
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
     if server is None:
-        from unveil.inference.batch import Saving, restore_files
-        from unveil.inference.restorer import Restorer
+        from unveil.inference.batch import Saving
         from unveil.ops.heap import keep_freed_memory
 
         keep_freed_memory()
         use_threads(threads)
-        restorer = Restorer(
-            model,
-            task=cast("Any", task),
-            strength=strength,
-            strength_luma=strength_luma,
-            strength_chroma=strength_chroma,
-            tile=side,
-            ensemble=ensemble,
-            device=device,
-            max_megapixels=max_megapixels,
-            develop=developing,
-        )
+        options = {
+            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
+            "strength_chroma": strength_chroma, "tile": side, "ensemble": ensemble,
+            "device": device, "max_megapixels": max_megapixels, "develop": developing,
+        }  # fmt: skip
         saving = Saving(quality, force, compare, in_place or not alone, keep_date)
-        act: Act = partial(restore_files, restorer, made.jobs, saving)
+        if ray is not None:
+            act = on_cluster(made, ray, workers, cores, options, saving)
+        elif clips:
+            act = of_clips(clips, output, name, options, damping=damping, force=force)
+        else:
+            act = of_images(made.jobs, options, saving)
     else:
-        from unveil.inference.remote import Server, restore_on_server
-
         given = {
             "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
             "strength_chroma": strength_chroma, "tile": side, "ensemble": str(ensemble).lower(),
             "quality": quality,
         }  # fmt: skip
-        fields = {name: str(value) for name, value in given.items() if value is not None}
-        remote = Server(server, os.environ.get("UNVEIL_TOKEN"))
-        act = partial(restore_on_server, remote, made.jobs, fields, force=force, remember=not alone)
+        act = on_server(server, made.jobs, given, force=force, remember=not alone)
     outcomes, stopped = _run(act, made.jobs)
+    if report is not None:
+        write_table(report, outcomes, made.failed)
     _report(outcomes, made.failed, compare, as_json, stopped is not None)
+    _finish(made, whole, outcomes, stopped)
+
+
+def _finish(
+    made: "Plan", whole: "Plan", outcomes: "Sequence[Outcome]", stopped: signal.Signals | None
+) -> None:
+    """Say what was left out or not reached, and exit with what it means."""
     if whole.left_out:
         complain(_skipped_folders(whole.left_out))
     if stopped is not None:

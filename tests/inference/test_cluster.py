@@ -1,38 +1,32 @@
 """Restoring on a Ray cluster of this machine's cores equals restoring in one process."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from unveil import Restorer
-from unveil.imaging import load_rgb, save_png
+from unveil.errors import InputError
+from unveil.imaging import save_png
 from unveil.inference.batch import restore_files
+from unveil.inference.cluster import FILES_PER_TASK, Worker, restore_on_cluster
 from unveil.inference.plan import Plan, plan
-
-ray = pytest.importorskip("ray", reason="ray is not installed: its example is not tested")
 
 # Ray's own clean-up is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-_EXAMPLE = Path(__file__).parents[2] / "examples" / "ray_data_restore.py"
-_SAMPLE = _EXAMPLE.parent / "samples" / "chelsea.png"
-
-
-@pytest.fixture(scope="module")
-def example() -> dict[str, Any]:
-    return runpy.run_path(str(_EXAMPLE))
+IDENTITY = {"model": "identity"}
 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
-    pixels = load_rgb(_SAMPLE)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for i in range(5):
         save_png(folder / ("below" if i % 2 else ".") / f"{i}.png", pixels[: 24 + i, : 40 - i])
     (folder / "no-picture.png").write_text("no picture")
@@ -41,7 +35,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray = pytest.importorskip("ray", reason="ray is not installed")
     ray.init(num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -50,9 +44,9 @@ def cluster() -> Any:
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_results_are_the_bytes_of_one_process_though_a_worker_dies(
-    example: dict[str, Any], photos: Path, tmp_path: Path
+    photos: Path, tmp_path: Path
 ) -> None:
-    class Dying(example["Worker"]):  # type: ignore[misc]
+    class Dying(Worker):
         """Ends its process at its first batch, once."""
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -60,13 +54,12 @@ def test_results_are_the_bytes_of_one_process_though_a_worker_dies(
             if not mark.exists():
                 mark.touch()
                 os._exit(1)
-            found: dict[str, list[Any]] = super().__call__(batch)
-            return found
+            return super().__call__(batch)
 
     made = plan([photos], output=tmp_path / "ray", recursive=True)
-    rows = example["restore_plan"](made, workers=1, cores=1, model="identity", worker=Dying)
+    outcomes = restore_on_cluster(made, workers=1, options=IDENTITY, worker=Dying)
     assert (tmp_path / "died").exists()
-    assert sorted(row["status"] for row in rows) == ["failed"] + ["restored"] * 5
+    assert sorted(outcome.status for outcome in outcomes) == ["failed"] + ["restored"] * 5
     alone = plan([photos], output=tmp_path / "alone", recursive=True)
     list(restore_files(Restorer("identity"), alone.jobs))
     for job in alone.jobs:
@@ -74,48 +67,70 @@ def test_results_are_the_bytes_of_one_process_though_a_worker_dies(
         assert job.target.exists() == other.exists()
         if other.exists():
             assert job.target.read_bytes() == other.read_bytes()
+    again = restore_on_cluster(made, workers=1, options=IDENTITY)
+    assert sorted(outcome.status for outcome in again) == ["failed"] + ["skipped"] * 5
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_file_that_kills_every_worker_is_reported_and_the_others_are_restored(
-    example: dict[str, Any], photos: Path, tmp_path: Path
+    photos: Path, tmp_path: Path
 ) -> None:
-    class Deadly(example["Worker"]):  # type: ignore[misc]
+    class Deadly(Worker):
         """Ends its process at one file, always."""
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
             if any(Path(source).name == "2.png" for source in batch["source"]):
                 os._exit(1)
-            found: dict[str, list[Any]] = super().__call__(batch)
-            return found
+            return super().__call__(batch)
 
     made = plan([photos], output=tmp_path / "out", recursive=True)
-    rows = example["restore_plan"](made, workers=1, cores=1, model="identity", worker=Deadly)
-    assert len(rows) == len(made.jobs)
-    assert {Path(row["source"]).name for row in rows} == {job.source.name for job in made.jobs}
-    died = [row for row in rows if "its worker died 3 times" in row["reason"]]
-    assert str(photos / "2.png") in {row["source"] for row in died}
-    assert len(died) <= example["FILES_PER_TASK"]
+    outcomes = restore_on_cluster(made, workers=1, options=IDENTITY, worker=Deadly)
+    assert [outcome.source for outcome in outcomes] == [job.source for job in made.jobs]
+    died = [outcome for outcome in outcomes if "its worker died 3 times" in outcome.reason]
+    assert photos / "2.png" in {outcome.source for outcome in died}
+    assert len(died) <= FILES_PER_TASK
 
 
-def test_more_workers_than_cores_are_a_usage_error(
-    example: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+def test_the_command_restores_on_two_nodes_and_writes_a_report(
+    photos: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        example["main"]([str(tmp_path), str(tmp_path / "out"), "--workers", "999"])
-    assert "999 workers with 1 cores each, but" in capsys.readouterr().err
+    pytest.importorskip("ray", reason="ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes.add_node(num_cpus=1)
+    try:
+        listed, report = tmp_path / "list.txt", tmp_path / "report.csv"
+        listed.write_text("".join(f"{path}\n" for path in sorted(photos.rglob("*.png"))))
+        words = [sys.executable, "-m", "unveil", "restore", "--list", str(listed), "--output",
+                 str(tmp_path / "out"), "--model", "identity", "--ray", nodes.address,
+                 "--workers", "2", "--report", str(report)]  # fmt: skip
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    finally:
+        nodes.shutdown()
+    assert done.returncode == 1, done.stderr
+    lines = report.read_text().splitlines()
+    assert lines[0].startswith("source,target,status,reason")
+    assert sum(",restored," in line for line in lines) == 5
+    assert sum(",failed," in line for line in lines) == 1
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 5
 
 
-def test_a_file_that_fails_is_tried_again(
-    example: dict[str, Any], photos: Path, tmp_path: Path
-) -> None:
-    class Unlocked(example["Worker"]):  # type: ignore[misc]
+def test_more_workers_than_cores_are_refused(photos: Path) -> None:
+    with pytest.raises(InputError, match="999 workers with 1 cores each, but"):
+        restore_on_cluster(plan([photos]), workers=999)
+
+
+def test_a_file_that_fails_is_tried_again(photos: Path, tmp_path: Path) -> None:
+    class Unlocked(Worker):
         def __init__(self) -> None:
-            self.cores, self.retries, self.restorer = [0], 2, Restorer("identity")
-            self.calls = 0
+            from unveil.inference.batch import Saving
 
-    # The first try finds the output folder taken by a file.
+            self.cores, self.retries, self.restorer = [0], 2, Restorer("identity")
+            self.saving, self.calls = Saving(), 0
+
     made = plan([photos / "0.png"], output=tmp_path / "out")
     worker = Unlocked()
     real = worker.restorer.restore_image
@@ -134,20 +149,20 @@ def test_a_file_that_fails_is_tried_again(
     assert job.target.exists()
 
 
-def test_a_plan_of_nothing_needs_no_cluster(example: dict[str, Any]) -> None:
-    assert example["restore_plan"](Plan(), workers=1, cores=1) == []
+def test_a_plan_of_nothing_needs_no_cluster() -> None:
+    assert restore_on_cluster(Plan()) == []
 
 
 def test_cores_are_claimed_once_and_freed_by_the_end_of_the_process(tmp_path: Path) -> None:
     usable = len(os.sched_getaffinity(0))
     code = f"""
-import os, pathlib, runpy, sys
-claim = runpy.run_path({str(_EXAMPLE)!r})["claim_cores"]
+import os, pathlib
+from unveil.inference.cluster import claim_cores as claim
 folder = pathlib.Path({str(tmp_path)!r})
 assert len(claim({usable}, folder)) == {usable} == len(os.sched_getaffinity(0))
 try:
     claim(1, folder)
-except RuntimeError as error:
+except ValueError as error:
     print(error)
 """
     for _ in range(2):

@@ -1,0 +1,69 @@
+"""What `unveil restore` does with clips."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+_LOG_SECONDS = 30
+
+if TYPE_CHECKING:
+    from unveil.inference.batch import Outcome
+    from unveil.inference.restorer import Restorer
+
+
+def targets(clips: Sequence[Path], output: Path | None, name: str) -> list[Path]:
+    """Return where the results of clips go.
+
+    Raises:
+        BadParameter: Several clips would go into one file, or one onto itself.
+    """
+    from unveil.inference.video import VIDEO_SUFFIXES
+
+    if output is not None and output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
+        if len(clips) > 1:
+            raise typer.BadParameter(f"output {output}: names a file, but there are several clips")
+        return [output]
+    named = [name.format(stem=clip.stem, ext=clip.suffix) for clip in clips]
+    made = [(output or clip.parent) / new for clip, new in zip(clips, named, strict=True)]
+    if len(set(made)) < len(made) or any(a == b for a, b in zip(made, clips, strict=True)):
+        raise typer.BadParameter("clips would overwrite each other: give another --name")
+    return made
+
+
+def restore_clips(
+    restorer: "Restorer", clips: Sequence[Path], places: Sequence[Path], **options: Any
+) -> "Iterator[Outcome]":
+    """Restore clips one after the other, with progress on stderr; a failure stops none of them."""
+    from unveil.errors import UnveilError
+    from unveil.inference.batch import Outcome
+    from unveil.inference.video import restore_video
+
+    for clip, place in zip(clips, places, strict=True):
+        start = time.monotonic()
+        advance = _Advance(clip.name)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            made = restore_video(restorer, clip, place, progress=advance, **options)
+        except (UnveilError, OSError) as error:
+            yield Outcome(clip, place, "failed", " ".join(str(error).split()))
+            continue
+        megapixels = made.frames * made.width * made.height / 1e6
+        seconds = time.monotonic() - start
+        typer.echo(f"{clip.name}: {made.frames / seconds:.2f} frames/s", err=True)
+        yield Outcome(clip, place, "restored", "", megapixels, seconds)
+
+
+class _Advance:
+    """Tells on stderr, twice a minute, how far a clip is."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.told = name, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self.told > _LOG_SECONDS:
+            self.told = time.monotonic()
+            of = f" of {total}" if total else ""
+            typer.echo(f"{self.name}: {done}{of} frames", err=True)

@@ -1,0 +1,140 @@
+"""What `unveil restore` restores, and where: images here, clips here, or images on a cluster."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.errors import UnveilError
+    from unveil.inference.batch import Outcome, Saving
+    from unveil.inference.plan import Job, Plan
+
+# Restores, calls `share` with what is done of a file, and yields what became of each.
+Act = Callable[..., "Iterator[Any]"]
+
+
+def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving") -> Act:
+    """Restore images in this process."""
+    from unveil.inference.batch import restore_files
+    from unveil.inference.restorer import Restorer
+
+    return partial(restore_files, Restorer(**options), jobs, saving)
+
+
+def of_clips(
+    clips: Sequence[Path], output: Path | None, name: str, options: Mapping[str, Any], **how: Any
+) -> Act:
+    """Restore clips in this process."""
+    from unveil.cli.clips import restore_clips, targets
+    from unveil.inference.restorer import Restorer
+
+    places = targets(clips, output, name)
+    restorer = Restorer(**options)
+
+    def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (clips show their own)
+        return restore_clips(restorer, clips, places, **how)
+
+    return act
+
+
+def on_cluster(
+    made: "Plan",
+    address: str,
+    workers: int | None,
+    cores: int,
+    options: Mapping[str, Any],
+    saving: "Saving",
+) -> Act:
+    """Restore images by several processes."""
+    from unveil.inference.cluster import restore_on_cluster
+
+    def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (known at the end)
+        yield from restore_on_cluster(
+            made, address=address, workers=workers, cores=cores, options=options, saving=saving
+        )
+
+    return act
+
+
+def on_server(
+    address: str, jobs: "Sequence[Job]", given: Mapping[str, Any], *, force: bool, remember: bool
+) -> Act:
+    """Restore images by a running `unveil serve`."""
+    from unveil.inference.remote import Server, restore_on_server
+
+    fields = {name: str(value) for name, value in given.items() if value is not None}
+    remote = Server(address, os.environ.get("UNVEIL_TOKEN"))
+    return partial(restore_on_server, remote, jobs, fields, force=force, remember=remember)
+
+
+def listed_paths(file: Path | None) -> list[str]:
+    """Return the paths that a text file lists, one a line.
+
+    Raises:
+        BadParameter: It cannot be read.
+    """
+    if file is None:
+        return []
+    try:
+        lines = os.fsdecode(file.read_bytes()).splitlines()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: cannot be read: {error.strerror}") from None
+    return [line for line in lines if line.strip()]
+
+
+def clips_among(paths: Sequence[str]) -> list[Path]:
+    """Return the clips among the paths; none if they are images.
+
+    Raises:
+        BadParameter: They are both, or there are no paths.
+    """
+    from unveil.inference.video import find_videos
+
+    if not paths:
+        raise typer.BadParameter("name files or folders to restore, or give --list")
+    clips = [clip for clip in find_videos(list(paths)) if not clip.is_dir()]
+    if clips and len(clips) < len(paths):
+        raise typer.BadParameter("clips and images: restore them in commands of their own")
+    return clips
+
+
+def refuse_together(ray: str | None, clips: Sequence[Path], given: Sequence[str]) -> None:
+    """Refuse options that clips or a cluster do not take.
+
+    Raises:
+        BadParameter: One is given.
+    """
+    if ray is not None and clips:
+        raise typer.BadParameter("--ray restores images, not clips")
+    for what, options in (
+        ("--ray", ("server", "shard", "threads") if ray is not None else ()),
+        ("clips", ("server", "shard", "in-place", "compare") if clips else ()),
+    ):
+        wrong = [f"--{name}" for name in options if name in given]
+        if wrong:
+            instead = "; give --cores" if wrong == ["--threads"] else ""
+            raise typer.BadParameter(f"{' and '.join(wrong)}: not with {what}{instead}")
+
+
+def write_table(
+    path: Path,
+    outcomes: "Sequence[Outcome]",
+    refused: "Sequence[tuple[Path, UnveilError]]",
+) -> None:
+    """Write what became of each file as CSV."""
+    import csv
+
+    from unveil.imaging.write import replacing
+
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["source", "target", "status", "reason", "megapixels", "seconds"])
+        for o in outcomes:
+            numbers = [round(o.megapixels, 6), round(o.seconds, 3)]
+            table.writerow([o.source, o.target, o.status, o.reason, *numbers])
+        for source, error in refused:
+            table.writerow([source, "", "failed", error, 0, 0])
