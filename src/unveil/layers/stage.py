@@ -28,25 +28,3 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = block(x, context)
         return x
-
-
-def descend(
-    x: Tensor, stages: Iterable[nn.Module], downs: Iterable[nn.Module], context: Context | None
-) -> tuple[Tensor, list[Tensor]]:
-    """Run the encoder of a U-Net.
-
-    Args:
-        x: ``(b, h, w, c)`` of the finest level.
-        stages: Stage of every level but the coarsest, finest first.
-        downs: Downsampling after each stage.
-        context: Global statistics, when the features are of a tile; None for a whole image.
-
-    Returns:
-        Features that enter the coarsest level, and the skips of the finer levels, finest first.
-    """
-    skips = []
-    for stage, down in zip(stages, downs, strict=True):
-        x = stage(x, context)
-        skips.append(x)
-        x = down(x)
-    return x, skips

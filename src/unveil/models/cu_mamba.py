@@ -43,14 +43,14 @@ from torch import Tensor, nn
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.context import Context
 from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
-from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
-from unveil.layers.stage import Stage, descend
-from unveil.models.base import ModelConfig, RestorationModel
+from unveil.layers.stage import Stage
+from unveil.models.base import ModelConfig
 from unveil.models.record import ModelRecord
+from unveil.models.unet import UNet
 from unveil.ops import ScanOrder, silu_gate
 
 Part = Literal["spatial", "channel", "joint", "gated", "feedforward"]
@@ -219,7 +219,7 @@ class ChannelBlock(nn.Module):
         return F.conv1d(padded, self.taps[None, None])[:, 0]
 
 
-class CUMamba(RestorationModel):
+class CUMamba(UNet):
     """The network: stem, encoder, latent, decoder, head and the global residual.
 
     Args:
@@ -248,31 +248,19 @@ class CUMamba(RestorationModel):
         del self._orders
         self.name_statistics()
 
-    @property
-    def size_multiple(self) -> int:
-        """Heights and widths that `forward` takes are multiples of this."""
-        return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
+    def first(self, pixels: Tensor) -> Tensor:
+        """Apply the stem."""
+        features: Tensor = self.stem(pixels)
+        return features
 
-    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
-        """Run the encoder, see `RestorationModel.encode`."""
-        factor = self.config.stem_factor
-        x = self.stem(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
-        return descend(x, self.encoder, self.downs, context)
-
-    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
-        """Run the latent; see `RestorationModel.refine_latent`."""
-        out: Tensor = self.latent(features, context)
-        return out
-
-    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
-        """Run the decoder, see `RestorationModel.decode`."""
-        x = latent
-        for level in reversed(range(len(skips))):
-            x = self._join(self.ups[level](x), skips.pop(), level)
-            x = self.decoder[level](x, context)
-        return pixel_shuffle_last(self.head(x), self.config.stem_factor).permute(0, 3, 1, 2)
-
-    def _join(self, x: Tensor, skip: Tensor, level: int) -> Tensor:
+    def join(
+        self,
+        level: int,
+        x: Tensor,
+        skip: Tensor,
+        context: Context | None,  # noqa: ARG002
+    ) -> Tensor:
+        """Add the skip, or concatenate and merge, see `UNet.join`."""
         if self.config.skip == "add":
             return x + skip
         joined: Tensor = self.merges[level](torch.cat([x, skip], -1))

@@ -51,15 +51,15 @@ from unveil.errors import InputError
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
 from unveil.layers.context import Context
 from unveil.layers.convolution import Conv3x3, check_resampling, resampling
-from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
 from unveil.layers.norm import LayerNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
-from unveil.layers.stage import Stage, descend
-from unveil.models.base import ModelConfig, RestorationModel
+from unveil.layers.stage import Stage
+from unveil.models.base import ModelConfig
 from unveil.models.record import ModelRecord
+from unveil.models.unet import UNet
 from unveil.ops import ScanOrder
 
 _ALL_ORDERS: tuple[ScanOrder, ...] = ("row", "column", "row_reversed", "column_reversed")
@@ -239,7 +239,7 @@ class PlainBlock(nn.Module):
         return y
 
 
-class MTAIR(RestorationModel):
+class MTAIR(UNet):
     """The network: patch embedding, encoder, latent, decoder with prompts, refinement, head.
 
     Args:
@@ -281,30 +281,25 @@ class MTAIR(RestorationModel):
         del self._orders
         self.name_statistics()
 
-    @property
-    def size_multiple(self) -> int:
-        """Heights and widths that `forward` takes are multiples of this."""
-        return self.config.stem_factor * int(2 ** (len(self.config.levels) - 1))
-
-    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
-        """Run the encoder, see `RestorationModel.encode`."""
-        factor = self.config.stem_factor
-        x = self.embed(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), factor))
-        return descend(x, self.encoder, self.downs, context)
+    def first(self, pixels: Tensor) -> Tensor:
+        """Embed the patches."""
+        features: Tensor = self.embed(pixels)
+        return features
 
     def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
         """Run the latent: blocks, then prompts; see `RestorationModel.refine_latent`."""
         return self._prompted(len(self.downs), self.latent(features, context), context)
 
-    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
-        """Run the decoder, see `RestorationModel.decode`."""
-        x = latent
-        for level in reversed(range(len(skips))):
-            skip = self._prompted(level, skips.pop(), context)
-            x = self.merges[level](torch.cat([self.ups[level](x), skip], -1))
-            x = self.decoder[level](x, context)
-        x = self.refinement(x, context)
-        return pixel_shuffle_last(self.head(x), self.config.stem_factor).permute(0, 3, 1, 2)
+    def join(self, level: int, x: Tensor, skip: Tensor, context: Context | None) -> Tensor:
+        """Concatenate the prompted skip and merge, see `UNet.join`."""
+        skip = self._prompted(level, skip, context)
+        joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
+        return joined
+
+    def refine(self, x: Tensor, context: Context | None) -> Tensor:
+        """Apply the refinement stage, see `UNet.refine`."""
+        refined: Tensor = self.refinement(x, context)
+        return refined
 
     @torch.no_grad()
     def prompt_weights(self, degraded: Tensor) -> Tensor:
