@@ -2,7 +2,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unveil.compat.causal_conv1d import causal_conv1d_fn, causal_conv1d_update
+from unveil.compat.causal_conv1d import (
+    causal_conv1d_fn,
+    causal_conv1d_ref,
+    causal_conv1d_update,
+    causal_conv1d_update_ref,
+    causal_conv1d_varlen_states,
+)
 from unveil.errors import InputError
 
 
@@ -143,3 +149,49 @@ def test_a_state_of_other_sequences_is_refused():
 def test_a_state_that_is_too_short_is_refused():
     with pytest.raises(InputError, match="keeps 2 inputs, expected at least 3"):
         causal_conv1d_update(torch.zeros(1, 3), torch.zeros(1, 3, 2), torch.zeros(3, 4))
+
+
+def test_version_1_passes_the_activation_fourth():
+    x, weight, bias = torch.randn(2, 3, 9), torch.randn(3, 4), torch.randn(3)
+    expected = causal_conv1d_fn(x, weight, bias, activation="silu")
+    torch.testing.assert_close(causal_conv1d_fn(x, weight, bias, "silu"), expected)
+
+
+def test_padding_has_no_row_and_gives_zeros():
+    state = torch.randn(4, 3, 3)
+    before, x = state.clone(), torch.randn(3, 3)
+    weight, rows = torch.randn(3, 4), torch.tensor([2, -1, 0])
+    y = causal_conv1d_update(x, state, weight, None, "silu", conv_state_indices=rows)
+    alone = before.clone()
+    expected = causal_conv1d_update(
+        x[[0, 2]], alone, weight, None, "silu", conv_state_indices=rows[[0, 2]]
+    )
+    torch.testing.assert_close(y[[0, 2]], expected)
+    assert not y[1].any()
+    torch.testing.assert_close(state, alone)
+    torch.testing.assert_close(state[[1, 3]], before[[1, 3]])
+
+
+def test_the_references_agree():
+    x, weight, bias = torch.randn(2, 3, 9), torch.randn(3, 4), torch.randn(3)
+    initial = torch.randn(2, 3, 3)
+    fast, final = causal_conv1d_fn(x, weight, bias, None, initial, True, None, "silu")
+    slow, last = causal_conv1d_ref(x, weight, bias, initial, True, None, "silu")
+    torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(final, last)
+    torch.testing.assert_close(
+        causal_conv1d_ref(x, weight, bias, activation="silu"),
+        causal_conv1d_fn(x, weight, bias, activation="silu"),
+    )
+    state, other = initial.clone(), initial.clone()
+    one = causal_conv1d_update(x[..., 0], state, weight, bias)
+    torch.testing.assert_close(one, causal_conv1d_update_ref(x[..., 0], other, weight, bias))
+    torch.testing.assert_close(state, other)
+
+
+def test_states_of_sequences_that_lie_one_behind_the_other():
+    x, bounds = torch.arange(14.0).view(7, 2), torch.tensor([0, 1, 5, 7])
+    states = causal_conv1d_varlen_states(x, bounds, 3)
+    assert states[0].tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert states[1].tolist() == [[4, 6, 8], [5, 7, 9]]
+    assert states[2].tolist() == [[0, 10, 12], [0, 11, 13]]

@@ -35,8 +35,9 @@ class Mamba2Simple(nn.Module):
         activation: Of the convolution, `"silu"`, `"swish"` or None.
         bias: Whether the outer projections have a bias.
         conv_bias: Whether the convolution has one.
-        chunk_size: Taken for the interface's sake, as is `use_mem_eff_path`.
-        use_mem_eff_path: There is one path here.
+        chunk_size: Taken for the interface's sake.
+        use_mem_eff_path: As in `mamba_ssm`, the normalisation is over each group of heads where
+            true, and over all channels where false.
         layer_idx: Not used.
         device: Where the parameters live.
         dtype: Dtype of the parameters.
@@ -126,11 +127,13 @@ class Mamba2Simple(nn.Module):
             seq_idx=seq_idx,
             dt_limit=self.dt_limit,
             activation=self.activation,
-            rmsnorm_weight=self.norm.weight,
+            # Without it the scan's result is gated, which the normalisation follows.
+            rmsnorm_weight=self.norm.weight if self.use_mem_eff_path else None,
             rmsnorm_eps=self.norm.eps,
             headdim=self.headdim,
             ngroups=self.ngroups,
             norm_before_gate=False,
         )
+        y = y if self.use_mem_eff_path else self.norm(y)
         out: Tensor = self.out_proj(y)
         return out

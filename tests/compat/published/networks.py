@@ -21,8 +21,10 @@ class Network:
         inputs: Shapes of its inputs; an integer stands for a batch of that many time steps.
         published: Builds the published one; the small one where None.
         published_inputs: Shapes of its inputs.
-        roots: Folders in the repository to import from.
+        roots: Folders in the repository to import from; `owner/name:folder` for another's.
         shells: Packages whose `__init__` is not run: it would import datasets and trainers.
+        stubs: Modules that are not installed and not used by the network: imported as empty.
+        compared: Whether it is small enough for the loop and float64.
         cpu: Whether the script has CUDA written into it and needs `--cpu`.
         fork: Folder that holds the `mamba_ssm` it was written for.
         block: File of the repository that its README puts into that `mamba_ssm`.
@@ -39,6 +41,8 @@ class Network:
     published_inputs: tuple[tuple[int, ...], ...] = ((1, 3, 224, 224),)
     roots: tuple[str, ...] = ("",)
     shells: tuple[str, ...] = ()
+    stubs: tuple[str, ...] = ()
+    compared: bool = True
     cpu: bool = False
     fork: str | None = None
     block: str | None = None
@@ -53,7 +57,15 @@ _SMALL_U = "dim=8, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1"
 _THREE = "dim=8, num_blocks=[1, 1, 1]"
 _IR = "img_size=16, embed_dim=36, depths=(2, 2), upscale=2, upsampler='pixelshuffledirect'"
 _V2 = f"{_IR}, num_heads=(2, 2), window_size=8, inner_rank=8, num_tokens=16"
-_NNUNET = "input_size=(32, 32), input_channels=1, n_stages=3, features_per_stage=(8, 16, 32), "
+_PLANS = ("nnunetv2.utilities.plans_handling.plans_handler",)
+_MMCV = (
+    "mmcv",
+    "mmcv.cnn",
+    "mmcv.cnn.bricks",
+    "mmcv.cnn.bricks.transformer",
+    "mmcv.cnn.utils",
+    "mmcv.cnn.utils.weight_init",
+)
 _NNUNET_REST = (
     "n_conv_per_stage=2, num_classes=2, n_conv_per_stage_decoder=2, conv_bias=True, "
     "norm_op=torch.nn.InstanceNorm{d}d, norm_op_kwargs=dict(eps=1e-5, affine=True), "
@@ -112,12 +124,12 @@ NETWORKS = (
     Network(
         "VmambaIR RealSR", "AlphacatPlus/VmambaIR", "51c2efbdcb", "VmambaIR.archs.MambaRealSR11_arch",
         f"m.MambaRealSR11({_SMALL_U})", ((1, 3, 16, 16),), "m.MambaRealSR11()", _PATCH,
-        roots=("RealSR", "Deraining"), shells=("VmambaIR", "VmambaIR.archs", "basicsr"),
+        roots=("RealSR", "csguoh/MambaIR:"), shells=("VmambaIR", "VmambaIR.archs", "basicsr"),
     ),
     Network(
         "VmambaIR SR", "AlphacatPlus/VmambaIR", "51c2efbdcb", "VmambaIR.archs.MambaSISR6_arch",
         f"m.MambaSISR6({_SMALL_U})", ((1, 3, 16, 16),), "m.MambaSISR6()", _PATCH,
-        roots=("SRGAN", "Deraining"), shells=("VmambaIR", "VmambaIR.archs", "basicsr"),
+        roots=("SRGAN", "csguoh/MambaIR:"), shells=("VmambaIR", "VmambaIR.archs", "basicsr"),
     ),
     Network(
         "EVSSM", "kkkls/EVSSM", "5098a52766", "models.EVSSM",
@@ -135,9 +147,9 @@ NETWORKS = (
     ),
     Network(
         "EAMamba", "daidaijr/EAMamba", "ec13c77db4", "models.eamamba",
-        f"m.EAMamba({_SMALL_U}, mamba_cfg=dict(scan_type='baseline', d_state=4, d_conv=3))",
-        published="m.EAMamba(mamba_cfg=dict(scan_type='baseline', d_state=16, d_conv=3, expand=1,"
-        " conv_2d=True, disable_z_branch=True))", published_inputs=_LARGE,
+        f"m.EAMamba({_SMALL_U}, mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=4, d_conv=3, expand=1, conv_2d=True))",
+        published="m.EAMamba(mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=16, d_conv=3, expand=1,"
+        " conv_2d=True))", published_inputs=_LARGE,
     ),
     Network(
         "XYScanNet", "HanzhouLiu/XYScanNet", "ec43176b45", "models.XYScanNet",
@@ -157,10 +169,11 @@ NETWORKS = (
     Network(
         "MTAIR", "12138-chr/MTAIR", "23f8a2d005", "net.my_model", f"m.MTAIR({_SMALL_U})",
         shells=("net",),
+        reason="its file lacks the blocks of the network",
     ),
     Network(
         "UVM-Net", "zzr-idam/UVM-Net", "d3d70d8730", "model", "m.UNet(3)", ((1, 3, 256, 256),),
-        published="m.UNet(3)", published_inputs=((1, 3, 256, 256),), roots=("Ultra/net",), cpu=True,
+        published="m.UNet(3)", published_inputs=((1, 3, 256, 256),), roots=("Ultra/net",), cpu=True, compared=False,
     ),
     Network(
         "MambaLLIE", "wengjiangwei/MambaLLIE", "9c77bb5aba", "basicsr.archs.MambaLLIE_arch",
@@ -182,10 +195,11 @@ NETWORKS = (
         "m.Net()", ((1, 4, 8, 8), (1, 4, 8, 8), (1, 1, 32, 32)), "m.Net()",
         ((1, 4, 32, 32), (1, 4, 32, 32), (1, 1, 128, 128)), roots=("pan-sharpening",),
         shells=("model",), fork=_VIM, block="Mamba-block/mamba_simple.py",
+        reason="written for 1024 x 1024 alone",
     ),
     Network(
         "MODEM", "hainuo-wang/MODEM", "736d4b0564", "basicsr.models.archs.modem_arch",
-        "m.Modem(n_feats=8, n_sr_blocks=[1] * 7)", ((1, 3, 32, 32),), "m.Modem()", _LARGE,
+        "m.Modem(n_sr_blocks=[1] * 7)", ((1, 3, 32, 32),), "m.Modem()", _LARGE,
         shells=_BASICSR,
     ),
     Network(
@@ -194,10 +208,11 @@ NETWORKS = (
         " kernel_sizes=[[3, 3, 3]] * 2, strides=[[1, 1, 1], [1, 2, 2]], n_conv_per_stage=[1, 1],"
         " n_conv_per_stage_decoder=[1])", ((1, 1, 8, 16, 16),),
         shells=("mamba", "mamba.models"),
+        stubs=("tkinter", "mamba.models.layers", "mamba.models.base", "hydra", "hydra.utils", *_PLANS),
     ),
     Network(
         "RainMamba block", "TonyHongtaoWu/RainMamba", "2e7df7833a", "modules.mambablock",
-        "m.MambaLayerglobal(8)", ((1, 8, 4, 8, 8),), "m.MambaLayerglobal(96)", ((1, 96, 5, 32, 32),),
+        "m.MambaLayerglobal(8)", ((1, 4, 8, 8, 8),), "m.MambaLayerglobal(96)", ((1, 5, 96, 32, 32),),
         roots=("code/LWDDS",), shells=("modules",), fork="TonyHongtaoWu/RainMamba:mamba",
     ),
     Network(
@@ -238,9 +253,9 @@ NETWORKS = (
     Network(
         "VMamba m0_noz (Mamba-2)", "MzeroMiko/VMamba", "2ed52ead06", "models.vmamba",
         "m.VSSM(depths=[1, 1, 2, 1], dims=[16, 32, 64, 128], ssm_ratio=2.0, ssm_d_state=8,"
-        " ssm_dt_rank=2, forward_type='m0_noz')",
+        " ssm_dt_rank=2, ssm_init='v2', forward_type='m0_noz')",
         published="m.VSSM(depths=[2, 2, 4, 2], ssm_ratio=1.0, ssm_d_state=64, ssm_dt_rank=48,"
-        " forward_type='m0_noz', downsample_version='v3', patchembed_version='v2', norm_layer='ln')",
+        " ssm_init='v2', forward_type='m0_noz', downsample_version='v3', patchembed_version='v2', norm_layer='ln')",
         roots=("classification",), shells=("models",), cpu=True,
     ),
     Network(
@@ -294,20 +309,22 @@ NETWORKS = (
     Network(
         "Spatial-Mamba", "EdwardChasel/Spatial-Mamba", "71221ebfaa", "spatialmamba",
         f"m.SpatialMamba({_SMALL_VSS})", roots=("classification/models",), cpu=True,
+        reason="its own scan without C, for GPUs alone",
     ),
     Network(
         "MobileMamba", "lewandofskee/MobileMamba", "0980f48a23", "model.mobilemamba.mobilemamba",
         "m.MobileMamba(img_size=64, num_classes=10)", ((1, 3, 192, 192),), "m.MobileMamba()",
-        ((1, 3, 192, 192),), shells=("model", "model.mobilemamba"),
+        ((1, 3, 192, 192),), shells=("model.mobilemamba",), stubs=("util", "util.util", "model.lib_teacher"),
     ),
     Network(
         "PlainMamba L1", "ChenhongyiYang/PlainMamba", "0975a1d0d8",
-        "plain_mamba_layer", "m.PlainMambaLayer(16)", ((1, 64, 16),),
-        roots=("mmcls/plain_mamba_dev/models/plain_mamba",),
+        "plain_mamba_layer", "bind(m.PlainMamba2D(16, default_hw_shape=(8, 8)), hw_shape=(8, 8))",
+        ((1, 64, 16),), "bind(m.PlainMamba2D(192, default_hw_shape=(14, 14)), hw_shape=(14, 14))",
+        ((1, 196, 192),), roots=("mmcls/plain_mamba_dev/models/plain_mamba",), stubs=_MMCV,
     ),
     Network(
         "VSSD tiny (Mamba-2)", "YuHengsss/VSSD", "87b753b356", "mamba2",
-        "m.VMAMBA2(img_size=64, embed_dim=32, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8])",
+        "m.VMAMBA2(img_size=64, num_classes=10, embed_dim=32, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], linear_attn_duality=False, attn_types=['mamba2'] * 4)",
         ((1, 3, 64, 64),), roots=("classification/models",),
     ),
     Network(
@@ -315,11 +332,15 @@ NETWORKS = (
         f"m.VSSM({_SMALL_VSS})", published="m.VSSM()", roots=("classification",), shells=("models",),
     ),
     Network(
-        "Sigma tiny", "zifuwan/Sigma", "5c619c6b57", "models.builder", "", roots=("",),
+        "Sigma tiny", "zifuwan/Sigma", "5c619c6b57", "models.encoders.dual_vmamba",
+        "m.RGBXTransformer(depths=[1, 1, 1, 1], dims=16, img_size=[64, 64], pretrained=None)",
+        ((1, 3, 64, 64), (1, 3, 64, 64)), stubs=("engine", "engine.logger"),
+        shells=("models", "models.encoders"),
     ),
     Network(
         "2DMamba", "AtlasAnalyticsLab/2DMamba", "9fe12aaa86", "models.MambaMIL",
         "m.MambaMIL(8, 2, False, 'gelu')", ((16, 8),), roots=("2DMambaMIL",), shells=("models",),
+        reason="its own 2-D scan kernels",
     ),
     Network(
         "SegMamba", "ge-xing/SegMamba", "cff35970e0", "model_segmamba.segmamba",
@@ -329,20 +350,22 @@ NETWORKS = (
     ),
     Network(
         "Swin-UMamba", "JiarunLiu/Swin-UMamba", "2c1f72e197", "nnunetv2.nets.SwinUMamba",
-        "m.SwinUMamba(in_chans=1, out_chans=2, feat_size=[16, 32, 64, 128, 256], deep_supervision=False,"
-        " hidden_size=256)", ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"),
+        "m.SwinUMamba(in_chans=1, out_chans=2)", ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
     ),
     Network(
         "Swin-UMamba-D", "JiarunLiu/Swin-UMamba", "2c1f72e197", "nnunetv2.nets.SwinUMambaD",
-        "", ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"),
+        "m.SwinUMambaD(dict(in_chans=1, patch_size=4, depths=[1, 1, 2, 1], dims=16, drop_path_rate=0.2),"
+        " dict(num_classes=2, deep_supervision=False, features_per_stage=[16, 32, 64, 128],"
+        " drop_path_rate=0.2, d_state=16))",
+        ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
     ),
     *(
         Network(
             f"U-Mamba {kind} {d}d", "bowang-lab/U-Mamba", "28459e33ca", f"nnunetv2.nets.UMamba{kind}_{d}d",
-            f"m.UMamba{kind}(" + ("" if kind == "Bot" and d == 9 else f"input_size={(32,) * d}, ")
+            f"m.UMamba{kind}(" + ("" if kind == "Bot" else f"input_size={(32,) * d}, ")
             + f"input_channels=1, n_stages=3, features_per_stage=(8, 16, 32), conv_op=torch.nn.Conv{d}d,"
-            f" kernel_sizes={d * (3,)}, strides=(1, 2, 2), " + _NNUNET_REST.format(d=d) + ")",
-            ((1, 1, *(32,) * d),), roots=("umamba",), shells=("nnunetv2", "nnunetv2.nets"),
+            " kernel_sizes=3, strides=(1, 2, 2), " + _NNUNET_REST.format(d=d) + ")",
+            ((1, 1, *(32,) * d),), roots=("umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
         )
         for d in (2, 3) for kind in ("Bot", "Enc")
     ),
@@ -352,7 +375,7 @@ NETWORKS = (
         " blocks_down=[1, 1, 1, 1], blocks_up=[1, 1, 1])", ((1, 1, 32, 32),),
         "m.LightMUNet(spatial_dims=3, init_filters=32, in_channels=4, out_channels=4,"
         " blocks_down=[1, 2, 2, 4], blocks_up=[1, 1, 1])", ((1, 4, 64, 64, 64),),
-        roots=("lightm-unet",), shells=("nnunetv2", "nnunetv2.nets"),
+        roots=("lightm-unet",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
     ),
     Network(
         "MambaHSI", "li-yapeng/MambaHSI", "4f559b74d2", "model.MambaHSI",
@@ -361,7 +384,11 @@ NETWORKS = (
         shells=("model",),
     ),
     Network(
-        "PixMamba", "weitunglin/pixmamba", "5ca4c93679", "models.pixmamba", "",
+        "PixMamba", "weitunglin/pixmamba", "5ca4c93679", "models.pixmamba",
+        "m.VSSM(depths=[1] * 3, dims=16, pixel_branch=True, pixel_block_num=1, pixel_bi_scan=False,"
+        " pixel_d_state=12, bpe=True, bi_scan=True, final_refine=False, merge_attn=True,"
+        " pos_embed=True, last_skip=True, patch_size=4, mamba_up=True, unet_down=False,"
+        " unet_up=False, conv_down=False, no_act_branch=True)", ((1, 3, 64, 64),),
         roots=("classification",), shells=("models",),
     ),
     Network(

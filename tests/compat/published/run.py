@@ -25,6 +25,7 @@ from unittest import mock
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from calls import record_calls  # noqa: E402
 from networks import NETWORKS, Network  # noqa: E402
 
 COLUMNS = ("imports", "forward", "backward", "error", "ratio", "seconds", "note")
@@ -36,6 +37,8 @@ def main() -> None:
         _work(options)
         return
     results: dict[str, dict[str, Any]] = {}
+    if options.json and options.json.is_file():
+        results = json.loads(options.json.read_text(encoding="utf-8"))
     print("\t".join(("network", "repository", "commit", *COLUMNS)))
     for network in NETWORKS:
         if options.names and network.name not in options.names:
@@ -55,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help="networks to run; all when none is named")
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--published", action="store_true", help="time the published configuration")
+    parser.add_argument("--calls", action="store_true", help="only record the calls")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for each process")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -79,6 +83,7 @@ def _process(network: Network, options: argparse.Namespace) -> dict[str, Any]:
         *(sys.executable, "-W", "ignore", "-m", "unveil.compat", *flags, str(HERE / "run.py")),
         *(str(options.folder), "--worker", network.name, "--out", str(out)),
         *(["--published"] if options.published else []),
+        *(["--calls"] if options.calls else []),
     ]
     paths = _paths(network, options.folder, out.with_suffix(".fork"))
     search = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
@@ -117,7 +122,7 @@ def _repository(folder: Path, name: str) -> Path:
 def _paths(network: Network, folder: Path, scratch: Path) -> list[str]:
     """Return where to import from; a fork whose block is replaced is copied first."""
     repository = _repository(folder, network.repository)
-    paths = [str(repository / root) for root in network.roots]
+    paths = [str(root) for root in _roots(network, folder)]
     if network.fork is None:
         return paths
     owner, _, inside = network.fork.partition(":")
@@ -129,6 +134,11 @@ def _paths(network: Network, folder: Path, scratch: Path) -> list[str]:
     shutil.copytree(fork / "mamba_ssm", scratch / "mamba_ssm", dirs_exist_ok=True)
     shutil.copy(repository / network.block, scratch / "mamba_ssm" / "modules" / "mamba_simple.py")
     return [*paths, str(scratch)]
+
+
+def _roots(network: Network, folder: Path) -> list[Path]:
+    places = (root.rpartition(":") for root in network.roots)
+    return [_repository(folder, name or network.repository) / inside for name, _, inside in places]
 
 
 # In the worker: under unveil.compat, one network.
@@ -152,17 +162,22 @@ def _measure(network: Network, options: argparse.Namespace, found: dict[str, Any
     import torch
 
     torch.set_num_threads(1)
-    repository = _repository(options.folder, network.repository)
+    for name in network.stubs:
+        sys.modules[name] = mock.MagicMock(__spec__=None, __path__=[])
     for name in network.shells:
-        _shell(name, [repository / root for root in network.roots])
-    scope = {"m": importlib.import_module(network.module), "torch": torch}
+        _shell(name, _roots(network, options.folder))
+    recorder = record_calls()
+    scope = {"m": importlib.import_module(network.module), "torch": torch, "bind": _bind}
     found["imports"] = "yes"
     torch.manual_seed(0)
     net = eval(network.small, scope).eval()
     torch.manual_seed(1)
     inputs = [torch.rand(shape) for shape in network.inputs]
     values = _values(net, inputs, found)
+    found["calls"] = recorder()
     options.out.write_text(json.dumps(found), encoding="utf-8")
+    if not network.compared or options.calls:
+        return
     seconds = _seconds(net, inputs, 3)
     os.environ["UNVEIL_SCAN_BACKEND"] = "reference"
     found["ratio"] = round(_seconds(net, inputs, 1) / seconds, 1)
@@ -198,6 +213,13 @@ def _values(net: Any, inputs: list[Any], found: dict[str, Any]) -> list[Any]:
     found["backward"] = "yes"
     groups = (outputs, gradients[: len(leaves)], gradients[len(leaves) :])
     return [_flat(group) for group in groups]
+
+
+def _bind(net: Any, **options: Any) -> Any:
+    """Return the network with options of its forward filled in."""
+    forward = net.forward
+    net.forward = lambda *inputs: forward(*inputs, **options)
+    return net
 
 
 def _shell(name: str, roots: list[Path]) -> None:
