@@ -25,6 +25,7 @@ class Network:
         shells: Packages whose `__init__` is not run: it would import datasets and trainers.
         stubs: Modules that are not installed and not used by the network: imported as empty.
         compared: Whether it is small enough for the loop and float64.
+        training: Whether it runs in training mode alone.
         cpu: Whether the script has CUDA written into it and needs `--cpu`.
         fork: Folder that holds the `mamba_ssm` it was written for.
         block: File of the repository that its README puts into that `mamba_ssm`.
@@ -43,6 +44,7 @@ class Network:
     shells: tuple[str, ...] = ()
     stubs: tuple[str, ...] = ()
     compared: bool = True
+    training: bool = False
     cpu: bool = False
     fork: str | None = None
     block: str | None = None
@@ -109,7 +111,7 @@ NETWORKS = (
         "basicsr.models.archs.mairunet_arch", f"m.MaIRUNet(img_size=32, scan_len=4, {_SMALL_U})",
         published="m.MaIRUNet(img_size=128, scan_len=4)", published_inputs=_LARGE,
         roots=("realDenoising", "realDenoising/basicsr/models/archs", ""),
-        shells=(*_BASICSR, "basicsr.utils"),
+        shells=(*_BASICSR, "basicsr.utils"), training=True,
     ),
     Network(
         "VmambaIR derain 32", "AlphacatPlus/VmambaIR", "51c2efbdcb",
@@ -147,8 +149,8 @@ NETWORKS = (
     ),
     Network(
         "EAMamba", "daidaijr/EAMamba", "ec13c77db4", "models.eamamba",
-        f"m.EAMamba({_SMALL_U}, mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=4, d_conv=3, expand=1, conv_2d=True))",
-        published="m.EAMamba(mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=16, d_conv=3, expand=1,"
+        f"m.EAMamba({_SMALL_U}, upscale=1, mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=4, d_conv=3, expand=1, conv_2d=True))",
+        published="m.EAMamba(upscale=1, mamba_cfg=dict(scan_type='diagonal', scan_count=8, scan_merge_method='concate', d_state=16, d_conv=3, expand=1,"
         " conv_2d=True))", published_inputs=_LARGE,
     ),
     Network(
@@ -206,7 +208,7 @@ NETWORKS = (
         "SSUMamba", "lronkitty/SSUMamba", "49894dec98", "mamba.models.SSUMamba",
         "m.UMambaEnc(input_size=[8, 16, 16], n_stages=2, features_per_stage=[4, 8],"
         " kernel_sizes=[[3, 3, 3]] * 2, strides=[[1, 1, 1], [1, 2, 2]], n_conv_per_stage=[1, 1],"
-        " n_conv_per_stage_decoder=[1])", ((1, 1, 8, 16, 16),),
+        " n_conv_per_stage_decoder=[1])", ((1, 8, 16, 16),),
         shells=("mamba", "mamba.models"),
         stubs=("tkinter", "mamba.models.layers", "mamba.models.base", "hydra", "hydra.utils", *_PLANS),
     ),

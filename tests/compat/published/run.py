@@ -4,8 +4,8 @@
     python tests/compat/published/run.py FOLDER [name …] [--json results.json]
 
 FOLDER holds the repositories as `owner+name` or `owner/name`, at the commits of `networks.py`. Each
-network runs in a process of its own under `python -m unveil.compat`, on one thread: on the stand-in,
-on the reference loop, and in float64 on the loop, which the stand-in is held to.
+network runs in a process of its own over the stand-in, on one thread, then on the reference loop, and
+in float64 on the loop, which the stand-in is held to.
 Nothing is downloaded. Their requirements (einops, timm, fvcore, monai, triton, …) must be installed.
 """
 
@@ -14,13 +14,23 @@ import copy
 import importlib
 import json
 import os
-import subprocess
+import shutil
+import signal
 import sys
 import time
+import traceback
 import types
+import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from unveil import compat
+from unveil.compat.cuda_on_cpu import cuda_on_cpu
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -28,17 +38,22 @@ sys.path.insert(0, str(HERE))
 from calls import record_calls  # noqa: E402
 from networks import NETWORKS, Network  # noqa: E402
 
+# Imported once for all networks.
+PRELOADED = ("einops", "timm.models.layers", "timm.models.vision_transformer", "fvcore.nn")
 COLUMNS = ("imports", "forward", "backward", "error", "ratio", "seconds", "note")
 
 
 def main() -> None:
     options = _options()
-    if options.worker:
-        _work(options)
-        return
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    for name in PRELOADED:
+        with suppress(ImportError):
+            importlib.import_module(name)
     results: dict[str, dict[str, Any]] = {}
     if options.json and options.json.is_file():
         results = json.loads(options.json.read_text(encoding="utf-8"))
+    options.previous = dict(results)
     print("\t".join(("network", "repository", "commit", *COLUMNS)))
     for network in NETWORKS:
         if options.names and network.name not in options.names:
@@ -60,8 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--published", action="store_true", help="time the published configuration")
     parser.add_argument("--calls", action="store_true", help="only record the calls")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for each process")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
     return parser.parse_args()
 
 
@@ -70,48 +84,37 @@ def _run(network: Network, options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"imports": "no", "forward": "no", "backward": "no"}
     if not _repository(options.folder, network.repository).is_dir():
         return result | {"note": "the repository is not in the folder"}
+    previous = options.previous.get(network.name, {})
     result |= _process(network, options)
+    if options.calls:  # what was measured before stays
+        result = previous | {k: v for k, v in result.items() if k == "calls" or k not in previous}
     if network.reason is not None:
         result["note"] = network.reason
     return result
 
 
 def _process(network: Network, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one network in a process of its own, a copy of this one."""
     out = Path(options.json or Path.cwd() / "published.json").with_suffix(f".{os.getpid()}.part")
-    flags = ["--cpu"] if network.cpu else []
-    command = [
-        *(sys.executable, "-W", "ignore", "-m", "unveil.compat", *flags, str(HERE / "run.py")),
-        *(str(options.folder), "--worker", network.name, "--out", str(out)),
-        *(["--published"] if options.published else []),
-        *(["--calls"] if options.calls else []),
-    ]
-    paths = _paths(network, options.folder, out.with_suffix(".fork"))
-    search = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
-    found: dict[str, Any] = {}
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=options.timeout,
-            check=False,
-        )
-        found["note"] = (done.stderr.strip().splitlines() or ["it ended early"])[-1][:200]
-    except subprocess.TimeoutExpired:
-        found["note"] = f"longer than {options.timeout:.0f} s"
+    child = os.fork()
+    if child == 0:
+        try:
+            _work(network, options, out)
+        finally:
+            os._exit(0)
+    end = time.monotonic() + options.timeout
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            break
+        time.sleep(0.2)
+    found: dict[str, Any] = {"note": "it ended early, or took too long"}
     if out.is_file():
         found |= json.loads(out.read_text(encoding="utf-8"))
     out.unlink(missing_ok=True)
-    _remove(out.with_suffix(".fork"))
+    shutil.rmtree(out.with_suffix(".fork"), ignore_errors=True)
     return found
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _repository(folder: Path, name: str) -> Path:
@@ -129,8 +132,6 @@ def _paths(network: Network, folder: Path, scratch: Path) -> list[str]:
     fork = _repository(folder, owner) / inside
     if network.block is None:
         return [*paths, str(fork)]
-    import shutil
-
     shutil.copytree(fork / "mamba_ssm", scratch / "mamba_ssm", dirs_exist_ok=True)
     shutil.copy(repository / network.block, scratch / "mamba_ssm" / "modules" / "mamba_simple.py")
     return [*paths, str(scratch)]
@@ -141,27 +142,29 @@ def _roots(network: Network, folder: Path) -> list[Path]:
     return [_repository(folder, name or network.repository) / inside for name, _, inside in places]
 
 
-# In the worker: under unveil.compat, one network.
+# In the child: one network.
 
 
-def _work(options: argparse.Namespace) -> None:
-    network = next(n for n in NETWORKS if n.name == options.worker)
+def _work(network: Network, options: argparse.Namespace, out: Path) -> None:
     found: dict[str, Any] = {"note": ""}
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        _measure(network, options, found)
+        sys.path[:0] = _paths(network, options.folder, out.with_suffix(".fork"))
+        compat.install()
+        with cuda_on_cpu() if network.cpu else nullcontext():
+            _measure(network, options, found, out)
     except Exception as error:  # whatever a network of somebody else's may raise
         last = (str(error).strip() or type(error).__name__).splitlines()[0]
         found["note"] = f"{type(error).__name__}: {last}"[:200]
-        if os.environ.get("UNVEIL_PUBLISHED_TRACEBACK"):
-            raise
+        if options.debug:
+            traceback.print_exc()
     finally:
-        options.out.write_text(json.dumps(found), encoding="utf-8")
+        out.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _measure(network: Network, options: argparse.Namespace, found: dict[str, Any]) -> None:
-    import torch
-
-    torch.set_num_threads(1)
+def _measure(
+    network: Network, options: argparse.Namespace, found: dict[str, Any], out: Path
+) -> None:
     for name in network.stubs:
         sys.modules[name] = mock.MagicMock(__spec__=None, __path__=[])
     for name in network.shells:
@@ -170,12 +173,12 @@ def _measure(network: Network, options: argparse.Namespace, found: dict[str, Any
     scope = {"m": importlib.import_module(network.module), "torch": torch, "bind": _bind}
     found["imports"] = "yes"
     torch.manual_seed(0)
-    net = eval(network.small, scope).eval()
+    net = eval(network.small, scope).train(network.training)
     torch.manual_seed(1)
     inputs = [torch.rand(shape) for shape in network.inputs]
     values = _values(net, inputs, found)
     found["calls"] = recorder()
-    options.out.write_text(json.dumps(found), encoding="utf-8")
+    out.write_text(json.dumps(found), encoding="utf-8")
     if not network.compared or options.calls:
         return
     seconds = _seconds(net, inputs, 3)
@@ -190,7 +193,7 @@ def _measure(network: Network, options: argparse.Namespace, found: dict[str, Any
     os.environ["UNVEIL_SCAN_BACKEND"] = "auto"
     pairs = zip(values, expected, strict=True)
     found["error"] = " ".join(f"{_distance(one, other):.1e}" for one, other in pairs)
-    options.out.write_text(json.dumps(found), encoding="utf-8")
+    out.write_text(json.dumps(found), encoding="utf-8")
     if options.published and network.published:
         net = eval(network.published, scope).eval()
         inputs = [torch.rand(shape) for shape in network.published_inputs]
@@ -199,8 +202,6 @@ def _measure(network: Network, options: argparse.Namespace, found: dict[str, Any
 
 def _values(net: Any, inputs: list[Any], found: dict[str, Any]) -> list[Any]:
     """Return the outputs and the gradients of inputs and of parameters, each in one vector."""
-    import torch
-
     inputs = [x.requires_grad_() if x.dim() > 1 else x for x in inputs]
     torch.manual_seed(2)
     outputs = _floats(net(*inputs))
@@ -234,9 +235,6 @@ def _shell(name: str, roots: list[Path]) -> None:
 
 
 def _double() -> Any:
-    import torch
-    from torch.overrides import TorchFunctionMode
-
     tensor, float32 = torch.Tensor, torch.float32
     drawn_in_place = (tensor.exponential_, tensor.normal_, tensor.uniform_, tensor.bernoulli_)
     drawn = (torch.rand, torch.randn, torch.rand_like, torch.randn_like)
@@ -263,8 +261,6 @@ def _double() -> Any:
 
 
 def _floats(result: Any) -> list[Any]:
-    import torch
-
     if isinstance(result, torch.Tensor):
         return [result] if result.is_floating_point() and result.requires_grad else []
     if isinstance(result, dict):
@@ -275,8 +271,6 @@ def _floats(result: Any) -> list[Any]:
 
 
 def _flat(group: Any) -> Any:
-    import torch
-
     return torch.cat(
         [t.detach().double().flatten() for t in group if t is not None] or [torch.zeros(0)]
     )
@@ -284,8 +278,6 @@ def _flat(group: Any) -> Any:
 
 def _seconds(net: Any, inputs: list[Any], times: int) -> float:
     """Return the median CPU time of a pass, after one that warms up."""
-    import torch
-
     taken = []
     with torch.no_grad():
         for _ in range(times + (times > 1)):
