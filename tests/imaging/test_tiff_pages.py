@@ -166,6 +166,22 @@ def test_a_resolution_unit_that_is_none_is_not_written(unit: int, tmp_path: Path
     np.testing.assert_array_equal(read_image(tmp_path / "b.tif").pixels, image.pixels)
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_there_is_not_means_upright(
+    orientation: int, order: str, bigtiff: bool, tmp_path: Path
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", _PHOTO, photometric="rgb", metadata=None, bigtiff=bigtiff,
+        byteorder=order, extratags=[(274, "H", 1, orientation, True)],
+    )  # fmt: skip
+    image = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels, _PHOTO)
+    write_image(tmp_path / "b.tif", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.tif").pixels, _PHOTO)
+
+
 def test_floats_of_another_scale_are_scaled_by_their_tags(tmp_path: Path) -> None:
     pixels = samples((20, 20, 3)).astype(np.float32)
     white = (341, "f", 3, (255.0,) * 3, True)

@@ -1,6 +1,5 @@
 """Read image files strictly: whole or not at all."""
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,17 +151,14 @@ def _read_tiff(path: Path, max_megapixels: float) -> Image:
 
 def _read_page(path: Path, page: Page, max_megapixels: float) -> Image:
     options = {"page": page.number} | ({} if page.sub is None else {"subifd": page.sub})
-    with ExitStack() as stack:
-        file, multiplied = path, tiff.is_premultiplied(page.ifd)
-        if multiplied:
-            file = stack.enter_context(tiff.unassociated(path, page.ifd))
+    with tiff.corrected(path, page.ifd, tiff.corrections(page.ifd)) as file:
         header = _opened(path, TIFF, file, **options)
         check_size(path, header.width, header.height, max_megapixels)
         stored, bits = _samples(path, TIFF, header)
     image = _image(stored, bits, TIFF, tiff.extract(page.ifd))
     if image.alpha is not None and not tiff.transparency(page.ifd, 1):
         image = replace(image, alpha=None, extra=image.alpha[..., None])
-    elif image.alpha is not None and multiplied:
+    elif image.alpha is not None and tiff.is_premultiplied(page.ifd):
         _divide(image.pixels, image.alpha)
     return replace(image, white=tiff.white(page.ifd) if bits == 32 else 1.0)
 

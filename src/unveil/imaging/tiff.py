@@ -32,6 +32,7 @@ from unveil.imaging.tiff_pages import COMPRESSION, DNG_TAGS, DNG_VERSION, NEW_SU
 
 EXTRA_SAMPLES = 338
 _ASSOCIATED, _UNASSOCIATED = 1, 2
+_SHORT = 3
 _OFFSETS = (273, 324)
 _UNIT = 296
 _MIN_SAMPLE, _MAX_SAMPLE = 340, 341
@@ -96,24 +97,40 @@ def is_premultiplied(ifd: Ifd) -> bool:
     return kinds == [_ASSOCIATED]
 
 
-@contextmanager
-def unassociated(path: Path, ifd: Ifd) -> Iterator[Path]:
-    """Give a copy of a TIFF file that says its colours are not multiplied by transparency.
+def corrections(ifd: Ifd) -> dict[int, int]:
+    """Return the values that tags of a page must have for libvips to read it as it is.
 
-    libvips would divide them, cutting off fractions.
+    libvips would divide colours that are multiplied by transparency, cutting off fractions, and
+    refuses orientations that there are not.
+    """
+    found = {EXTRA_SAMPLES: _UNASSOCIATED} if is_premultiplied(ifd) else {}
+    turned = ifd.values.get(ORIENTATION)
+    if turned is not None and turned.kind == _SHORT and not 1 <= turned.first() <= 8:
+        found[ORIENTATION] = 1
+    return found
+
+
+@contextmanager
+def corrected(path: Path, ifd: Ifd, values: dict[int, int]) -> Iterator[Path]:
+    """Give a copy of a TIFF file with other values of a page's tags; itself where there are none.
 
     Args:
         path: Of the file.
-        ifd: Of a page whose colours are multiplied.
+        ifd: Directory of the page.
+        values: By tag, each of one 16-bit number.
     """
+    if not values:
+        yield path
+        return
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
         copied = Path(folder) / "copy.tif"
         shutil.copyfile(path, copied)
         with copied.open("r+b") as file:
             layout, _ = read_header(file)
-            entry = entry_of(file, layout, ifd.at, EXTRA_SAMPLES)
-            file.seek(entry + (12 if layout.big else 8))
-            file.write(layout.pack("H", _UNASSOCIATED))
+            for tag, value in values.items():
+                entry = entry_of(file, layout, ifd.at, tag)
+                file.seek(entry + (12 if layout.big else 8))
+                file.write(layout.pack("H", value))
         yield copied
 
 
@@ -195,11 +212,12 @@ def append_page(path: Path, other: Path) -> None:
 
 def _readable(ifd: Ifd) -> Ifd:
     """Leave out what libtiff refuses a file for."""
-    unit = ifd.values.get(_UNIT)
-    if unit is None or unit.first() in (1, 2, 3):
-        return ifd
-    none = Value(3, 1, struct.pack("<H", 1))
-    return Ifd({**ifd.values, _UNIT: none}, ifd.children)
+    values = dict(ifd.values)
+    if _UNIT in values and values[_UNIT].first() not in (1, 2, 3):
+        values[_UNIT] = Value(_SHORT, 1, struct.pack("<H", 1))
+    if ORIENTATION in values and not 1 <= values[ORIENTATION].first() <= 8:
+        del values[ORIENTATION]
+    return Ifd(values, ifd.children)
 
 
 def _data(ifd: Ifd, tag: int) -> bytes | None:
