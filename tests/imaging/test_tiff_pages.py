@@ -9,7 +9,7 @@ import pyvips
 from tests.imaging.conftest import exif_block, samples
 
 from unveil.errors import ImageFileError, OutputError
-from unveil.imaging import Image, read_image, write_image
+from unveil.imaging import Image, read_image, tiff, write_image
 from unveil.imaging.formats import PNG
 from unveil.imaging.losses import losses
 
@@ -180,6 +180,24 @@ def test_an_orientation_that_there_is_not_means_upright(
     np.testing.assert_array_equal(image.pixels, _PHOTO)
     write_image(tmp_path / "b.tif", image)
     np.testing.assert_array_equal(read_image(tmp_path / "b.tif").pixels, _PHOTO)
+
+
+def test_tags_that_make_a_result_unreadable_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", _PHOTO, photometric="rgb", metadata=None,
+        extratags=[(271, "s", 0, "Maker", True)],
+    )  # fmt: skip
+    monkeypatch.setattr(tiff, "_readable", lambda ifd: ifd)
+    image = read_image(tmp_path / "a.tif")
+    tags = image.metadata.raw[0].ifd.values
+    tags[274] = tiff.Value(3, 1, b"\x09\0")
+    write_image(tmp_path / "b.tif", image)
+    assert "make it unreadable" in caplog.text
+    again = read_image(tmp_path / "b.tif")
+    np.testing.assert_array_equal(again.pixels, _PHOTO)
+    assert 271 in again.metadata.raw[0].ifd.values
 
 
 def test_floats_of_another_scale_are_scaled_by_their_tags(tmp_path: Path) -> None:

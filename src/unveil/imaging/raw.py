@@ -104,6 +104,8 @@ def read_raw(path: Path, max_megapixels: float, develop: Develop | None = None) 
     except ImportError as error:
         raise MissingExtraError("developing raw photographs", "raw") from error
     tags = read_tags(path)
+    if tags.truncated:
+        raise ImageFileError(f"{path}: damaged or truncated: it ends before its samples do")
     try:
         with path.open("rb") as file, rawpy.RawPy() as raw:
             raw.open_buffer(file)

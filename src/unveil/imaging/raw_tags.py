@@ -4,6 +4,7 @@ Source: DNG 1.7, TIFF/EP (ISO 12234-2); for RAF and CR3, the descriptions of Lib
 CR3 by L. Clévy, as facts.
 """
 
+import os
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from unveil.imaging.ifd import (
     Value,
     read_chain,
     read_header,
-    read_ifd,
 )
 from unveil.imaging.image import Metadata
 from unveil.imaging.jpeg import exif_of
@@ -31,6 +31,8 @@ _PICTURE = frozenset(
     {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 33432, 36867, 36868, 18246, 18249}
 )
 _DEVELOPED = b"http://ns.adobe.com/camera-raw-settings/1.0/"
+# Offsets and byte counts of strips, and of tiles.
+_PARTS = ((273, 279), (324, 325))
 _RAF_PREVIEW = 84
 _CR3_HEAD = 2**20
 
@@ -44,6 +46,7 @@ class RawTags:
         xmp: XMP packet, unless it holds a raw converter's settings.
         baseline_exposure: Stops that a DNG file asks for.
         lacks_white: Whether it is a DNG file that gives no white level.
+        truncated: Whether it ends before its samples do; LibRaw fills up what is missing.
         left_out: What no result keeps, in words.
     """
 
@@ -51,6 +54,7 @@ class RawTags:
     xmp: bytes | None = None
     baseline_exposure: float = 0.0
     lacks_white: bool = False
+    truncated: bool = False
     left_out: tuple[str, ...] = ()
 
     def metadata(self, icc: bytes) -> Metadata:
@@ -78,23 +82,33 @@ def read_tags(path: Path) -> RawTags:
 
 def _tiff(file: BinaryIO) -> RawTags:
     layout, offset = read_header(file)
-    ifd = read_ifd(file, layout, offset)
+    directories = [ifd for page in read_chain(file, layout, offset) for ifd in page]
+    ifd = directories[0]
     xmp = ifd.values[XMP].data if XMP in ifd.values else None
     settings = xmp is not None and _DEVELOPED in xmp
     exposure = ifd.values.get(_BASELINE_EXPOSURE)
+    size = file.seek(0, os.SEEK_END)
     return RawTags(
         exif=_picture(ifd),
         xmp=None if settings else xmp,
         baseline_exposure=exposure.number() if exposure else 0.0,
-        lacks_white=DNG_VERSION in ifd.values and not _anywhere(file, _WHITE_LEVEL),
+        lacks_white=DNG_VERSION in ifd.values
+        and not any(_WHITE_LEVEL in other.values for other in directories),
+        truncated=any(_end(other) > size for other in directories),
         left_out=("a raw converter's settings in its XMP",) if settings else (),
     )
 
 
-def _anywhere(file: BinaryIO, tag: int) -> bool:
-    """Tell whether any directory of a TIFF file has `tag`."""
-    layout, offset = read_header(file)
-    return any(tag in ifd.values for page in read_chain(file, layout, offset) for ifd in page)
+def _end(ifd: Ifd) -> int:
+    """Return the offset after the last strip or tile of a directory."""
+    ends = [0]
+    for offsets, counts in _PARTS:
+        if offsets in ifd.values and counts in ifd.values:
+            places = zip(
+                ifd.values[offsets].integers(), ifd.values[counts].integers(), strict=False
+            )
+            ends += [offset + count for offset, count in places]
+    return max(ends)
 
 
 def _raf(file: BinaryIO) -> Ifd:

@@ -8,7 +8,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -165,15 +165,18 @@ def white(ifd: Ifd) -> float:
     return most if least == 0 and most in (255.0, 1023.0, 4095.0, 16383.0, 65535.0) else 1.0
 
 
-def embed(path: Path, metadata: Metadata, verbatim: bool) -> None:
+def embed(path: Path, metadata: Metadata, verbatim: bool, *, plain: bool = False) -> None:
     """Give the TIFF file at `path` the metadata, in place.
 
     Args:
         path: What the encoder wrote: one page.
         metadata: To be put in.
         verbatim: Put back the tags of the TIFF file that `metadata` came from.
+        plain: Of these, put back only what other formats hold, too.
     """
     tags: Tags = metadata.raw[0] if verbatim else Tags(tiff_directory(metadata))
+    if plain:
+        tags = replace(tags, ifd=tiff_directory(metadata))
     with path.open("r+b") as file:
         layout, offset = read_header(file)
         written = read_ifd(file, layout, offset)

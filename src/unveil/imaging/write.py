@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 
 from unveil.errors import InputError, OutputError
 from unveil.imaging import heif, jpeg, png, tiff, webp
-from unveil.imaging._vips import reason, save_image, vips
+from unveil.imaging._vips import open_image, reason, save_image, vips
 from unveil.imaging.claims import without_claims
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import (
@@ -36,6 +37,7 @@ from unveil.imaging.netpbm import write_netpbm
 from unveil.imaging.scratch import is_disk_full
 from unveil.imaging.thumbnail import renewed
 
+_log = logging.getLogger(__name__)
 # Visually transparent, at a fraction of lossless size; JPEG files follow their own quality instead.
 _DEFAULT_QUALITY = {JPEG: 95, WEBP: 92, AVIF: 85, HEIC: 92}
 _VIPS_FORMATS = {"uint8": "uchar", "uint16": "ushort", "float32": "float"}
@@ -229,6 +231,9 @@ def _write_with_vips(
     if kind is TIFF:
         _encode(picture, temporary, "tiff", **options)
         tiff.embed(temporary, image.metadata, verbatim)
+        if verbatim and not _opens(temporary):
+            _log.warning("left out: tags of the TIFF file that make it unreadable")
+            tiff.embed(temporary, image.metadata, verbatim, plain=True)
         for page in image.pages:
             _append(temporary, page, verbatim, large)
     elif kind is AVIF:
@@ -243,6 +248,16 @@ def _write_with_vips(
                 _CONTAINERS[kind].embed(source, target, image.metadata, verbatim)
         finally:
             encoded.unlink(missing_ok=True)
+
+
+def _opens(path: Path) -> bool:
+    """Tell whether the first row of a TIFF file can be read."""
+    try:
+        image = open_image(path, access="sequential", fail_on="error")
+        image.crop(0, 0, image.width, 1).avg()
+    except vips().Error:
+        return False
+    return True
 
 
 def _append(temporary: Path, page: Image, verbatim: bool, large: bool) -> None:
