@@ -87,7 +87,7 @@ def facts_of(state: Mapping[str, Tensor]) -> dict[str, TensorFacts]:
     """Return the facts of tensors in memory.
 
     >>> facts_of({"a": torch.zeros(2, 3)})["a"]
-    TensorFacts(shape=``(2, 3)``, dtype='float32')
+    TensorFacts(shape=(2, 3), dtype='float32')
     """
     return {
         name: TensorFacts(tuple(value.shape), str(value.dtype).removeprefix("torch."))
