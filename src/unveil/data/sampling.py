@@ -57,8 +57,8 @@ class StepBatches(Sampler[list[SampleKey]]):
     >>> plan = lambda step: (4, 64 if step < 1 else 128)
     >>> for keys in StepBatches(plan, steps=2, rank=1, world_size=2):
     ...     print([(key.step, key.index, key.patch) for key in keys])
-    [``(0, 2, 64)``, ``(0, 3, 64)``]
-    [``(1, 2, 128)``, ``(1, 3, 128)``]
+    [(0, 2, 64), (0, 3, 64)]
+    [(1, 2, 128), (1, 3, 128)]
     """
 
     def __init__(

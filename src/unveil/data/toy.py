@@ -88,7 +88,7 @@ def draw_picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
         Lee, Mumford, Huang, "Occlusion models for natural images", IJCV 2001.
 
     >>> draw_picture(32, np.random.default_rng(0)).shape
-    ``(32, 32, 3)``
+    (32, 32, 3)
     """
     y, x = np.mgrid[:size, :size].astype(np.float32)
     image = np.empty((size, size, 3), np.float32)

@@ -62,7 +62,7 @@ def parse_patch(text: str) -> Patch:
         InputError: It is not of that form.
 
     >>> parse_patch("rocket*=10:250,230:300").rows
-    ``(10, 250)``
+    (10, 250)
     """
     if text == WHOLE:
         return Patch(text)
