@@ -29,6 +29,7 @@ _VERBS = {
     "restore": "unveil.cli.restore",
     "serve": "unveil.cli.serve",
     "train": "unveil.cli.train",
+    "web": "unveil.cli.web",
 }
 
 

@@ -74,14 +74,15 @@ def build_graph(
 
 
 def _shapes(examples: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Free batch, height and width of the image, and the batch of what else has one."""
+    """Free batch, height and width of images and features, and the batch of what else has one."""
     image, *others = examples
     # With named axes the exporter refuses sizes below the network's multiple, which its graph takes
     # all the same; `_name_axes` sees to it that the axes stay free.
     free: list[Any] = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}]
     for other in others:
         same = isinstance(other, Tensor) and other.shape[0] == image.shape[0]
-        free.append({0: Dim.AUTO} if same else [None for _ in other])
+        axes = (0, 2, 3) if same and other.ndim == 4 else (0,)
+        free.append(dict.fromkeys(axes, Dim.AUTO) if same else [None for _ in other])
     return tuple(free)
 
 

@@ -136,7 +136,7 @@ def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic")
         loaded: The network, with its task.
         size: As for `export_onnx`.
     """
-    form = WholeImages(_prepared(loaded), loaded.steering)
+    form = WholeImages(prepared(loaded), loaded.steering)
     shape = _EXAMPLE if size == "dynamic" else (1, 3, size, size)
     graph = build_graph(
         form, (torch.rand(shape),), ["image"], ["restored"], dynamic=size == "dynamic"
@@ -153,12 +153,12 @@ def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     outputs = [f"statistic.{name}" for name in names]
     image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
     first = build_graph(
-        ImageStatistics(_prepared(loaded), names), (image, places), ["image", "places"], outputs,
+        ImageStatistics(prepared(loaded), names), (image, places), ["image", "places"], outputs,
         dynamic=True,
     )  # fmt: skip
     given = [statistics[name] for name in names]
     second = build_graph(
-        TilesOfAnImage(_prepared(loaded), names, loaded.steering), (image, given),
+        TilesOfAnImage(prepared(loaded), names, loaded.steering), (image, given),
         ["image", *outputs], ["restored"], dynamic=True,
     )  # fmt: skip
     shapes = {key: list(value.shape) for key, value in zip(outputs, given, strict=True)}
@@ -202,8 +202,15 @@ def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     return lambda image: restore_tensor(model, image, context)
 
 
-def _prepared(loaded: LoadedModel) -> RestorationModel:
-    """Return a copy of the network that can be exported."""
+def prepared(loaded: LoadedModel) -> RestorationModel:
+    """Return a copy of the network that can be exported.
+
+    Args:
+        loaded: The network.
+
+    Raises:
+        InputError: It is none of unveil's.
+    """
     network = copy.deepcopy(restoration_model(loaded)).cpu().float().eval().requires_grad_(False)
     replace_scans(network)
     return network

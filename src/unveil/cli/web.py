@@ -1,0 +1,26 @@
+"""`unveil web`: the page as a folder for any static host, with the network in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def web(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; new, empty or a site.")],
+    model: Annotated[str, typer.Option(help="Model id, weights file or folder.")] = "mtair_small",
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a site that is there.")
+    ] = False,
+) -> None:
+    """Write a page that restores photos in the browser: no server, nothing fetched elsewhere."""
+    from unveil.errors import MissingExtraError
+
+    try:
+        from unveil.serve.site import write_site
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("unveil web", "serve,onnx") from error
+    files = write_site(out, model, force=force)
+    size = sum(file.stat().st_size for file in files)
+    typer.echo(str(out / "index.html"))
+    typer.echo(f"{len(files)} files, {size / 1e6:.1f} MB", err=True)
