@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import struct
@@ -15,15 +14,14 @@ from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Develop, Image, write_image
-from unveil.imaging.formats import BMP, PNG, format_of_suffix
+from unveil.imaging.formats import BMP, PNG
 from unveil.imaging.image import Metadata, converted
-from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
 from unveil.inference.in_place import set_aside, unrestored
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.plan import Job, comparison_name
-from unveil.inference.restorer import Restorer, read_source
+from unveil.inference.restorer import Restorer, log_losses, read_source
 
 # What a damaged file or a full machine may end in, beside our own errors.
 _FAILURES = (
@@ -36,8 +34,6 @@ _FAILURES = (
     struct.error,
 )
 _GAP = 8
-
-_log = logging.getLogger(__name__)
 
 Share = Callable[[Job, float], None]
 
@@ -219,7 +215,7 @@ class _Run:
                 self._replace(job, made)
             else:
                 self._make(job, made)
-            _tell_losses(job.target, made.after)
+            log_losses(job.target, made.after)
             if self.saving.keep_date:
                 os.utime(job.target, ns=(date.st_atime_ns, date.st_mtime_ns))
             if self.saving.compare:
@@ -257,13 +253,6 @@ class _Run:
 def _original(job: Job) -> Path:
     """Return the file that holds the photo as it was."""
     return job.backup if job.backup is not None and job.backup.exists() else job.source
-
-
-def _tell_losses(target: Path, image: Image) -> None:
-    kind = format_of_suffix(target)
-    assert kind is not None, "it has been written"
-    for sentence in losses(image, kind):
-        _log.warning("%s: %s", target, sentence)
 
 
 def _make_folder(folder: Path) -> None:

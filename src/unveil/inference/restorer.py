@@ -1,6 +1,7 @@
 """The public way in: restore a path, a PIL image, an array or a tensor, and get the same kind."""
 
 import copy
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Develop, Image, read_image, write_image
 from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
+from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate_like
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
@@ -50,6 +52,8 @@ class PillowImage(Protocol):
 Picture = TypeVar(
     "Picture", bound="str | os.PathLike[str] | np.ndarray[Any, Any] | Tensor | PillowImage"
 )
+_log = logging.getLogger(__name__)
+
 Tile = int | Literal["auto", "off"]
 
 
@@ -236,7 +240,7 @@ class Restorer:
             progress: Called with the share that is done.
 
         Returns:
-            The restored image.
+            The restored image. What the target does not keep of it is logged as warnings.
 
         Raises:
             ImageFileError: If `source` cannot be read.
@@ -245,6 +249,7 @@ class Restorer:
         image = read_source(source, self.max_megapixels, self.develop)
         restored = self.restore_image(image, progress=progress)
         write_image(target, restored, quality=quality)
+        log_losses(target, restored)
         return restored
 
     def restore_image(self, image: Image, *, progress: Progress | None = None) -> Image:
@@ -345,6 +350,13 @@ def read_source(
             f"rename it to {source.stem}{image.format.suffixes[0]}"
         )
     return image
+
+
+def log_losses(target: Path, image: Image) -> None:
+    """Log what the file `target` does not keep of an image that was written to it."""
+    kind = format_of_suffix(target)
+    for sentence in losses(image, kind) if kind else ():
+        _log.warning("%s: %s", target, sentence)
 
 
 def check_range(image: Image) -> None:
