@@ -111,6 +111,18 @@ def test_a_raw_photograph_is_developed_and_not_its_preview(
     assert (image.pixels.shape, image.pixels.dtype) == ((96, 128, 3), np.uint16)
 
 
+def test_what_a_result_does_not_keep_is_said(served: Served, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", Image(_samples("uint16", 3)))
+    content = (tmp_path / "a.png").read_bytes()
+    kept = _post(served.client, content, model=MODEL)
+    lost = _post(served.client, content + b"more", model=MODEL, format="jpeg")
+    assert (kept.status_code, lost.status_code) == (200, 200)
+    assert "X-Unveil-Left-Out" not in kept.headers
+    said = lost.headers["X-Unveil-Left-Out"]
+    assert "16-bit samples stored with 8 bits" in said
+    assert "what follows the picture" in said
+
+
 def test_pixels_of_the_bundled_denoiser_are_those_of_the_command_line(
     served: Served, tmp_path: Path
 ) -> None:

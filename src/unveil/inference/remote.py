@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import logging
 import secrets
 import ssl
 import time
@@ -19,6 +20,7 @@ from unveil.imaging.write import replacing
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.plan import Job
 
+_log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
 # Longer than a server lets an image take by default.
 _ANSWER_S = 900.0
@@ -119,6 +121,8 @@ class Server:
                     with replacing(target) as temporary, temporary.open("wb") as out:
                         while chunk := answer.read(_CHUNK):
                             out.write(chunk)
+                    if left_out := answer.headers.get("X-Unveil-Left-Out"):
+                        _log.warning("%s: %s", target, left_out)
                     return tuple(float(answer.headers[f"X-Unveil-{name}"])  # type: ignore[return-value]
                                  for name in ("Megapixels", "Seconds"))  # fmt: skip
             time.sleep(wait)

@@ -30,6 +30,7 @@ _HEADERS = {
     "X-Unveil-Megapixels": ("number", "Size in millions of pixels."),
     "X-Unveil-Tiles": ("integer", "In how many parts it was done."),
     "X-Unveil-Seconds": ("number", "Time the network took."),
+    "X-Unveil-Left-Out": ("string", "What the result does not keep; absent where it keeps all."),
 }
 
 
@@ -124,12 +125,13 @@ def image_response(engine: Engine, file: Path, restored: Restored, strength: Str
         restored: What was written.
         strength: At which strength.
     """
-    return _Leaving(engine, file, _told(restored, strength))
+    return _Leaving(engine, file, _told(restored, strength, restored.lost.pop(file, [])))
 
 
-def _told(restored: Restored, strength: Strength) -> dict[str, str]:
+def _told(restored: Restored, strength: Strength, lost: list[str]) -> dict[str, str]:
     width, height = restored.size
-    return {
+    left_out = "; ".join(lost).encode("ascii", "replace").decode()
+    return ({"X-Unveil-Left-Out": left_out} if lost else {}) | {
         "X-Unveil-Model": restored.model,
         "X-Unveil-Task": restored.task,
         "X-Unveil-Strength": f"{strength.luma:g}",

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
-from unveil.imaging.formats import format_named
+from unveil.imaging.formats import format_named, format_of_suffix
 from unveil.imaging.image import Array
+from unveil.imaging.losses import losses
 from unveil.inference.change import with_change
 from unveil.inference.plan import Naming
 from unveil.inference.readout import Sighting
@@ -52,6 +53,8 @@ class Restored:
     store: Store = field(repr=False)
     # Decoding takes memory by the image: one at a time, however many ask.
     turn: threading.Lock = field(repr=False)
+    # What a result does not keep of the upload, in words, by its file.
+    lost: dict[Path, list[str]] = field(default_factory=dict, repr=False)
 
     def write(
         self,
@@ -87,7 +90,10 @@ class Restored:
         elif kind is not None:
             target = target.with_suffix(kind.suffixes[0])
         with self.turn, self.store.holding(self.source):
-            write_image(target, self._image(strength or Strength(), mask), quality=quality)
+            image = self._image(strength or Strength(), mask)
+            write_image(target, image, quality=quality)
+            written = format_of_suffix(target)
+            self.lost[target] = losses(image, written) if written else []
         trim()
         return target
 
