@@ -6,7 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,6 +122,7 @@ def compare_builds(
     repeats: int = 5,
     step: bool = True,
     threads: int = 1,
+    done: Callable[[Comparison], None] = lambda _: None,
 ) -> BuildComparison:
     """Time networks in this build and in another, taking turns.
 
@@ -132,6 +133,7 @@ def compare_builds(
         repeats: Turns; medians are reported.
         step: Also time training on `PATCHES`, without and with the optimiser.
         threads: Threads of either build.
+        done: Called with every row as soon as it is there.
 
     Returns:
         Every work of every model.
@@ -145,7 +147,11 @@ def compare_builds(
     own = Path(unveil.__file__).parents[1]
     with ExitStack() as stack:
         builds = [stack.enter_context(_build(path, threads)) for path in (own, _source(other))]
-        rows = [_compare(builds, model, *work, repeats=repeats) for model in ids for work in works]
+        rows = []
+        for model in ids:
+            for work in works:
+                rows.append(_compare(builds, model, *work, repeats=repeats))
+                done(rows[-1])
         kernels = (builds[0].kernel, builds[1].kernel)
     return BuildComparison(str(other), kernels, threads, repeats, tuple(rows))
 

@@ -15,6 +15,7 @@ from unveil.ops import (
     causal_conv1d,
     depthwise_conv,
     gated_depthwise,
+    gated_unit,
     layer_norm,
     native,
     norm_gate,
@@ -77,7 +78,7 @@ def bench_passes(shapes: Sequence[_Shape] = SHAPES, *, repeats: int = 15) -> Pas
 
     >>> from unveil.ops import native
     >>> native.status().reason is not None or len(bench_passes([(1, 4, 4, 8)], repeats=1).timings)
-    9
+    10
     """
     native.load()
     timings = []
@@ -97,12 +98,14 @@ def _cases(shape: _Shape) -> dict[str, tuple[_Operation, list[tuple[int, ...]], 
     wide = (*pixels, 2 * c)
     conv: list[tuple[int, ...]] = [shape, (c, 1, 3, 3), (c,)]
     gated: list[tuple[int, ...]] = [wide, (2 * c, 1, 3, 3), (2 * c,)]
+    unit = [shape, (c,), (c,), (2 * c, c), *gated[1:], (c, c)]
     return {
         "depthwise_conv": (depthwise_conv, conv, {}),
         "depthwise_conv + silu": (depthwise_conv, conv, {"activation": "silu"}),
         "depthwise_conv + leaky_relu": (depthwise_conv, conv, {"activation": "leaky_relu"}),
         "gated_depthwise": (gated_depthwise, gated, {}),
         "gated_depthwise, gelu": (gated_depthwise, gated, {"gate": "gelu"}),
+        "gated_unit": (gated_unit, unit, {}),
         "causal_conv1d + silu": (causal_conv1d, [shape, (c, 1, 4), (c,)], {}),
         "layer_norm": (layer_norm, [shape, (c,), (c,)], {}),
         "norm_gate": (norm_gate, [shape, shape, (c,), (c,)], {}),

@@ -9,7 +9,7 @@ from unveil.cli.options import MOST_THREADS, Repeats, Threads, numbers, use_thre
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
-    from unveil.bench.against import BuildComparison
+    from unveil.bench.against import Comparison
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
 
@@ -57,13 +57,18 @@ def model(
         from unveil.bench.against import compare_builds
 
         count = torch.get_num_threads()
+        shown = (lambda _: None) if as_json else _print_comparison
         compared = compare_builds(
-            names, against, size=size, repeats=repeats, step=step, threads=count
+            names, against, size=size, repeats=repeats, step=step, threads=count, done=shown
         )
         if as_json:
             typer.echo(json.dumps(compared.as_dict(), indent=2))
-        else:
-            _print_builds(compared)
+            return
+        own, other = (kernel or "no kernels" for kernel in compared.kernels)
+        typer.echo(
+            f"float32, {counted(count, 'thread')}, median of {repeats}; this build ({own}) over "
+            f"{against} ({other})"
+        )
         return
     result = bench_models(names, size=size, repeats=repeats, step=step)
     if as_json:
@@ -193,18 +198,12 @@ def _print_scan(result: "ScanBench") -> None:
         typer.echo(f"time of the forward grows with l to the power {exponent:.2f} ({name})")
 
 
-def _print_builds(result: "BuildComparison") -> None:
-    own, other = (kernel or "no kernels" for kernel in result.kernels)
+def _print_comparison(row: "Comparison") -> None:
+    shape = f"{row.batch}×3×{row.size}×{row.size}"
     typer.echo(
-        f"float32, {counted(result.threads, 'thread')}, median of {result.repeats}; this build "
-        f"({own}) over {result.other} ({other})"
+        f"{row.id:16} {row.work:10} {shape:14} {row.seconds:8.3f} s / {row.other_seconds:.3f} s"
+        f" = {row.ratio:.2f}, of CPU time {row.cpu_ratio:.2f}"
     )
-    for row in result.rows:
-        shape = f"{row.batch}×3×{row.size}×{row.size}"
-        typer.echo(
-            f"{row.id:16} {row.work:10} {shape:14} {row.seconds:8.3f} s / {row.other_seconds:.3f} s"
-            f" = {row.ratio:.2f}, of CPU time {row.cpu_ratio:.2f}"
-        )
 
 
 def _print_models(result: "ModelBench") -> None:
