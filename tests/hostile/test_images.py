@@ -9,10 +9,11 @@ from tests.imaging.test_fuzz import mutated, seed_file
 
 from unveil.imaging import limits
 
-_SUFFIXES = [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp", ".heic"]
+_SUFFIXES = [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp", ".heic", ".ppm", ".jxl"]
 # Where the headers of these formats keep numbers such as sizes, depths and offsets.
 _HEADERS = {".jpg": (150, 700), ".png": (16, 29), ".tif": (8, 400), ".webp": (20, 40),
-            ".bmp": (14, 50), ".avif": (0, 400), ".heic": (0, 400)}  # fmt: skip
+            ".bmp": (14, 50), ".avif": (0, 400), ".heic": (0, 400),
+            ".ppm": (0, 14), ".jxl": (0, 60)}  # fmt: skip
 _NUMBERS = [0, 1, 2, 255, 256, 999, 1001, 4000, 30_000, 65_535]
 
 

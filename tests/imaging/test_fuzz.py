@@ -22,7 +22,12 @@ def seed_file(suffix: str) -> bytes:
         return jpeg_bytes(samples((40, 40, 3)), 6)
     if suffix == ".heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
-    options = {".bmp": {}}.get(suffix, {"exif": exif_block(6), "icc_profile": profile()})
+    if suffix == ".jxl":
+        codecs = pytest.importorskip("imagecodecs")
+        return bytes(codecs.jpegxl_encode(samples((40, 40, 3)), lossless=True))
+    options = {".bmp": {}, ".ppm": {}}.get(
+        suffix, {"exif": exif_block(6), "icc_profile": profile()}
+    )
     if suffix == ".webp":
         options = {**options, "xmp": XMP, "lossless": True}
     buffer = io.BytesIO()
