@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "docs").is_dir(), reason="needs the 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Blocks that need a network, a browser or hours.
-_NOT_RUN = ("hf://", "push_to_hub", "httpx", "onnxruntime", "ray.")
+_NOT_RUN = ("hf://", "push_to_hub", "httpx", "onnxruntime", "ray.", "spandrel")
 
 
 def blocks(page: Path, *languages: str) -> list[str]:

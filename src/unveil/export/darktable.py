@@ -61,7 +61,7 @@ def export_darktable(model: str | Path, target: Path, *, force: bool = False) ->
     # Batch 1 is darktable's; a fixed one lets its runtime plan memory.
     for item in (*graph.graph.input, *graph.graph.output):
         item.type.tensor_type.shape.dim[0].dim_value = 1
-    agreements = check_whole(loaded, graph, ((64, 64), (TILE + 128, TILE + 128)))
+    agreements = check_whole(loaded, graph, ((64, 64), (TILE, TILE)))
     config = json.dumps(configuration(network.model_id), indent=2, ensure_ascii=False) + "\n"
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _add(archive, f"{network.model_id}/config.json", config.encode())

@@ -1,0 +1,75 @@
+"""Folders for Hugging Face: a model with its card. Nothing is sent; `unveil.push_to_hub` sends."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unveil.errors import CheckpointError
+from unveil.models.checkpoint import bundled_weights, save_pretrained
+from unveil.models.registry import create_model, get_record
+
+_TAGS = ["image-restoration", "mamba", "state-space-model", "denoising"]
+_TAGS_OF = {"derain": "deraining", "dehaze": "dehazing", "deblur": "deblurring"}
+
+
+def card(model_id: str) -> str:
+    """Return the model card of bundled weights: metadata for the hub, then their own description.
+
+    Args:
+        model_id: A bundled model's id.
+
+    Raises:
+        CheckpointError: No weights of this id are bundled.
+
+    >>> card("cu_mamba_small").splitlines()[0]
+    '---'
+    """
+    if model_id not in bundled_weights():
+        known = ", ".join(bundled_weights()) or "none"
+        raise CheckpointError(f"no weights are bundled for {model_id!r} (bundled: {known})")
+    text = (files("unveil") / "weights" / f"{model_id}.md").read_text(encoding="utf-8")
+    head = yaml.safe_dump(metadata(model_id), sort_keys=False, allow_unicode=True)
+    use = (
+        "```python\nimport unveil\n\n"
+        f'network = unveil.from_pretrained("hf://OWNER/{model_id}")  # downloads it\n'
+        'unveil.restore("photo.jpg", network)\n```\n'
+    )
+    return f"---\n{head}---\n{text.rstrip()}\n\n## Use\n\n{use}"
+
+
+def metadata(model_id: str) -> dict[str, Any]:
+    """Return what the hub reads from a card's head.
+
+    >>> metadata("cu_mamba_small")["license"]
+    'apache-2.0'
+    """
+    record = get_record(model_id)
+    arxiv = record.paper.rpartition("arXiv ")[2].rstrip(")")
+    tags = [*_TAGS, *(_TAGS_OF[task] for task in record.tasks if task in _TAGS_OF)]
+    return {
+        "license": "apache-2.0",
+        "library_name": "unveil",
+        "pipeline_tag": "image-to-image",
+        "tags": [*tags, f"arxiv:{arxiv}"],
+    }
+
+
+def write_model(model_id: str, folder: Path) -> Path:
+    """Write weights, configuration and card of a bundled model into a folder to be pushed.
+
+    Args:
+        model_id: A bundled model's id.
+        folder: Made when missing.
+
+    Returns:
+        The folder, which `unveil.from_pretrained` opens.
+
+    Raises:
+        CheckpointError: No weights of this id are bundled.
+    """
+    text = card(model_id)
+    save_pretrained(create_model(model_id, pretrained=True), folder)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return folder

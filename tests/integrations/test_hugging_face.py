@@ -1,0 +1,34 @@
+import pytest
+import torch
+import yaml
+
+from unveil import from_pretrained
+from unveil.errors import CheckpointError
+from unveil.integrations.hugging_face import card, write_model
+from unveil.models.checkpoint import bundled_weights
+from unveil.models.registry import create_model
+
+
+@pytest.mark.parametrize("name", bundled_weights())
+def test_a_written_folder_loads_as_the_bundled_network(name, tmp_path):
+    folder = write_model(name, tmp_path / name)
+    assert {p.name for p in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    image = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = create_model(name, pretrained=True)(image)
+        assert torch.equal(from_pretrained(folder)(image), expected)
+
+
+@pytest.mark.parametrize("name", bundled_weights())
+def test_a_card_starts_with_metadata_and_holds_the_models_description(name):
+    _, head, text = card(name).split("---\n", 2)
+    entries = yaml.safe_load(head)
+    assert entries["license"] == "apache-2.0"
+    assert entries["pipeline_tag"] == "image-to-image"
+    assert any(tag.startswith("arxiv:2") for tag in entries["tags"])
+    assert f"# {name}" in text
+
+
+def test_a_model_without_weights_has_no_card():
+    with pytest.raises(CheckpointError, match="bundled"):
+        card("mtair_base")

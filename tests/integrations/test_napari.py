@@ -1,0 +1,41 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import unveil
+from unveil.integrations.napari import restore_layer
+
+MANIFEST = Path(unveil.__file__).with_name("napari.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((9, 11), "uint16"), ((9, 11, 3), "uint8"), ((2, 9, 11), "uint8"), ((9, 11), "float64")],
+)
+def test_a_layer_keeps_its_shape_and_type(shape, dtype):
+    layer = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
+    restored = restore_layer(layer, "cu_mamba_small")
+    assert (restored.shape, restored.dtype) == (layer.shape, layer.dtype)
+    assert not np.array_equal(restored, layer)
+    if layer.dtype.kind == "u":
+        np.testing.assert_array_equal(restore_layer(layer, strength=0.0), layer)
+
+
+def test_the_manifest_names_functions_that_are_there():
+    manifest = yaml.safe_load(MANIFEST.read_text())
+    for command in manifest["contributions"]["commands"]:
+        module, name = command["python_name"].split(":")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_npe2_takes_the_manifest():
+    if importlib.util.find_spec("npe2") is None:
+        pytest.skip("npe2 is not installed")
+    words = [sys.executable, "-m", "npe2", "validate", str(MANIFEST)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
