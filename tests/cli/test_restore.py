@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from tests.imaging.dng import write_dng
 
 from unveil.cli import app
 from unveil.imaging import read_image
@@ -328,3 +329,58 @@ def test_a_run_that_is_stopped_tells_what_is_done(
     assert (code, told["stopped"]) == (0, False)
     statuses = [entry["status"] for entry in told["results"]]
     assert statuses == ["skipped"] * 2 + ["restored"] * 2
+
+
+def test_photos_are_restored_in_place_with_their_dates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = _photo(tmp_path / "a.png")
+    before = photo.read_bytes()
+    os.utime(photo, (1_000_000_000, 1_000_000_000))
+    words = [tmp_path, "--in-place", "--keep-date", "--model", "identity"]
+    code, out, err = _run(capsys, *words)
+    assert (code, out.strip(), err) == (0, str(photo), "")
+    assert photo.stat().st_mtime == 1_000_000_000
+    assert (tmp_path / "a.original.png").read_bytes() == before
+    code, out, err = _run(capsys, *words)
+    assert (code, out, err.strip()) == (0, "", "1 already done")
+    for option in (["-o", tmp_path / "out"], ["--name", "{stem}-b{ext}"], ["--format", "png"]):
+        assert _run(capsys, photo, "--in-place", "--model", "identity", *option)[0] == 2
+
+
+def test_folders_of_thumbnails_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (".", "@eaDir", ".thumbnails"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        _photo(tmp_path / name / "a.png")
+    code, out, err = _run(capsys, tmp_path, "-r", "--model", "identity")
+    assert (code, out.strip()) == (0, str(tmp_path / "a.restored.png"))
+    assert "left out 2 folders of thumbnails, trash and the like: .thumbnails, @eaDir" in err
+
+
+def test_raw_photographs_are_developed_as_the_options_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rawpy")
+    source = write_dng(tmp_path / "a.dng", preview=True)
+    assert _run(capsys, source, "--model", "identity")[0] == 0
+    plain = read_image(tmp_path / "a.restored.tif").pixels
+    code, out, _ = _run(
+        capsys, source, "--model", "identity", "--develop", "exposure=-1", "--format", "png"
+    )
+    assert (code, out.strip()) == (0, str(tmp_path / "a.restored.png"))
+    assert read_image(out.strip()).pixels.mean() < plain.mean()
+    code, _, err = _run(capsys, source, "--develop", "contrast=2")
+    assert code == 2
+    assert "white-balance" in err
+
+
+def test_a_file_of_floats_is_named_when_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.full((9, 9, 3), 200, np.float32), photometric="rgb")
+    code, _, err = _run(capsys, tmp_path / "a.tif", "--model", "identity")
+    assert code == 1
+    assert err.startswith(f"unveil: {tmp_path / 'a.tif'}: most of the file's values")
