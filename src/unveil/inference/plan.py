@@ -1,31 +1,21 @@
 """Which files are restored, and where each result goes."""
 
-import glob
 import mimetypes
 import os
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from string import Formatter
 
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import IMAGE_SUFFIXES
-from unveil.imaging.formats import READ_SUFFIXES, Format, format_of_suffix, way_out
+from unveil.imaging.formats import Format, format_of_suffix, way_out
 from unveil.inference.in_place import backup_name
-from unveil.inference.journal import Journal
+from unveil.inference.listing import COMPARISON, expanded, sources
 
 DEFAULT_NAME = "{stem}.restored{ext}"
-# Folders of thumbnails, previews, trash and libraries that only their own program may change:
-# Synology's, QNAP's, Windows', macOS', Lightroom's, Capture One's. Hidden ones are left out, too.
-_LEFT_OUT = (
-    "@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin",
-    "system volume information", "lost+found", "__macosx", "*.photoslibrary", "*.photolibrary",
-    "*.aplibrary", "*.lrdata", "*.lrlibrary", "captureone",
-)  # fmt: skip
-_COMPARISON = ".compare.png"
 _KNOWN_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))
 
 
@@ -50,7 +40,7 @@ def comparison_name(target: Path) -> Path:
     >>> comparison_name(Path("a.restored.jpg")).name
     'a.restored.jpg.compare.png'
     """
-    return target.with_name(target.name + _COMPARISON)
+    return target.with_name(target.name + COMPARISON)
 
 
 @dataclass
@@ -176,7 +166,7 @@ def plan(
     single = _single_target(inputs, output)
     if single is not None:
         _check_format(f"output {single}", single, naming.format)
-    for source, relative, named in _sources(inputs, output, recursive, made, in_place):
+    for source, relative, named in sources(inputs, output, recursive, made, in_place):
         if named and format_of_suffix(source) is None:
             made.failed.append((source, _refusal(source)))
             continue
@@ -220,7 +210,7 @@ def find_images(
     """
     _require_names(inputs)
     made = Plan()
-    files = [source for source, _, _ in _sources(inputs, None, recursive, made)]
+    files = [source for source, _, _ in sources(inputs, None, recursive, made)]
     return files, made.failed
 
 
@@ -241,134 +231,12 @@ def _single_target(inputs: Sequence[str | Path], output: Path | None) -> Path | 
         if kind and kind.startswith(("image/", "video/")):
             raise InputError(f"output {output}: {_KNOWN_SUFFIXES} can be written, not {kind[6:]}")
         return None
-    found = sum(len(list(_expanded(given))) for given in inputs)
+    found = sum(len(list(expanded(given))) for given in inputs)
     if len(inputs) != 1 or found > 1 or os.path.isdir(inputs[0]):
         raise InputError(
             f"output {output}: names a file, but there are several inputs; name a folder"
         )
     return output
-
-
-def _sources(
-    inputs: Iterable[str | Path],
-    output: Path | None,
-    recursive: bool,
-    made: Plan,
-    in_place: bool = False,
-) -> Iterator[tuple[Path, Path, bool]]:
-    """Yield each file once, with its folder relative to the input it was found under."""
-    seen: set[Path] = set()
-    for given in inputs:
-        found = list(_expanded(given))
-        if not found:
-            made.failed.append((Path(given), ImageFileError(f"{given}: no file has such a name")))
-        for path in found:
-            folder = os.path.isdir(path)
-            files = _walk(path, output, recursive, made, in_place) if folder else [path]
-            for file in files:
-                key = Path(os.path.abspath(file))
-                if key not in seen:
-                    seen.add(key)
-                    relative = file.parent.relative_to(path) if folder else Path()
-                    yield file, relative, not folder
-
-
-def _expanded(given: str | Path) -> list[Path]:
-    """Return what a name stands for: itself, or the files that a pattern matches.
-
-    Parts that exist as they are written are no patterns: folders are called "IMG [2019]".
-    """
-    path = Path(given)
-    if os.path.lexists(path) or not glob.has_magic(str(given)):
-        return [path]
-    found = {Path(path.anchor)}
-    for part in path.parts[1:] if path.anchor else path.parts:
-        found = {below for above in found for below in _below(above, part)}
-    return sorted(found)
-
-
-def _below(folder: Path, part: str) -> list[Path]:
-    """Return what one part of a pattern matches in a folder."""
-    if os.path.lexists(folder / part):
-        return [folder / part]
-    if part == "**":
-        names = glob.iglob("**", root_dir=folder, recursive=True)
-        return [folder, *(folder / name for name in names if os.path.isdir(folder / name))]
-    if not glob.has_magic(part):
-        return []
-    return [folder / name for name in glob.iglob(part, root_dir=folder)]
-
-
-def _walk(
-    folder: Path, output: Path | None, recursive: bool, made: Plan, in_place: bool
-) -> list[Path]:
-    """List the image files below `folder`, sorted; links are followed, but not in circles.
-
-    Results of earlier runs are left out, unless there is nothing else: then they are what to start
-    from.
-    """
-    found: list[Path] = []
-    closed = None if output is None else os.path.realpath(output)
-    _enter(folder, closed, recursive, made, found, ())
-    if not found:
-        hint = "" if recursive else "; give --recursive to look into folders below it"
-        made.failed.append((folder, ImageFileError(f"{folder}: holds no image files{hint}")))
-    journal = Journal()
-    found = [file for file in found if not journal.is_original(file)]
-    return [file for file in found if not _is_result(file, journal, in_place)] or found
-
-
-def _enter(
-    folder: Path,
-    closed: str | None,
-    recursive: bool,
-    made: Plan,
-    found: list[Path],
-    above: tuple[str, ...],
-) -> None:
-    real = os.path.realpath(folder)
-    if real in above:
-        made.failed.append((folder, ImageFileError(f"{folder}: leads back to a folder above it")))
-        return
-    if above and real == closed:
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        why = error.strerror or str(error)
-        made.failed.append((folder, ImageFileError(f"{folder}: cannot be listed: {why}")))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") and not (recursive and os.path.isdir(entry)):
-            continue
-        if os.path.isdir(entry):
-            if recursive and _is_left_out(entry.name):
-                made.left_out.append(entry)
-            elif recursive:
-                _enter(entry, closed, recursive, made, found, (*above, real))
-        elif entry.suffix.lower() in READ_SUFFIXES:
-            found.append(entry)
-
-
-def _is_left_out(name: str) -> bool:
-    """Tell whether a folder holds copies that other programs keep, or what was thrown away.
-
-    >>> [_is_left_out(name) for name in ("@eaDir", ".thumbnails", "Holiday", "A Previews.lrdata")]
-    [True, True, False, True]
-    """
-    lower = name.lower()
-    return lower.startswith(".") or any(fnmatch(lower, pattern) for pattern in _LEFT_OUT)
-
-
-def _is_result(file: Path, journal: Journal, in_place: bool) -> bool:
-    """Tell whether an earlier run made `file`, or made it beside a result.
-
-    What was restored in place is listed again by a run in place, which says that it is done.
-    """
-    if in_place and journal.is_original(backup_name(file)):
-        return False
-    compared = file.with_name(file.name.removesuffix(_COMPARISON))
-    return journal.knows(file) or journal.knows(compared)
 
 
 def _refusal(source: Path) -> UnveilError:
