@@ -203,7 +203,10 @@ def calibrate(session: Session, validation_seconds: float) -> None:
 def _with_report(error: NonFiniteError, out: Path, rank: int) -> TrainingError:
     """Write the batch of a non-finite loss into the run's directory, and name the file."""
     path = out / (BAD_BATCH if rank == 0 else f"nonfinite-{rank}.json")
-    path.write_text(json.dumps(error.content, indent=2) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(error.content, indent=2) + "\n", encoding="utf-8")
+    except OSError:
+        return error  # It names the files itself.
     return TrainingError(
         f"the {error.what} is {error.value} at step {error.step}: the batch's files are in {path}, "
         "the last checkpoint is untouched; lower optim.lr, set optim.clip, or leave out the files"
