@@ -10,8 +10,9 @@ from unveil.imaging import save_png
 
 # What a restore does not need; `import torch` alone loads a part of the second and is left out.
 UNWANTED = ("torch._dynamo", "torch.distributed", "torch._inductor", "skimage", "huggingface_hub")
-# CPU time of the whole command on a tiny image over that of `import torch`; measured: 1.25.
-BUDGET = 1.4
+# CPU time of the whole command on a tiny image over that of `import torch`. Measured: 1.25 to 1.34;
+# with torch._dynamo it was 2.
+BUDGET = 1.5
 TRIES = 3
 
 _SCRIPT = """
