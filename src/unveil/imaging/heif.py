@@ -57,12 +57,12 @@ def exif_item(path: Path) -> bytes | None:
 def other_parts(path: Path) -> list[str]:
     """Name what an AVIF or HEIC file holds beside its picture."""
     with path.open("rb") as file:
-        told = b" ".join(kind for kind, _, _ in _top(file))
+        found = b" ".join(kind for kind, _, _ in _top(file))
         try:
-            told += _meta(file)[1]
+            found += _meta(file)[1]
         except ValueError:
             return []
-    return sorted({name for mark, name in _PARTS.items() if mark in told})
+    return sorted({name for mark, name in _PARTS.items() if mark in found})
 
 
 def put_exif(path: Path, block: bytes) -> None:

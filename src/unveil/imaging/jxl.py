@@ -40,7 +40,7 @@ class Header:
         height: Likewise.
         bits: Per sample.
         animated: Whether it holds several frames.
-        is_srgb: Whether its colours are those of sRGB; None where that cannot be told.
+        is_srgb: Whether its colours are those of sRGB; None where that is unknown.
         transfer_at: Bit of the codestream at which the 4 bits of the transfer function are.
     """
 

@@ -41,7 +41,7 @@ class Develop:
     Attributes:
         white_balance: As the camera set it, estimated from the picture, or for daylight.
         highlights: Keep what the sensor saw above white, compressed; or clip it.
-        exposure: Stops brighter, −4 to 4; beside what a DNG file asks for itself.
+        exposure: Stops brighter, −4 to 4; beside what a DNG file specifies.
 
     Raises:
         InputError: If a value is none of these.
@@ -91,7 +91,7 @@ def read_raw(path: Path, max_megapixels: float, develop: Develop | None = None) 
     """Read and develop a raw photograph; see `unveil.imaging.read_image`.
 
     Args:
-        path: Of the file: DNG, or what LibRaw knows of other makers.
+        path: Of the file: DNG, or what LibRaw supports of other makers.
         max_megapixels: Largest picture accepted.
         develop: How it is developed.
 

@@ -44,7 +44,7 @@ class RawTags:
     Attributes:
         exif: Its directories; the orientation is upright, as the pixels will be.
         xmp: XMP packet, unless it holds a raw converter's settings.
-        baseline_exposure: Stops that a DNG file asks for.
+        baseline_exposure: Exposure that a DNG file specifies, in stops.
         lacks_white: Whether it is a DNG file that gives no white level.
         truncated: Whether it ends before its samples do; LibRaw fills up what is missing.
         left_out: What no result keeps, in words.

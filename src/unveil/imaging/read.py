@@ -146,7 +146,7 @@ def _read_tiff(path: Path, max_megapixels: float) -> Image:
             f"{max_megapixels:g}; raise it (--max-megapixels) if you trust the file"
         )
     images = [_read_page(path, page, max_megapixels) for page in structure.pages]
-    return replace(images[0], pages=tuple(images[1:]), left_out=_told(structure))
+    return replace(images[0], pages=tuple(images[1:]), left_out=_others(structure))
 
 
 def _read_page(path: Path, page: Page, max_megapixels: float) -> Image:
@@ -171,7 +171,7 @@ def _divide(pixels: Array, alpha: Array) -> None:
         release(pixels)
 
 
-def _told(structure: Structure) -> tuple[str, ...]:
+def _others(structure: Structure) -> tuple[str, ...]:
     """Say which directories of a TIFF file no result keeps."""
     found = {"reduced copy": structure.reduced, "mask or other page": structure.others}
     plurals = {"reduced copy": "reduced copies", "mask or other page": "masks or other pages"}

@@ -39,7 +39,7 @@ def with_new_thumbnail(image: Image, pixels: Array) -> Image:
 def renewed(image: Image) -> Image:
     """Return an image whose EXIF block has a thumbnail of its pixels, if it has one at all.
 
-    What does not fit where the old thumbnail lies is left out, and told.
+    What does not fit where the old thumbnail lies is left out, and listed as such.
     """
     block = image.metadata.exif
     found = None if block is None else _find(block)
