@@ -4,7 +4,7 @@ import yaml
 
 from unveil import from_pretrained
 from unveil.errors import CheckpointError
-from unveil.integrations.hugging_face import card, write_model
+from unveil.integrations.hugging_face import card, write_model, write_space_card
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import create_model
 
@@ -32,3 +32,11 @@ def test_a_card_starts_with_metadata_and_holds_the_models_description(name):
 def test_a_model_without_weights_has_no_card():
     with pytest.raises(CheckpointError, match="bundled"):
         card("mtair_base")
+
+
+def test_a_page_becomes_a_static_space(tmp_path):
+    with pytest.raises(CheckpointError, match="unveil web"):
+        write_space_card(tmp_path)
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    _, head, _ = write_space_card(tmp_path).read_text().split("---\n", 2)
+    assert yaml.safe_load(head)["sdk"] == "static"

@@ -1,4 +1,4 @@
-"""Folders for Hugging Face: a model with its card. Nothing is sent; `unveil.push_to_hub` sends."""
+"""Folders for Hugging Face: models and a static Space with their cards; nothing is sent."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -73,3 +73,32 @@ def write_model(model_id: str, folder: Path) -> Path:
     save_pretrained(create_model(model_id, pretrained=True), folder)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return folder
+
+
+def write_space_card(folder: Path, title: str = "unveil") -> Path:
+    """Make a static Space of a folder that ``unveil web --out`` wrote, ready to be pushed.
+
+    Args:
+        folder: The page, with its ``index.html``.
+        title: Name of the Space.
+
+    Returns:
+        The card, ``README.md``.
+
+    Raises:
+        CheckpointError: The folder holds no page.
+    """
+    if not (folder / "index.html").is_file():
+        raise CheckpointError(f"{folder}: holds no index.html; write it with unveil web --out")
+    entries = {
+        "title": title,
+        "sdk": "static",
+        "app_file": "index.html",
+        "license": "apache-2.0",
+        "short_description": "Remove noise, rain and haze from photos, in your browser",
+    }
+    head = yaml.safe_dump(entries, sort_keys=False)
+    text = "Photographs stay on your machine: the network runs in the browser.\n"
+    card_file = folder / "README.md"
+    card_file.write_text(f"---\n{head}---\n{text}", encoding="utf-8")
+    return card_file
