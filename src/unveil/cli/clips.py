@@ -20,7 +20,7 @@ def targets(clips: Sequence[Path], output: Path | None, name: str) -> list[Path]
     Raises:
         BadParameter: Several clips would go into one file, or one onto itself.
     """
-    from unveil.inference.video import VIDEO_SUFFIXES
+    from unveil.inference.plan import VIDEO_SUFFIXES
 
     if output is not None and output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
         if len(clips) > 1:

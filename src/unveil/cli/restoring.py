@@ -92,7 +92,7 @@ def clips_among(paths: Sequence[str]) -> list[Path]:
     Raises:
         BadParameter: They are both, or there are no paths.
     """
-    from unveil.inference.video import find_videos
+    from unveil.inference.plan import find_videos
 
     if not paths:
         raise typer.BadParameter("name files or folders to restore, or give --list")

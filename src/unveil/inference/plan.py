@@ -2,7 +2,7 @@
 
 import mimetypes
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +17,7 @@ from unveil.inference.listing import COMPARISON, expanded, sources
 
 DEFAULT_NAME = "{stem}.restored{ext}"
 _KNOWN_SUFFIXES = ", ".join(sorted(IMAGE_SUFFIXES))
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,15 @@ def find_images(
     made = Plan()
     files = [source for source, _, _ in sources(inputs, None, recursive, made)]
     return files, made.failed
+
+
+def find_videos(paths: list[str]) -> Iterator[Path]:
+    """Yield those of `paths` that are named as clips are.
+
+    >>> [path.name for path in find_videos(["a.mp4", "b.jpg"])]
+    ['a.mp4']
+    """
+    return (Path(path) for path in paths if Path(path).suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _require_names(inputs: Sequence[str | Path]) -> None:

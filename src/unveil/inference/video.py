@@ -5,7 +5,7 @@ which an all-in-one network decides what it removes, are averaged over the last 
 option blends a frame with the last result where the scene stands still.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,10 +18,10 @@ import torch.nn.functional as F
 
 from unveil.errors import ImageFileError, InputError, MissingExtraError, OutputError
 from unveil.imaging.write import replacing
+from unveil.inference.plan import VIDEO_SUFFIXES
 from unveil.inference.restorer import Restorer
 from unveil.inference.samples import Array
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 # Share of a new frame in the running statistics: about the last ten frames count.
 _SHARE_OF_NEW = 0.1
 # Differences of results up to this, as means over 5×5 pixels, are noise and not motion.
@@ -206,15 +206,6 @@ class _Frames:
         mean = F.avg_pool2d(change, 5, 1, 2, count_include_pad=False)[0, 0]
         weight = self.damping * torch.exp(-((mean / _STILL) ** 2))
         return np.asarray(weight.numpy()[..., None])
-
-
-def find_videos(paths: list[str]) -> Iterator[Path]:
-    """Yield those of `paths` that are named as clips are.
-
-    >>> [path.name for path in find_videos(["a.mp4", "b.jpg"])]
-    ['a.mp4']
-    """
-    return (Path(path) for path in paths if Path(path).suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _colour_space(frame: Any) -> str:
