@@ -208,7 +208,7 @@ NETWORKS = (
         "SSUMamba", "lronkitty/SSUMamba", "49894dec98", "mamba.models.SSUMamba",
         "m.UMambaEnc(input_size=[8, 16, 16], n_stages=2, features_per_stage=[4, 8],"
         " kernel_sizes=[[3, 3, 3]] * 2, strides=[[1, 1, 1], [1, 2, 2]], n_conv_per_stage=[1, 1],"
-        " n_conv_per_stage_decoder=[1])", ((1, 8, 16, 16),),
+        " n_conv_per_stage_decoder=[1], SSAS=['b c (t h w)', 'b c (h w t)'])", ((1, 8, 16, 16),),
         shells=("mamba", "mamba.models"),
         stubs=("tkinter", "mamba.models.layers", "mamba.models.base", "hydra", "hydra.utils", *_PLANS),
     ),
@@ -316,7 +316,7 @@ NETWORKS = (
     Network(
         "MobileMamba", "lewandofskee/MobileMamba", "0980f48a23", "model.mobilemamba.mobilemamba",
         "m.MobileMamba(img_size=64, num_classes=10)", ((1, 3, 192, 192),), "m.MobileMamba()",
-        ((1, 3, 192, 192),), shells=("model.mobilemamba",), stubs=("util", "util.util", "model.lib_teacher"),
+        ((1, 3, 192, 192),), shells=("model", "model.mobilemamba"), stubs=("util", "util.util", "model.lib_teacher"),
     ),
     Network(
         "PlainMamba L1", "ChenhongyiYang/PlainMamba", "0975a1d0d8",
@@ -346,8 +346,7 @@ NETWORKS = (
     ),
     Network(
         "SegMamba", "ge-xing/SegMamba", "cff35970e0", "model_segmamba.segmamba",
-        "m.SegMamba(in_chans=1, out_chans=2, depths=[1, 1, 1, 1], feat_size=[8, 16, 32, 64],"
-        " hidden_size=64)", ((1, 1, 32, 32, 32),), "m.SegMamba(in_chans=4, out_chans=4)",
+        "m.SegMamba(in_chans=1, out_chans=2, depths=[1, 1, 1, 1])", ((1, 1, 32, 32, 32),), "m.SegMamba(in_chans=4, out_chans=4)",
         ((1, 4, 128, 128, 128),), fork="ge-xing/SegMamba:mamba",
     ),
     Network(
@@ -366,7 +365,7 @@ NETWORKS = (
             f"U-Mamba {kind} {d}d", "bowang-lab/U-Mamba", "28459e33ca", f"nnunetv2.nets.UMamba{kind}_{d}d",
             f"m.UMamba{kind}(" + ("" if kind == "Bot" else f"input_size={(32,) * d}, ")
             + f"input_channels=1, n_stages=3, features_per_stage=(8, 16, 32), conv_op=torch.nn.Conv{d}d,"
-            " kernel_sizes=3, strides=(1, 2, 2), " + _NNUNET_REST.format(d=d) + ")",
+            f" kernel_sizes={[[3] * d] * 3}, strides={[[1] * d, [2] * d, [2] * d]}, " + _NNUNET_REST.format(d=d) + ")",
             ((1, 1, *(32,) * d),), roots=("umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
         )
         for d in (2, 3) for kind in ("Bot", "Enc")
@@ -409,7 +408,7 @@ NETWORKS = (
     Network(
         "zigma", "CompVis/zigma", "37d837bfb7", "model_zigma",
         "m.ZigMa(in_channels=4, embed_dim=16, depth=2, img_dim=8, device='cpu', scan_type='zigzagN8')",
-        ((1, 4, 8, 8), (1,)), cpu=True,
+        ((1, 4, 8, 8), (1,)), cpu=True, stubs=("transformers", "transformers.generation", "transformers.utils", "transformers.utils.hub"),
     ),
     Network(
         "mamba.py (its CUDA path)", "alxndrTL/mamba.py", "2cc168c78b", "mambapy.mamba",
