@@ -126,6 +126,9 @@ def _describe(app: FastAPI, engine: Engine) -> None:
             for name in ("ResultForm", "DegradeForm"):
                 given = schemas[name]["properties"]
                 schemas[name]["properties"] = {k: _plain(field) for k, field in given.items()}
+            for schema in schemas.values():
+                for field in schema.get("properties", {}).values():
+                    _call_binary(field)
             if engine.settings.root_path:
                 made["servers"] = [{"url": engine.settings.root_path}]
             if engine.settings.token is not None:
@@ -134,6 +137,13 @@ def _describe(app: FastAPI, engine: Engine) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _call_binary(field: dict[str, Any]) -> None:
+    """Mark a field that takes files as generators of clients know it, beside its media type."""
+    for schema in (field, field.get("items", {})):
+        if "contentMediaType" in schema:
+            schema["format"] = "binary"
 
 
 def _plain(field: dict[str, Any]) -> dict[str, Any]:
