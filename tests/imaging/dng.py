@@ -37,7 +37,7 @@ def write_dng(path: Path, light: np.ndarray | None = None, **options: Any) -> Pa
         options: `bits`, `black`, `white` (None leaves the tag out), `linear` (whole colours in
             place of a mosaic), `active` and `crop` (top, left, bottom, right; left, top, width,
             height), `orientation`, `baseline` (stops), `order`, `preview` (in the first
-            directory, the raw in a SubIFD), `exif`, `xmp`, `pattern`, `compression`.
+            directory, the raw in a SubIFD), `exif`, `xmp`, `pattern`, `lossless_jpeg`.
     """
     tifffile = pytest.importorskip("tifffile")
     given = {"bits": 16, "black": _BLACK, "white": _WHITE, "linear": False, **options}
@@ -66,9 +66,13 @@ def write_dng(path: Path, light: np.ndarray | None = None, **options: Any) -> Pa
     shape = {
         "photometric": 34892 if given["linear"] else 32803,
         "planarconfig": "contig" if given["linear"] else None,
-        "compression": given.get("compression"),
         "metadata": None,
     }
+    if given.get("lossless_jpeg"):  # as most converters to DNG write it, here in one strip
+        codecs = pytest.importorskip("imagecodecs")
+        shape |= {"compression": 7, "shape": samples.shape, "dtype": samples.dtype}
+        shape["rowsperstrip"] = len(samples)
+        samples = iter([codecs.ljpeg_encode(samples, bitspersample=16)])
     with tifffile.TiffWriter(path, byteorder=given.get("order", "<")) as file:
         if given.get("preview"):
             small = np.full((12, 16, 3), 40, np.uint8)

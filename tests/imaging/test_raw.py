@@ -39,6 +39,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "big-endian": {"order": ">"},
     "other pattern": {"pattern": (1, 0, 2, 1)},
     "preview first": {"preview": True},
+    "lossless JPEG": {"lossless_jpeg": True, "preview": True},
     "whole colours": {"linear": True},
     "whole colours after a preview": {"linear": True, "preview": True},
 }
