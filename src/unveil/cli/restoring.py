@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+_LARGEST_LIST = 1 << 28
+
 if TYPE_CHECKING:
     from unveil.errors import UnveilError
     from unveil.inference.batch import Outcome, Saving
@@ -79,10 +81,14 @@ def listed_paths(file: Path | None) -> list[str]:
     """
     if file is None:
         return []
+    if not file.is_file() or file.stat().st_size > _LARGEST_LIST:
+        raise typer.BadParameter(f"{file}: expected a text file of at most 256 MB")
     try:
-        lines = os.fsdecode(file.read_bytes()).splitlines()
+        text = file.read_bytes()
     except OSError as error:
         raise typer.BadParameter(f"{file}: cannot be read: {error.strerror}") from None
+    # Not splitlines: names may hold what it takes for the end of a line.
+    lines = (os.fsdecode(line.removesuffix(b"\r")) for line in text.split(b"\n"))
     return [line for line in lines if line.strip()]
 
 
@@ -120,6 +126,11 @@ def refuse_together(ray: str | None, clips: Sequence[Path], given: Sequence[str]
             raise typer.BadParameter(f"{' and '.join(wrong)}: not with {what}{instead}")
 
 
+def _opened(path: Path) -> Any:
+    """Open a text file that takes names which are not UTF-8 as they are."""
+    return path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+
+
 def write_table(
     path: Path,
     outcomes: "Sequence[Outcome]",
@@ -130,7 +141,7 @@ def write_table(
 
     from unveil.imaging.write import replacing
 
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, _opened(temporary) as file:
         table = csv.writer(file)
         table.writerow(["source", "target", "status", "reason", "megapixels", "seconds"])
         for o in outcomes:
