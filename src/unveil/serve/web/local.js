@@ -133,7 +133,11 @@ class LocalEngine {
     };
     const asked = (this.last ?? Promise.resolve()).catch(() => {}).then(turn);
     this.last = asked;
-    return asked;
+    // What waits for its turn is given up at once, too.
+    return new Promise((resolve, reject) => {
+      signal?.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")), { once: true });
+      asked.then(resolve, reject);
+    });
   }
 }
 
