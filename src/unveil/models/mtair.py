@@ -33,11 +33,12 @@ Millions of parameters in `mtair_base`: encoder 4.35, downs 0.22, latent 14.37, 
 stand inside a gated depth-wise unit and share its convolution, and no feed-forward follows, as the
 unit is gated like one; q·kᵀ comes from one inner-product matrix, and values also pass directly; two
 scan orders per scan, alternating, of 8 states, E = 1 and Δ of rank ceil(width / 32), with B and C
-normalised, and what the states contribute smoothed by two depth-wise 3×3 convolutions; down and up by one linear layer per 2×2 patch; three levels, in whose latent every
-second block has one branch, in turn the scan and the attention (``branches="turns"``), the last
-block of every other stage channel attention; small prompts with narrow attentions; the first
-level's skip returns to the level's width. Widths and units are those of `cu_mamba_small`, with two
-more in the latent, so that it can start as that denoiser (examples/start_from_denoiser.py).
+normalised, and what the states contribute smoothed by two depth-wise 3×3 convolutions; down and up
+by one linear layer per 2×2 patch; three levels, in whose latent every second block has one branch,
+in turn the scan and the attention (``branches="turns"``), the last block of every other stage
+channel attention; small prompts with narrow attentions; the first level's skip returns to the
+level's width. Widths and units are those of `cu_mamba_small`, with two more in the latent, so that
+it can start as that denoiser (examples/start_from_denoiser.py).
 """
 
 from itertools import cycle, pairwise
