@@ -42,9 +42,11 @@ _GAUSSIAN = "noise_uint8:sigma_255={sigma}"
 _CAMERA = "camera:shot=0.0005..0.012,read=0.0005..0.008,correlation=0..1,common=0..0.8"
 _STEPS = {
     "noise": (_GAUSSIAN, _GAUSSIAN, _GAUSSIAN + ",common=0..1", _CAMERA, "sensor:any"),
+    "gray": ("gray",),
+    # The noise of a black-and-white photograph: equal in all channels.
+    "equal": (_GAUSSIAN + ",common=1",),
     "rain": ("rain:light", "rain:heavy", "rain:streaks", "rain:layer", "rain:sheet"),
     "haze": ("haze:light", "haze:beta=0.8..3.5,airlight=0.7..0.95"),
-    "gray": ("gray",),
     "jpeg": ("jpeg:quality=70..95",),
     "soft": ("soft:sigma=0.5..3",),
     "tone": ("tone:any", "tone:dim", "tone:high_key", "tone:low_key", "tone:flat", "tone:faded"),
@@ -53,11 +55,11 @@ _STEPS = {
 # picture takes the photograph's place.
 _KINDS: tuple[tuple[str, ...], ...] = (
     (), ("noise",), ("rain",), ("haze",), ("rain", "noise"), ("haze", "noise"), ("jpeg",),
-    ("gray",), ("gray", "noise"), ("noise",), (), ("rain",), ("haze",), ("tone",), ("drawn",),
+    ("gray",), ("gray", "equal"), ("noise",), (), ("rain",), ("haze",), ("tone",), ("drawn",),
     ("tone", "noise"), ("soft",), ("rain", "jpeg"), ("haze", "jpeg"), ("drawn",), ("tone", "soft"),
 )  # fmt: skip
 _HELD_OUT_KINDS: tuple[tuple[str, ...], ...] = (
-    (), ("noise",), ("rain",), ("haze",), ("tone",), ("drawn",), ("gray", "noise"),
+    (), ("noise",), ("rain",), ("haze",), ("tone",), ("drawn",), ("gray", "equal"),
 )  # fmt: skip
 _CROPS = (128, 192, 192, 256)
 _TASKS = {"rain": ("rain:light", "rain:heavy"), "haze": ("haze:light", "haze:heavy")}
@@ -112,7 +114,7 @@ def degrade(
             continue
         level = float(np.exp(rng.uniform(np.log(4), np.log(55))))
         image = parse(str(rng.choice(_STEPS[step])).format(sigma=level))(image, rng)
-        if step == "noise":
+        if step in ("noise", "equal"):
             sigma = float(np.std(np.clip(image, 0, 1) - before)) * 255
     if sigma > _LEAST_SIGMA_255:
         causes.add("noise")

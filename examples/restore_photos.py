@@ -15,6 +15,7 @@ import numpy as np
 
 import unveil
 from unveil.degradations import parse
+from unveil.errors import UnveilError
 from unveil.imaging import load_rgb, save_png
 from unveil.inference.batch import Saving, restore_files
 from unveil.inference.plan import plan
@@ -86,8 +87,11 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for pictures")
     options = parser.parse_args()
+    try:
+        restorer = unveil.Restorer(options.model)
+    except UnveilError as error:
+        parser.error(str(error))
     options.output.mkdir(parents=True, exist_ok=True)
-    restorer = unveil.Restorer(options.model)
     failed = 0
     if options.photos:
         failed = restore_own(restorer, options.photos, options.output)

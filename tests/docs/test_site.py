@@ -57,7 +57,8 @@ def registries_restored():
 def test_python_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = read_image(ROOT / "examples/samples/rocket.jpg")
-    write_image(tmp_path / "photo.jpg", replace(image, pixels=image.pixels[64:128, 64:160].copy()))
+    for name in ("photo.jpg", "other.jpg"):
+        write_image(tmp_path / name, replace(image, pixels=image.pixels[64:128, 64:160].copy()))
     names: dict[str, object] = {}
     for text in blocks(page, "python"):
         if not any(word in text for word in _NOT_RUN):

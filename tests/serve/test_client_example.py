@@ -2,7 +2,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from tests.serve.conftest import Served, photo, uploads
+from tests.serve.conftest import Served, photo, until, uploads
 
 from unveil.imaging import read_image
 
@@ -25,6 +25,6 @@ def test_it_restores_files_and_tells_of_bad_ones(
     assert "a.png: done, 100 %" in captured.out
     assert "b.png" in captured.err
     assert read_image(tmp_path / "a.restored.png").pixels.shape == (60, 80, 3)
-    assert uploads(served.engine) == []
+    until(lambda: uploads(served.engine) == [])
     with pytest.raises(SystemExit, match="not reachable"):
         client.main("http://127.0.0.1:1", str(good))

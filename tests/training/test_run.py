@@ -1,6 +1,7 @@
 """A whole training: resumed exactly, stopped cleanly, refused early."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -312,7 +313,9 @@ def test_weights_that_do_not_fit_are_refused_in_a_line(toy_recipe, tmp_path, mod
     assert "\n" not in str(error.value)
 
 
-def test_reduced_precision_trains_without_banners(toy_recipe, tmp_path, capfd):
+def test_reduced_precision_trains_without_banners(toy_recipe, tmp_path, capfd, monkeypatch):
+    # Earlier tests of the command may have left handlers that print our own log.
+    monkeypatch.setattr(logging.getLogger("unveil"), "handlers", [])
     assert train(toy_recipe(optim={"precision": "bf16"}), tmp_path, devices=CPU).finished
     assert capfd.readouterr() == ("", "")
 

@@ -24,6 +24,8 @@ _EXTRAS = {
     "raw": "rawpy",
     "jxl": "imagecodecs",
     "pnm": "netpbmfile",
+    "onnx": "onnxscript",
+    "video": "av",
     "bench": "mambapy",
     "gpu": "triton",
     "ray": "ray",

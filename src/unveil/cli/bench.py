@@ -245,9 +245,9 @@ def _print_models(result: "ModelBench") -> None:
     console.width = max(console.width, 100)
     console.print(table)
     for row in result.timings[1:]:
-        parts = Table(box=None, pad_edge=False, title=f"{row.id}, by layer", title_justify="left")
+        parts = Table(box=None, pad_edge=False)
         parts.add_column("layer")
         parts.add_column("s/MP", justify="right")
         for kind, seconds in row.seconds_by_layer.items():
             parts.add_row(kind, f"{seconds:.3f}")
-        console.print("", parts)
+        console.print(f"\n{row.id}, by layer", parts)

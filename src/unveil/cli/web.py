@@ -20,6 +20,7 @@ def web(
         from unveil.serve.site import write_site
     except ModuleNotFoundError as error:
         raise MissingExtraError("unveil web", "serve,onnx") from error
+    typer.echo("writing the network as ONNX and checking it: this takes minutes", err=True)
     files = write_site(out, model, force=force)
     size = sum(file.stat().st_size for file in files)
     typer.echo(str(out / "index.html"))

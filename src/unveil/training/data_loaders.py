@@ -126,7 +126,7 @@ def validation_images(
             ]
     both = len({path.resolve() for path in files} & {path.resolve() for path in trained})
     if both:
-        _log.warning("%d of the photographs to validate on are trained on: scores flatter", both)
+        _log.warning("%d of the files to validate on are trained on: scores flatter", both)
     return images
 
 
