@@ -55,7 +55,7 @@ def server(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_its_tasks_are_offered(server: Served) -> None:
     found = server.client.get("/v1/models").json()
-    assert found["tasks"] == ["auto", "denoise", "derain", "dehaze"]
+    assert found["tasks"] == ["auto", "denoise", "derain", "dehaze", "deblur"]
     assert (found["models"][0]["id"], found["models"][0]["inspects"]) == ("all", True)
     document = server.client.get("/openapi.json").json()
     assert (
