@@ -35,6 +35,10 @@ def document(served: Served) -> Iterator[Any]:
     schemas["DegradeForm"]["properties"]["degradation"]["enum"] = ["noise:sigma_255=9", "identity"]
     for form in ("RestoreForm", "RunForm", "JobForm"):
         schemas[form]["properties"]["task"]["enum"] = ["auto", "denoise"]
+        model = schemas[form]["properties"]["model"]
+        for part in (model, *model.get("anyOf", ())):
+            if "enum" in part:
+                part["enum"] = [name for name in part["enum"] if not name.endswith("_deblur")]
     schemathesis.openapi.format("binary", strategies.sampled_from(_PHOTOS))
     return schemathesis.openapi.from_dict(raw)
 
