@@ -1,4 +1,4 @@
-"""Small files of text and JSON, read within bounds: nothing a file holds may hang or exhaust us."""
+"""Bounds of what is given: text and JSON are read within them, so that nothing can exhaust us."""
 
 import json
 import stat
@@ -8,6 +8,8 @@ from typing import Any
 # Far beyond any configuration or line of a journal, and read in no time.
 MOST_BYTES = 2**20
 _MOST_DEPTH = 64
+# More than any machine has; torch itself stops at 2³¹.
+MOST_THREADS = 1024
 
 
 def is_name_byte(character: str) -> bool:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unveil.cli.options import MOST_THREADS, Repeats, Threads, numbers, use_threads, whole_numbers
+from unveil.bounded import MOST_THREADS
+from unveil.cli.options import Repeats, Threads, numbers, use_threads, whole_numbers
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 _LOG_SECONDS = 30
 
 if TYPE_CHECKING:
-    from unveil.inference.batch import Outcome
+    from unveil.inference.outcome import Outcome
     from unveil.inference.restorer import Restorer
 
 
@@ -38,7 +38,7 @@ def restore_clips(
 ) -> "Iterator[Outcome]":
     """Restore clips one after the other, with progress on stderr; a failure stops none of them."""
     from unveil.errors import UnveilError
-    from unveil.inference.batch import Outcome
+    from unveil.inference.outcome import Outcome
     from unveil.inference.video import restore_video
 
     for clip, place in zip(clips, places, strict=True):

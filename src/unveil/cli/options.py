@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-# More than any machine has; torch itself stops at 2³¹.
-MOST_THREADS = 1024
+from unveil.bounded import MOST_THREADS
+
 # The legacy generator that papers used takes no larger ones.
 MOST_SEED = 2**32 - 1
 _MOST_DIGITS = 18

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from unveil.cli.options import MOST_THREADS, MaxMegapixels, Threads, use_threads, whole_number
+from unveil.bounded import MOST_THREADS
+from unveil.cli.options import MaxMegapixels, Threads, use_threads, whole_number
 from unveil.cli.restoring import (
     Act,
     clips_among,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unveil.errors import UnveilError
-    from unveil.inference.batch import Outcome
+    from unveil.inference.outcome import Outcome
     from unveil.inference.plan import Job, Plan
 
 _LOG_SECONDS = 30

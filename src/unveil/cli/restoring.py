@@ -12,7 +12,8 @@ _LARGEST_LIST = 1 << 28
 
 if TYPE_CHECKING:
     from unveil.errors import UnveilError
-    from unveil.inference.batch import Outcome, Saving
+    from unveil.inference.batch import Saving
+    from unveil.inference.outcome import Outcome
     from unveil.inference.plan import Job, Plan
 
 # Restores, calls `share` with what is done of a file, and yields what became of each.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unveil.cli.options import MOST_THREADS
+from unveil.bounded import MOST_THREADS
 
 
 def serve(

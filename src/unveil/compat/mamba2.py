@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from unveil.compat.causal_conv1d import causal_conv1d_update, causal_conv1d_varlen_states
 from unveil.compat.layernorm_gated import RMSNormGated
-from unveil.compat.mamba_simple import Cache, InferenceParams, cached_states
+from unveil.compat.mamba_simple import Cache, InferenceParams, cached_states, undecayed
 from unveil.compat.selective_state_update import selective_state_update
 from unveil.compat.ssd_combined import mamba_chunk_scan_combined, mamba_split_conv1d_scan_combined
 from unveil.errors import InputError
@@ -331,10 +331,3 @@ def first_decays(heads: int, bounds: tuple[float, float], options: dict[str, Any
         raise InputError(f"A_init_range is {bounds}, expected two positive numbers in order")
     decays = torch.empty(heads, device=options["device"]).uniform_(*bounds)
     return undecayed(decays.log().to(options["dtype"]))
-
-
-def undecayed(values: Tensor) -> nn.Parameter:
-    """Make a parameter that published training loops exempt from weight decay."""
-    parameter = nn.Parameter(values)
-    parameter._no_weight_decay = True  # type: ignore[attr-defined]
-    return parameter

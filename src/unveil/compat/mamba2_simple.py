@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unveil.compat.layernorm_gated import RMSNormGated
-from unveil.compat.mamba2 import first_decays, first_steps, heads_of, undecayed
+from unveil.compat.mamba2 import first_decays, first_steps, heads_of
+from unveil.compat.mamba_simple import undecayed
 from unveil.compat.ssd_combined import mamba_split_conv1d_scan_combined
 from unveil.errors import InputError
 

@@ -141,7 +141,7 @@ class Mamba(nn.Module):
         setattr(self, f"x_proj{suffix}", nn.Linear(d, width, bias=False, **options))
         setattr(self, f"dt_proj{suffix}", nn.Linear(self.dt_rank, d, bias=True, **options))
         setattr(self, f"A{suffix}_log", _first_decays(d, self.d_state, device))
-        setattr(self, f"D{suffix}", _undecayed(torch.ones(d, device=device)))
+        setattr(self, f"D{suffix}", undecayed(torch.ones(d, device=device)))
 
     def _start_delta(self, low: float, high: float, init: str, scale: float, floor: float) -> None:
         """Draw `dt_proj` so that softplus of its bias is log-uniform between `low` and `high`."""
@@ -361,10 +361,10 @@ def _direction_type(name: str | None) -> str:
 
 def _first_decays(d: int, n: int, device: torch.device | str | None) -> nn.Parameter:
     states = torch.arange(1, n + 1, dtype=torch.float32, device=device)
-    return _undecayed(states.log().repeat(d, 1))
+    return undecayed(states.log().repeat(d, 1))
 
 
-def _undecayed(values: Tensor) -> nn.Parameter:
+def undecayed(values: Tensor) -> nn.Parameter:
     """Make a parameter that published training loops exempt from weight decay."""
     parameter = nn.Parameter(values)
     parameter._no_weight_decay = True  # type: ignore[attr-defined]

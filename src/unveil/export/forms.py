@@ -79,8 +79,14 @@ class TilesOfAnImage(nn.Module):
 
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
         """Restore tiles ``(n, 3, h, w)``, not clipped."""
-        known = dict(zip(self.names, statistics, strict=True)) | self.given
-        restored: Tensor = self.model(padded(image, self.model.size_multiple), Context(known))
+        return self.restored(image, statistics)
+
+    def restored(
+        self, image: Tensor, statistics: list[Tensor], latent: Tensor | None = None
+    ) -> Tensor:
+        """Restore tiles, with their part of the image's latent ``(n, h, w, f)`` where given."""
+        known = Context(dict(zip(self.names, statistics, strict=True)) | self.given)
+        restored: Tensor = self.model(padded(image, self.model.size_multiple), known, latent=latent)
         return restored[..., : image.shape[2], : image.shape[3]]
 
 

@@ -5,12 +5,10 @@ tile, refine the latent of the whole image, restore every tile. Features are ``(
 as images are, so that one rule frees their axes.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
-from unveil.export.forms import padded
+from unveil.export.forms import TilesOfAnImage, padded
 from unveil.inference.readout import Readout
 from unveil.layers.context import Context, ImageWide
 from unveil.models.base import RestorationModel
@@ -90,25 +88,9 @@ class RefinedLatent(nn.Module):
         return refined.permute(0, 3, 1, 2)
 
 
-class TileWithLatent(nn.Module):
-    """``image``, ``latent`` and statistics → ``restored``.
+class TileWithLatent(TilesOfAnImage):
+    """``image``, ``latent`` and statistics → ``restored``; arguments as `TilesOfAnImage`."""
 
-    Args:
-        model: The network.
-        names: The layers, in the order of the inputs.
-        given: Statistics, by layer, that are the same for every image.
-    """
-
-    def __init__(
-        self, model: RestorationModel, names: list[str], given: Mapping[str, Tensor]
-    ) -> None:
-        super().__init__()
-        self.model, self.names, self.given = model, names, dict(given)
-
-    def forward(self, image: Tensor, latent: Tensor, statistics: list[Tensor]) -> Tensor:
-        """Restore a tile ``(1, 3, h, w)``, not clipped."""
-        known = dict(zip(self.names, statistics, strict=True)) | self.given
-        features = latent.permute(0, 2, 3, 1).contiguous()
-        padded_image = padded(image, self.model.size_multiple)
-        restored: Tensor = self.model(padded_image, Context(known), latent=features)
-        return restored[..., : image.shape[2], : image.shape[3]]
+    def forward(self, image: Tensor, latent: Tensor, statistics: list[Tensor]) -> Tensor:  # type: ignore[override]
+        """Restore a tile ``(1, 3, h, w)``, not clipped, with its latent ``(1, f, h, w)``."""
+        return self.restored(image, statistics, latent.permute(0, 2, 3, 1).contiguous())

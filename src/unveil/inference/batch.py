@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Develop, Image, write_image
@@ -20,6 +19,7 @@ from unveil.imaging.scratch import allocate
 from unveil.imaging.write import remove_leftovers
 from unveil.inference.in_place import set_aside, unrestored
 from unveil.inference.journal import Journal, content_hash
+from unveil.inference.outcome import Outcome
 from unveil.inference.plan import Job, comparison_name
 from unveil.inference.restorer import Restorer, log_losses, read_source
 
@@ -36,27 +36,6 @@ _FAILURES = (
 _GAP = 8
 
 Share = Callable[[Job, float], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a file.
-
-    Attributes:
-        source: Its path.
-        target: Path of the result.
-        status: ``"restored"``, ``"skipped"`` because the result was there, or ``"failed"``.
-        reason: Of a failure, in one line.
-        megapixels: Size of the image.
-        seconds: Time the network took.
-    """
-
-    source: Path
-    target: Path
-    status: Literal["restored", "skipped", "failed"]
-    reason: str = ""
-    megapixels: float = 0.0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import BackendUnavailableError, InputError, MissingExtraError
-from unveil.inference.batch import Outcome, Saving, restore_files
+from unveil.inference.batch import Saving, restore_files
+from unveil.inference.outcome import Outcome
 from unveil.inference.plan import Job, Plan
 
 LOCAL = "local"

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from unveil.errors import ImageFileError, InputError, OutputError, ServerError, UnveilError
 from unveil.imaging.formats import format_of_file, format_of_suffix
 from unveil.imaging.write import replacing
 from unveil.inference.journal import Journal, content_hash
+from unveil.inference.outcome import Outcome
 from unveil.inference.plan import Job
 
 _log = logging.getLogger(__name__)
@@ -28,18 +28,6 @@ _ANSWER_S = 900.0
 _PATIENCE_S = 900.0
 _LONGEST_WAIT_S = 60.0
 _CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class RemoteOutcome:
-    """What became of a file, as `unveil.inference.batch.Outcome`."""
-
-    source: Path
-    target: Path
-    status: Literal["restored", "skipped", "failed"]
-    reason: str = ""
-    megapixels: float = 0.0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -206,7 +194,7 @@ def restore_on_server(
     force: bool = False,
     remember: bool = True,
     share: Callable[[Job, float], None] | None = None,
-) -> Iterator[RemoteOutcome]:
+) -> Iterator[Outcome]:
     """Restore files on a server, one after the other; one bad file stops nothing.
 
     Args:
@@ -232,7 +220,7 @@ def restore_on_server(
             yield _restored(server, job, fields, journal, force, remember)
         except (UnveilError, OSError) as error:
             reason = str(error) if isinstance(error, UnveilError) else f"{job.source}: {error}"
-            yield RemoteOutcome(job.source, job.target, "failed", " ".join(reason.split()))
+            yield Outcome(job.source, job.target, "failed", " ".join(reason.split()))
 
 
 def _restored(
@@ -242,12 +230,12 @@ def _restored(
     journal: Journal,
     force: bool,
     remember: bool,
-) -> RemoteOutcome:
+) -> Outcome:
     mark = json.dumps([content_hash(job.source), server.url, sorted(fields.items())])
     key = hashlib.sha256(mark.encode()).hexdigest()[:32]
     if job.target.exists() and not force:
         if remember and journal.is_done(job.target, key):
-            return RemoteOutcome(job.source, job.target, "skipped")
+            return Outcome(job.source, job.target, "skipped")
         raise OutputError(f"{job.target}: exists; give --force to replace it")
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -258,4 +246,4 @@ def _restored(
     megapixels, seconds = server.restore(job.source, job.target, fields)
     if remember:
         journal.finish(job.target, key)
-    return RemoteOutcome(job.source, job.target, "restored", "", megapixels, seconds)
+    return Outcome(job.source, job.target, "restored", "", megapixels, seconds)

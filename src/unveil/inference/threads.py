@@ -6,10 +6,8 @@ from numbers import Integral
 
 import torch
 
+from unveil.bounded import MOST_THREADS
 from unveil.errors import InputError
-
-# More than any machine has; torch itself stops at 2³¹.
-MOST_THREADS = 1024
 
 
 def checked_threads(threads: int | None) -> int | None:

@@ -127,6 +127,38 @@ class _Recorded(torch.autograd.Function):
         return (None, *_only_given(grads, tensors), *(None,) * len(numbers))
 
 
+def recorded(
+    forward: Callable[..., Any],
+    save: Callable[..., None],
+    differentiate: Callable[..., tuple[Any, ...]],
+) -> Callable[..., Any]:
+    """Return what `torch.library.register_autograd` makes of an operator, without its dispatch.
+
+    Args:
+        forward: Returns the outputs for the inputs.
+        save: The operator's `setup_context`: takes the context, inputs and outputs.
+        differentiate: Takes the context and the outputs' gradients; returns the inputs' gradients.
+
+    Returns:
+        A function of the inputs that autograd can differentiate once.
+    """
+
+    class Recorded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            output = forward(*inputs)
+            save(ctx, inputs, output)
+            return output
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
+            refuse_second_derivatives()
+            return differentiate(ctx, *gradients)
+
+    apply: Callable[..., Any] = Recorded.apply
+    return apply
+
+
 def _only_given(
     grads: tuple[Tensor, ...], tensors: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
-from unveil.ops._route import is_plain, is_tracing, refuse_second_derivatives, transformed
+from unveil.ops._fused import recorded
+from unveil.ops._route import is_plain, is_tracing, transformed
 from unveil.ops.selective_scan.contract import ScanArguments
 from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 
@@ -100,7 +101,7 @@ def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
     if not is_plain(tensors):
         y, last, _ = torch.ops.unveil.selective_scan.default(*tensors, *options)
     elif keep:
-        y, last, _ = _Scan.apply(*tensors, *options)  # type: ignore[no-untyped-call]
+        y, last, _ = _recorded(*tensors, *options)
     else:
         y, last, _ = _forward(*tensors, *options)
     return y, last
@@ -190,21 +191,7 @@ def _differentiate(ctx: Any, dout: Tensor | None, dlast: Tensor | None, _: Any) 
     return (*found, None, None, None, None)
 
 
-class _Scan(torch.autograd.Function):
-    """What `register_autograd` makes of the operator, without its costs per call."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Run the scan and save what the backward needs."""
-        output = _forward(*inputs)
-        _save(ctx, inputs, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
-        """Return the gradients of all inputs."""
-        refuse_second_derivatives()
-        return _differentiate(ctx, *gradients)
+_recorded = recorded(_forward, _save, _differentiate)
 
 
 def _backward(

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
-from unveil.ops._fused import POINTER, SIZE, address, function, ready
-from unveil.ops._route import Route, refuse_second_derivatives
+from unveil.ops._fused import POINTER, SIZE, address, function, ready, recorded
+from unveil.ops._route import Route, is_plain
 from unveil.ops.ssd.chunked import CHUNK
 
 _SIZES = (SIZE,) * 6
@@ -51,7 +51,7 @@ def run(how: Route, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
     if how is Route.OPERATOR:
         y, last, _ = torch.ops.unveil.ssd.default(*prepared, flags)
     elif needed:
-        y, last, _ = _Recorded.apply(*prepared, flags)  # type: ignore[no-untyped-call]
+        y, last, _ = _recorded(*prepared, flags)
     else:
         y, last, _ = _forward(*prepared, flags)
     return y, last
@@ -96,25 +96,13 @@ def _differentiate(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: Any) ->
     kept, *tensors = ctx.saved_tensors
     if dy is None and dlast is None:
         return (None,) * 8
-    plain = all(type(t) is Tensor for t in (dy, dlast) if t is not None)
-    run_backward = _backward if plain else torch.ops.unveil.ssd_backward.default
+    plain = is_plain((dy, dlast, kept, *tensors))
+    run_backward: Any = _backward if plain else torch.ops.unveil.ssd_backward.default
     gradients = run_backward(dy, dlast, kept, *tensors)
     return (*gradients, None)
 
 
-class _Recorded(torch.autograd.Function):
-    """What `register_autograd` makes of the operator, without its costs per call."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Any) -> tuple[Tensor, Tensor, Tensor]:
-        output = _forward(*tensors)
-        _save(ctx, tensors, output)
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
-        refuse_second_derivatives()
-        return _differentiate(ctx, *gradients)
+_recorded = recorded(_forward, _save, _differentiate)
 
 
 def _backward(
