@@ -175,16 +175,19 @@ def restore(
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
+    options: dict[str, Any] = {
+        "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
+        "strength_chroma": strength_chroma, "tile": side,
+    }  # fmt: skip
     if server is None:
         from unveil.inference.batch import Saving
         from unveil.ops.heap import keep_freed_memory
 
         keep_freed_memory()
         use_threads(threads)
-        options = {
-            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
-            "strength_chroma": strength_chroma, "tile": side, "ensemble": ensemble,
-            "device": device, "max_megapixels": max_megapixels, "develop": developing,
+        options |= {
+            "ensemble": ensemble, "device": device, "max_megapixels": max_megapixels,
+            "develop": developing,
         }  # fmt: skip
         saving = Saving(quality, force, compare, in_place or not alone, keep_date)
         if ray is not None:
@@ -194,12 +197,8 @@ def restore(
         else:
             act = of_images(made.jobs, options, saving)
     else:
-        given = {
-            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
-            "strength_chroma": strength_chroma, "tile": side, "ensemble": str(ensemble).lower(),
-            "quality": quality,
-        }  # fmt: skip
-        act = on_server(server, made.jobs, given, force=force, remember=not alone)
+        options |= {"ensemble": str(ensemble).lower(), "quality": quality}
+        act = on_server(server, made.jobs, options, force=force, remember=not alone)
     outcomes, stopped = _run(act, made.jobs)
     if report is not None:
         write_table(report, outcomes, made.failed)

@@ -66,9 +66,9 @@ class Restorer:
     Args:
         model: Id as in `unveil.list_models`, a weights file or folder, or a network (one that is in
             training, or on another device, is copied as it is now). None takes the bundled
-            all-in-one model, or the denoiser for the task ``"denoise"``.
-        task: ``"auto"`` lets the network see for itself; ``"denoise"``, ``"derain"`` and
-            ``"dehaze"`` name what to do.
+            all-in-one model, or the one made for the task ``"denoise"`` or ``"deblur"``.
+        task: ``"auto"`` leaves it to the network; ``"denoise"``, ``"derain"``, ``"dehaze"`` and
+            ``"deblur"`` name what to do.
         strength: 0–1, share of the network's change that is applied.
         strength_luma: The same of what changes luminance; None takes `strength`.
         strength_chroma: The same of what changes colour; None takes `strength`.
