@@ -74,6 +74,7 @@ def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tif", _tiff(width=4000, height=4)),
         ("tif", _tiff(width=4, height=4000)),
         ("tif", _tiff(big=True, width=4000, height=4)),
+        ("tif", _tiff(width=4000, height=4)[:-4]),  # no room for the next directory's offset
         ("jpg", _encoded("JPEG", 3000)),
         ("webp", _encoded("WEBP", 3000)),
     ],

@@ -142,7 +142,7 @@ def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
 def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: _Reading) -> Ifd:
     ifd = Ifd(at=offset)
     reading.visited.add(offset)
-    for tag, kind, count, cell in _entries(file, layout, offset):
+    for tag, kind, count, cell in entries_of(file, layout, offset):
         if kind not in _TYPES or count * _TYPES[kind][0] > reading.budget:
             continue
         reading.budget -= count * _TYPES[kind][0]
@@ -194,11 +194,11 @@ def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
                     page.append(_read_ifd(file, layout, at, 0, reading))
         pages.append(page)
         left -= len(page)
-        offset = _next(file, layout, offset)
+        offset = next_directory(file, layout, offset)
     return pages
 
 
-def _next(file: BinaryIO, layout: Layout, offset: int) -> int:
+def next_directory(file: BinaryIO, layout: Layout, offset: int) -> int:
     """Return the offset of the directory after the one at `offset`; 0 when there is none."""
     at = next_pointer(file, layout, offset)
     file.seek(at)
@@ -220,7 +220,7 @@ def entry_of(file: BinaryIO, layout: Layout, offset: int, tag: int) -> int:
     Raises:
         ValueError: If it has none.
     """
-    for number, (found, *_) in enumerate(_entries(file, layout, offset)):
+    for number, (found, *_) in enumerate(entries_of(file, layout, offset)):
         if found == tag:
             return offset + (8 if layout.big else 2) + number * layout.entry
     raise ValueError(f"no tag {tag}")
@@ -229,7 +229,7 @@ def entry_of(file: BinaryIO, layout: Layout, offset: int, tag: int) -> int:
 def last_directory(file: BinaryIO) -> int:
     """Return the offset of the last directory of a TIFF file that we wrote."""
     layout, offset = read_header(file)
-    while after := _next(file, layout, offset):
+    while after := next_directory(file, layout, offset):
         offset = after
     return offset
 
@@ -258,7 +258,14 @@ def _parts(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data) - size + 1, size)]
 
 
-def _entries(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:
+def entries_of(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:
+    """Return tag, type, count and cell of each entry of the directory at `offset`.
+
+    A cell holds the value, or where it lies if it is longer. At most 4096 entries are read.
+
+    Raises:
+        ValueError: If the directory lies outside the file.
+    """
     width = 8 if layout.big else 2
     file.seek(offset)
     head = file.read(width)

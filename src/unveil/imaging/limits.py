@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging.formats import BMP, JPEG, MAX_MEGAPIXELS, PNG, TIFF, WEBP, Format, check_size
-from unveil.imaging.ifd import Layout, read_header
+from unveil.imaging.ifd import SUB_IFDS, Layout, entries_of, next_directory, read_header
 
 # What a decoder may hold at once for a picture of up to `MAX_MEGAPIXELS`.
 MOST_BYTES_AT_ONCE = 2**30
@@ -223,47 +223,35 @@ def _tiff(file: BinaryIO) -> Iterator[Declared]:
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        tags, following = _directory(file, layout, offset)
-        pending += [following, *tags.get(_SUB_DIRECTORIES, [])]
+        tags = _storage_tags(file, layout, offset)
+        pending += [next_directory(file, layout, offset), *tags.get(SUB_IFDS, [])]
         if {_WIDTH, _HEIGHT} <= tags.keys():
             yield _tiff_page(tags)
 
 
-def _directory(file: BinaryIO, layout: Layout, offset: int) -> tuple[dict[int, list[int]], int]:
+def _storage_tags(file: BinaryIO, layout: Layout, offset: int) -> dict[int, list[int]]:
     """Read the integer tags of a directory that say how samples are stored."""
-    counter, pointer = ("Q", "Q") if layout.big else ("H", "I")
-    file.seek(offset)
-    number = _unpack(layout, counter, file)
-    block = file.read(min(number, 4096) * layout.entry)
-    following = _unpack(layout, pointer, file) if number <= 4096 else 0
     tags: dict[int, list[int]] = {}
-    shape = layout.order + ("HHQ8s" if layout.big else "HHI4s")
-    whole = len(block) - len(block) % layout.entry
-    for tag, kind, count, cell in struct.iter_unpack(shape, block[:whole]):
+    for tag, kind, count, cell in entries_of(file, layout, offset):
         code = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind)
         if tag not in _TAGS or code is None or not count:
             continue
         few = min(count, 16)
         size = struct.calcsize(code) * few
         if struct.calcsize(code) * count > len(cell):
-            file.seek(struct.unpack(layout.order + pointer, cell)[0])
+            file.seek(struct.unpack(layout.order + ("Q" if layout.big else "I"), cell)[0])
             cell = file.read(size)  # noqa: PLW2901 - the value lies elsewhere
         tags[tag] = list(struct.unpack(f"{layout.order}{few}{code}", cell[:size]))
-    return tags, following
+    return tags
 
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS = 256, 257, 258, 259, 277, 278
-_PHOTOMETRIC, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _SUB_DIRECTORIES = 262, 284, 322, 323, 330
+_PHOTOMETRIC, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 262, 284, 322, 323
 _YCBCR = 6
 _TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT}
-    | {_SUB_DIRECTORIES, _PHOTOMETRIC}
+    | {SUB_IFDS, _PHOTOMETRIC}
 )
-
-
-def _unpack(layout: Layout, code: str, file: BinaryIO) -> int:
-    number: int = struct.unpack(layout.order + code, file.read(struct.calcsize("<" + code)))[0]
-    return number
 
 
 def _tiff_page(tags: dict[int, list[int]]) -> Declared:
