@@ -191,6 +191,18 @@ def _named(error: OSError, path: Path, temporary: Path) -> OutputError:
     return OutputError(text.replace(str(temporary), str(path)))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, and those above it, unless it is there.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove temporary files of a run that was killed while it wrote `path`."""
     for leftover in path.parent.glob(f".{glob.escape(path.stem[:40])}-????????????.*"):

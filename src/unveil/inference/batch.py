@@ -16,7 +16,7 @@ from unveil.imaging import Develop, Image, write_image
 from unveil.imaging.formats import BMP, PNG
 from unveil.imaging.image import Metadata, converted
 from unveil.imaging.scratch import allocate
-from unveil.imaging.write import remove_leftovers
+from unveil.imaging.write import make_folder, remove_leftovers
 from unveil.inference.in_place import set_aside, unrestored
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.outcome import Outcome
@@ -208,7 +208,7 @@ class _Run:
         return Outcome(job.source, job.target, "restored", "", height * width / 1e6, made.seconds)
 
     def _make(self, job: Job, made: _Restored) -> None:
-        _make_folder(job.target.parent)
+        make_folder(job.target.parent)
         # A forced run may replace an older result, which `begin` would take for the new one.
         if self.saving.remember and not job.target.exists():
             if self.journal.knew(job.target):
@@ -232,13 +232,6 @@ class _Run:
 def _original(job: Job) -> Path:
     """Return the file that holds the photo as it was."""
     return job.backup if job.backup is not None and job.backup.exists() else job.source
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
 def _failed(job: Job, error: BaseException, name: bool = False) -> Outcome:

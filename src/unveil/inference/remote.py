@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from unveil.errors import ImageFileError, InputError, OutputError, ServerError, UnveilError
 from unveil.imaging.formats import format_of_file, format_of_suffix
-from unveil.imaging.write import replacing
+from unveil.imaging.write import make_folder, replacing
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.outcome import Outcome
 from unveil.inference.plan import Job
@@ -237,10 +237,7 @@ def _restored(
         if remember and journal.is_done(job.target, key):
             return Outcome(job.source, job.target, "skipped")
         raise OutputError(f"{job.target}: exists; give --force to replace it")
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{job.target.parent}: cannot be made: {error.strerror}") from error
+    make_folder(job.target.parent)
     if remember and not job.target.exists():
         journal.begin(job.target, key)
     megapixels, seconds = server.restore(job.source, job.target, fields)
