@@ -1,5 +1,6 @@
 """Files handed to a running server: the same results, no torch here, one line where it fails."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from tests.serve.conftest import MODEL, Serve, Served, photo
 from unveil.cli import app as cli
 from unveil.errors import InputError
 from unveil.imaging import read_image
-from unveil.inference.remote import Server
+from unveil.inference.plan import plan
+from unveil.inference.remote import Server, restore_on_server
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:
@@ -46,6 +48,18 @@ def test_results_are_those_of_the_command(
     assert "2 already done" in _run(capsys, tmp_path / "in", *there)[2]
     other = [word if word != 0.6 else 0.5 for word in there]
     assert "--force" in _run(capsys, tmp_path / "in", *other)[2]
+
+
+def test_names_of_any_bytes_are_sent_and_named_as_they_are(served: Served, tmp_path: Path) -> None:
+    damaged, strange = tmp_path / "ü 1%.png", tmp_path / os.fsdecode(b"\xe4.png")
+    damaged.write_bytes(photo()[:-200])
+    strange.write_bytes(photo())
+    jobs = plan([damaged, strange]).jobs
+    failed, restored = restore_on_server(Server(served.url), jobs, {"model": MODEL})
+    assert failed.reason.startswith(f"{damaged}: ")
+    assert "%C3" not in failed.reason
+    assert restored.status == "restored"
+    assert tmp_path.joinpath(os.fsdecode(b"\xe4.restored.png")).exists()
 
 
 def test_a_token_is_taken_from_the_environment(

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import logging
+import os
 import secrets
 import ssl
 import time
@@ -149,7 +150,7 @@ class Server:
             message = f"answered {answer.status}; is it `unveil serve`?"
         if source is None or answer.status in (401, 403, 404):
             raise ServerError(f"server {self.url}: {message}")
-        raise ServerError(str(source) + ": " + message.removeprefix(f"{source.name}: "))
+        raise ServerError(str(source) + ": " + message.removeprefix(f"{_sent_name(source)}: "))
 
 
 class _Form:
@@ -160,7 +161,7 @@ class _Form:
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
             for name, value in fields.items()
         ]
-        name = quote(source.name, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~")
+        name = _sent_name(source)
         head.append(
             f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"'
             "\r\nContent-Type: application/octet-stream\r\n\r\n"
@@ -176,6 +177,16 @@ class _Form:
             while chunk := file.read(_CHUNK):
                 yield chunk
         yield self._tail
+
+
+def _sent_name(source: Path) -> str:
+    """Return what the server calls a file: its name, with percent signs for what is not ASCII.
+
+    >>> _sent_name(Path("in/ü.png"))
+    '%C3%BC.png'
+    """
+    kept = " !#$&'()*+,-./:;<=>?@[]^_`{|}~"
+    return quote(os.fsencode(source.name), safe=kept)
 
 
 def _wait_s(answer: http.client.HTTPResponse) -> float | None:
