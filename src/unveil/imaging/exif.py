@@ -16,6 +16,7 @@ from unveil.imaging.ifd import (
     Ifd,
     Layout,
     Value,
+    entry_of,
     read_header,
     read_ifd,
     write_ifd,
@@ -79,8 +80,7 @@ def orientation_of(block: bytes | None) -> int:
     """
     if not block:
         return 1
-    value = parse_exif(block).values.get(ORIENTATION)
-    number = value.first() if value else 1
+    number = parse_exif(block).first(ORIENTATION, 1)
     return number if 1 <= number <= 8 else 1
 
 
@@ -95,17 +95,13 @@ def turned_upright(metadata: Metadata) -> Metadata:
 
 def _with_orientation(block: bytes, orientation: int) -> bytes:
     """Overwrite the value where it stands: rebuilding the block would break maker notes."""
+    file = io.BytesIO(block)
     try:
-        layout, offset = read_header(io.BytesIO(block))
-        (number,) = struct.unpack_from(layout.order + "H", block, offset)
-        for i in range(number):
-            at = offset + 2 + i * layout.entry
-            if struct.unpack_from(layout.order + "H", block, at)[0] == ORIENTATION:
-                value = layout.pack("HH", orientation, 0)
-                return block[: at + 8] + value + block[at + 12 :]
+        layout, offset = read_header(file)
+        at = entry_of(file, layout, offset, ORIENTATION) + layout.cell
     except (ValueError, struct.error, OverflowError):
-        pass
-    return block
+        return block
+    return block[:at] + layout.pack("HH", orientation, 0) + block[at + 4 :]
 
 
 def tiff_directory(metadata: Metadata) -> Ifd:

@@ -79,6 +79,22 @@ class Ifd:
     def __bool__(self) -> bool:
         return bool(self.values or self.children)
 
+    def first(self, tag: int, default: int = 0) -> int:
+        """Return the first item of a tag's integer value; `default` where there is no such tag."""
+        return self.values[tag].first() if tag in self.values else default
+
+    def integers(self, tag: int) -> list[int]:
+        """Return all items of a tag's unsigned integer value; none where there is no such tag."""
+        return self.values[tag].integers() if tag in self.values else []
+
+    def number(self, tag: int, default: float = 0.0) -> float:
+        """Return the first item of a tag's value, whatever its numeric type."""
+        return self.values[tag].number() if tag in self.values else default
+
+    def data(self, tag: int) -> bytes | None:
+        """Return the bytes of a tag's value; None where there is no such tag."""
+        return self.values[tag].data if tag in self.values else None
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -91,6 +107,11 @@ class Layout:
     def entry(self) -> int:
         """Bytes of a directory entry."""
         return 20 if self.big else 12
+
+    @property
+    def cell(self) -> int:
+        """Offset in a directory entry of its value, or of the value's place."""
+        return 12 if self.big else 8
 
     def pack(self, code: str, *numbers: int) -> bytes:
         """Pack numbers in this byte order."""
@@ -187,8 +208,7 @@ def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
             if not pages:
                 raise
             break
-        subs = page[0].values.get(SUB_IFDS)
-        for at in subs.integers()[: left - 1] if subs else ():
+        for at in page[0].integers(SUB_IFDS)[: left - 1]:
             if at not in reading.visited:
                 with suppress(ValueError):
                     page.append(_read_ifd(file, layout, at, 0, reading))

@@ -84,14 +84,13 @@ def _tiff(file: BinaryIO) -> RawTags:
     layout, offset = read_header(file)
     directories = [ifd for page in read_chain(file, layout, offset) for ifd in page]
     ifd = directories[0]
-    xmp = ifd.values[XMP].data if XMP in ifd.values else None
+    xmp = ifd.data(XMP)
     settings = xmp is not None and _DEVELOPED in xmp
-    exposure = ifd.values.get(_BASELINE_EXPOSURE)
     size = file.seek(0, os.SEEK_END)
     return RawTags(
         exif=_picture(ifd),
         xmp=None if settings else xmp,
-        baseline_exposure=exposure.number() if exposure else 0.0,
+        baseline_exposure=ifd.number(_BASELINE_EXPOSURE),
         lacks_white=DNG_VERSION in ifd.values
         and not any(_WHITE_LEVEL in other.values for other in directories),
         truncated=any(_end(other) > size for other in directories),
@@ -103,11 +102,8 @@ def _end(ifd: Ifd) -> int:
     """Return the offset after the last strip or tile of a directory."""
     ends = [0]
     for offsets, counts in _PARTS:
-        if offsets in ifd.values and counts in ifd.values:
-            places = zip(
-                ifd.values[offsets].integers(), ifd.values[counts].integers(), strict=False
-            )
-            ends += [offset + count for offset, count in places]
+        places = zip(ifd.integers(offsets), ifd.integers(counts), strict=False)
+        ends += [offset + count for offset, count in places]
     return max(ends)
 
 

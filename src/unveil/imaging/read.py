@@ -135,7 +135,7 @@ def _read_tiff(path: Path, max_megapixels: float) -> Image:
     except ValueError as error:
         raise ImageFileError(f"{path}: damaged or unsupported tiff: {error}") from error
     sizes = [
-        (page.ifd.values[WIDTH].first(), page.ifd.values[HEIGHT].first())
+        (page.ifd.first(WIDTH), page.ifd.first(HEIGHT))
         for page in structure.pages
         if {WIDTH, HEIGHT} <= page.ifd.values.keys()
     ]
@@ -156,7 +156,7 @@ def _read_page(path: Path, page: Page, max_megapixels: float) -> Image:
         check_size(path, header.width, header.height, max_megapixels)
         stored, bits = _samples(path, TIFF, header)
     image = _image(stored, bits, TIFF, tiff.extract(page.ifd))
-    if image.alpha is not None and not tiff.transparency(page.ifd, 1):
+    if image.alpha is not None and not tiff.is_transparency(page.ifd):
         image = replace(image, alpha=None, extra=image.alpha[..., None])
     elif image.alpha is not None and tiff.is_premultiplied(page.ifd):
         _divide(image.pixels, image.alpha)

@@ -13,7 +13,7 @@ import numpy as np
 
 from unveil.imaging._vips import vips
 from unveil.imaging.formats import JPEG
-from unveil.imaging.ifd import Layout, next_pointer, read_header, read_ifd
+from unveil.imaging.ifd import Layout, entry_of, next_pointer, read_header, read_ifd
 from unveil.imaging.image import Array, Image, as_stored, converted
 from unveil.imaging.jpeg import frame_size
 from unveil.imaging.scratch import release
@@ -81,18 +81,16 @@ def _find(block: bytes) -> tuple[Layout, int, int, int, int] | None:
         at = struct.unpack_from(layout.order + "I", block, pointer)[0]
         if not at:
             return None
-        values = read_ifd(file, layout, at).values
-        (number,) = struct.unpack_from(layout.order + "H", block, at)
-        entries = range(at + 2, at + 2 + 12 * number, 12)
-        tags = {struct.unpack_from(layout.order + "H", block, entry)[0]: entry for entry in entries}
+        ifd = read_ifd(file, layout, at)
+        if not {_OFFSET, _LENGTH} <= ifd.values.keys():
+            return layout, pointer, 0, 0, 0
+        entry = entry_of(file, layout, at, _LENGTH)
     except (ValueError, struct.error, OverflowError):
         return None
-    if _OFFSET not in values or _LENGTH not in values:
-        return layout, pointer, 0, 0, 0
-    offset, length = values[_OFFSET].first(), values[_LENGTH].first()
+    offset, length = ifd.first(_OFFSET), ifd.first(_LENGTH)
     if offset + length > len(block):
         return layout, pointer, 0, 0, 0
-    return layout, pointer, offset, length, tags[_LENGTH]
+    return layout, pointer, offset, length, entry
 
 
 def _encoded(image: Image, old: bytes, most: int) -> bytes | None:

@@ -63,38 +63,30 @@ class Tags:
 
 def extract(ifd: Ifd) -> Metadata:
     """Return the metadata in the directory of a TIFF page."""
-    orientation = ifd.values[ORIENTATION].first() if ORIENTATION in ifd.values else 1
+    orientation = ifd.first(ORIENTATION, 1)
     foreign = DNG_TAGS if DNG_VERSION in ifd.values else ()
     values = {t: v for t, v in ifd.values.items() if t not in STRUCTURE and t not in foreign}
     carried = Ifd(values, ifd.children)
-    compression = ifd.values[COMPRESSION].first() if COMPRESSION in ifd.values else 1
     kept = {t: ifd.values[t] for t in _KEPT if t in ifd.values}
     return Metadata(
         orientation=orientation if 1 <= orientation <= 8 else 1,
         exif=build_exif(carried),
-        icc=_data(ifd, ICC),
-        xmp=_data(ifd, XMP),
-        iptc=_data(ifd, IPTC),
+        icc=ifd.data(ICC),
+        xmp=ifd.data(XMP),
+        iptc=ifd.data(IPTC),
         density=_density(ifd),
-        raw=(Tags(_readable(carried), _SAVERS.get(compression, "deflate"), kept),),
+        raw=(Tags(_readable(carried), _SAVERS.get(ifd.first(COMPRESSION, 1), "deflate"), kept),),
     )
 
 
-def transparency(ifd: Ifd, extra: int) -> bool:
-    """Tell whether the samples beyond a page's colours are its transparency.
-
-    Args:
-        ifd: Directory of the page.
-        extra: How many there are.
-    """
-    kinds = ifd.values[EXTRA_SAMPLES].integers() if EXTRA_SAMPLES in ifd.values else []
-    return extra == 1 and kinds[:1] in ([_ASSOCIATED], [_UNASSOCIATED])
+def is_transparency(ifd: Ifd) -> bool:
+    """Tell whether a page's first sample beyond its colours is its transparency."""
+    return ifd.first(EXTRA_SAMPLES) in (_ASSOCIATED, _UNASSOCIATED)
 
 
 def is_premultiplied(ifd: Ifd) -> bool:
     """Tell whether a page's colours are multiplied by its transparency."""
-    kinds = ifd.values[EXTRA_SAMPLES].integers() if EXTRA_SAMPLES in ifd.values else []
-    return kinds == [_ASSOCIATED]
+    return ifd.integers(EXTRA_SAMPLES) == [_ASSOCIATED]
 
 
 def corrections(ifd: Ifd) -> dict[int, int]:
@@ -129,7 +121,7 @@ def corrected(path: Path, ifd: Ifd, values: dict[int, int]) -> Iterator[Path]:
             layout, _ = read_header(file)
             for tag, value in values.items():
                 entry = entry_of(file, layout, ifd.at, tag)
-                file.seek(entry + (12 if layout.big else 8))
+                file.seek(entry + layout.cell)
                 file.write(layout.pack("H", value))
         yield copied
 
@@ -160,8 +152,7 @@ def white(ifd: Ifd) -> float:
 
     Where SMinSampleValue is not 0, the range may be that of the samples found, which is no scale.
     """
-    least = ifd.values[_MIN_SAMPLE].number() if _MIN_SAMPLE in ifd.values else 0.0
-    most = ifd.values[_MAX_SAMPLE].number() if _MAX_SAMPLE in ifd.values else 1.0
+    least, most = ifd.number(_MIN_SAMPLE), ifd.number(_MAX_SAMPLE, 1.0)
     return most if least == 0 and most in (255.0, 1023.0, 4095.0, 16383.0, 65535.0) else 1.0
 
 
@@ -216,19 +207,15 @@ def append_page(path: Path, other: Path) -> None:
 def _readable(ifd: Ifd) -> Ifd:
     """Leave out what libtiff refuses a file for."""
     values = dict(ifd.values)
-    if _UNIT in values and values[_UNIT].first() not in (1, 2, 3):
+    if ifd.first(_UNIT, 1) not in (1, 2, 3):
         values[_UNIT] = Value(_SHORT, 1, struct.pack("<H", 1))
-    if ORIENTATION in values and not 1 <= values[ORIENTATION].first() <= 8:
+    if not 1 <= ifd.first(ORIENTATION, 1) <= 8:
         del values[ORIENTATION]
     return Ifd(values, ifd.children)
 
 
-def _data(ifd: Ifd, tag: int) -> bytes | None:
-    return ifd.values[tag].data if tag in ifd.values else None
-
-
 def _density(ifd: Ifd) -> tuple[float, float] | None:
-    unit = ifd.values[_UNIT].first() if _UNIT in ifd.values else 2
+    unit = ifd.first(_UNIT, 2)
     if 282 not in ifd.values or 283 not in ifd.values or unit not in (2, 3):
         return None
     found = []

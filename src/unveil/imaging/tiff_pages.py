@@ -84,14 +84,12 @@ def structure_of(path: Path) -> Structure:
 def _type(ifd: Ifd) -> int:
     """Return 0 for an image, 1 for a reduced copy, another number for anything else."""
     if NEW_SUBFILE_TYPE in ifd.values:
-        flags = ifd.values[NEW_SUBFILE_TYPE].first()
+        flags = ifd.first(NEW_SUBFILE_TYPE)
         return flags & ~2 if flags & ~3 else flags & _REDUCED
-    old = ifd.values[SUBFILE_TYPE].first() if SUBFILE_TYPE in ifd.values else 1
-    return _REDUCED if old == 2 else 0
+    return _REDUCED if ifd.first(SUBFILE_TYPE, 1) == 2 else 0
 
 
 def _is_raw(ifd: Ifd) -> bool:
-    def first(tag: int) -> int:
-        return ifd.values[tag].first() if tag in ifd.values else 0
-
-    return first(PHOTOMETRIC) in (_MOSAIC, _LINEAR_RAW) or first(COMPRESSION) in _RAW_COMPRESSIONS
+    if ifd.first(PHOTOMETRIC) in (_MOSAIC, _LINEAR_RAW):
+        return True
+    return ifd.first(COMPRESSION) in _RAW_COMPRESSIONS
