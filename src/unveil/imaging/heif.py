@@ -95,7 +95,7 @@ def put_exif(path: Path, block: bytes) -> None:
         rest = file.read()
         file.seek(at - 8)
         whole = _with_item(meta, number, places, number)
-        file.write(_box(b"meta", whole) + rest + _box(b"mdat", item))
+        file.write(box(b"meta", whole) + rest + box(b"mdat", item))
 
 
 def _with_item(meta: bytes, number: int, places: Places, known: int) -> bytes:
@@ -109,8 +109,8 @@ def _with_item(meta: bytes, number: int, places: Places, known: int) -> bytes:
     """
     places = places if known else {**places, number: [(0, 0)]}
     primary = int.from_bytes(meta[slice(*_parts(meta)[b"pitm"])][4:6], "big")
-    link = _box(b"cdsc", struct.pack(">HHH", number, 1, primary))
-    entry = _box(b"infe", struct.pack(">IHH4sB", 0x02000000, number, 0, b"Exif", 0))
+    link = box(b"cdsc", struct.pack(">HHH", number, 1, primary))
+    entry = box(b"infe", struct.pack(">IHH4sB", 0x02000000, number, 0, b"Exif", 0))
     out, linked = [meta[:4]], False
     for kind, start, end in boxes(meta, 4, len(meta)):
         content = meta[start:end]
@@ -126,13 +126,14 @@ def _with_item(meta: bytes, number: int, places: Places, known: int) -> bytes:
                 for i, extents in places.items()
             ]
             content = struct.pack(">IBBH", 0, 0x44, 0, len(rows)) + b"".join(rows)
-        out.append(_box(kind, content))
+        out.append(box(kind, content))
     if not linked:
-        out.append(_box(b"iref", bytes(4) + link))
+        out.append(box(b"iref", bytes(4) + link))
     return b"".join(out)
 
 
-def _box(kind: bytes, content: bytes) -> bytes:
+def box(kind: bytes, content: bytes) -> bytes:
+    """Return a box as `boxes` reads it."""
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 

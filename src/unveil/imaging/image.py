@@ -136,6 +136,17 @@ def as_stored(pixels: Array, orientation: int) -> Array:
     return view.swapaxes(0, 1) if transpose else view
 
 
+def colours_and_alpha(samples: Array) -> tuple[Array, Array | None]:
+    """Return the pixels ``(h, w, 1 or 3)`` and the alpha ``(h, w)`` of an image, C-contiguous.
+
+    Args:
+        samples: ``(h, w, c)``, c 1 to 4; the last of 2 or 4 is alpha.
+    """
+    colours = 1 if samples.shape[2] <= 2 else 3
+    alpha = np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None
+    return np.ascontiguousarray(samples[..., :colours]), alpha
+
+
 def spread(samples: Array, bits: int) -> Array:
     """Return uint16 samples whose upper `bits` are significant over the type's whole range.
 

@@ -15,8 +15,8 @@ from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging._vips import reason
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import JXL, check_size
-from unveil.imaging.heif import boxes
-from unveil.imaging.image import Array, Image, Metadata
+from unveil.imaging.heif import box, boxes
+from unveil.imaging.image import Array, Image, Metadata, colours_and_alpha
 from unveil.imaging.limits import check_memory
 
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -91,10 +91,10 @@ def read_jxl(path: Path, max_megapixels: float) -> Image:
             f"{path}: {samples.shape} samples of {samples.dtype}; expected gray or RGB of 8 or 16 "
             "bits or 32-bit float"
         )
-    colours = 1 if samples.shape[2] <= 2 else 3
+    pixels, alpha = colours_and_alpha(samples)
     return Image(
-        pixels=np.ascontiguousarray(samples[..., :colours]),
-        alpha=np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None,
+        pixels=pixels,
+        alpha=alpha,
         format=JXL,
         bits=8 * samples.dtype.itemsize if samples.dtype.kind == "f" else header.bits,
         metadata=replace(_metadata(data), raw=_raw(header)),
@@ -144,13 +144,9 @@ def _with_boxes(encoded: bytes, metadata: Metadata) -> bytes:
     if not metadata.exif and not metadata.xmp:
         return encoded
     if encoded.startswith(_BARE):
-        encoded = SIGNATURE + _FTYP + _box(b"jxlc", encoded)
-    exif = _box(b"Exif", bytes(4) + metadata.exif) if metadata.exif else b""
-    return encoded + exif + (_box(b"xml ", metadata.xmp) if metadata.xmp else b"")
-
-
-def _box(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(content), kind) + content
+        encoded = SIGNATURE + _FTYP + box(b"jxlc", encoded)
+    exif = box(b"Exif", bytes(4) + metadata.exif) if metadata.exif else b""
+    return encoded + exif + (box(b"xml ", metadata.xmp) if metadata.xmp else b"")
 
 
 def _raw(header: Header) -> tuple[int, ...]:

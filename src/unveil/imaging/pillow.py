@@ -14,6 +14,7 @@ from unveil.imaging.image import (
     Array,
     Image,
     Metadata,
+    colours_and_alpha,
     converted,
     plausible_density,
     shortened,
@@ -88,14 +89,14 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
         raise ImageFileError(f"{path}: samples of mode {file.mode}; expected 8-bit gray or RGB")
     samples = _deep_samples(path, bits) if bits > 8 else np.asarray(file.convert(_MODES[file.mode]))
     samples = samples[..., None] if samples.ndim == 2 else samples
-    colours = 1 if samples.shape[2] <= 2 else 3
+    pixels, alpha = colours_and_alpha(samples)
     exif = file.info.get("exif")
     others = heif.other_parts(path) if kind is HEIC else []
     if kind is HEIC and getattr(file, "n_frames", 1) > 1:
         others.append("the further pictures in the file")
     return Image(
-        pixels=np.ascontiguousarray(samples[..., :colours]),
-        alpha=np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None,
+        pixels=pixels,
+        alpha=alpha,
         format=kind,
         bits=bits,
         metadata=Metadata(

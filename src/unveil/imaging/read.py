@@ -118,8 +118,8 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
         check_memory(path, *size, held, max_megapixels, "an AVIF of this size")
     stored, bits = _samples(path, kind, header)
     image = _image(stored, bits, kind, _metadata(path, kind, header))
-    told = {PNG: png.other_parts, JPEG: jpeg.other_parts, AVIF: heif.other_parts}.get(kind)
-    return replace(image, left_out=tuple(told(path))) if told else image
+    other_parts = {PNG: png.other_parts, JPEG: jpeg.other_parts, AVIF: heif.other_parts}.get(kind)
+    return replace(image, left_out=tuple(other_parts(path))) if other_parts else image
 
 
 def _animation(path: Path) -> ImageFileError:
