@@ -5,6 +5,7 @@ import time
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from unveil.errors import BackendUnavailableError, InputError
 from unveil.ops import native
@@ -127,6 +128,26 @@ def test_the_operator_is_fit_for_compilers():
     shapes = ((1, 70, 2, 8), (1, 70, 2), (2,), (1, 70, 1, 4), (1, 70, 1, 4), (2, 8), (1, 2, 8, 4))
     tensors = [torch.rand(shape, requires_grad=True) for shape in shapes]
     torch.library.opcheck(torch.ops.unveil.ssd.default, (*tensors, None))
+
+
+def counted(backend, *shape):
+    """Return the operations of a pass forward and back, as PyTorch's counter has them."""
+    given = {name: value.float() for name, value in drawn(*shape).items()}
+    with FlopCounterMode(display=False) as counter:
+        derived(ssd_scan, given, backend=backend)
+    return counter.get_total_flops()
+
+
+@needs_library
+def test_a_flop_counter_counts_the_kernels_as_the_products_of_the_same_form():
+    expected = counted("torch", 2, 128, 4, 16, 4, 8)
+    assert expected > 0
+    assert counted("native", 2, 128, 4, 16, 4, 8) == expected
+    # Two groups make two of the four products C Bᵀ, each 2 · 64² · 8 in each of 2 · 2 chunks,
+    # and twice that on the way back.
+    assert counted("native", 2, 128, 4, 16, 2, 8) == expected - 3 * 2 * 4 * 2 * 64**2 * 8
+    # A chunk of one token: 2 (n + p) + 4 p n operations per head.
+    assert counted("native", 1, 1, 1, 3, 1, 5) == 3 * (2 * (5 + 3) + 4 * 3 * 5)
 
 
 def test_no_tokens_leave_the_state_as_it_was():

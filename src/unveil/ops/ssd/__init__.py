@@ -11,6 +11,7 @@ from torch import Tensor
 from unveil.errors import BackendUnavailableError, InputError
 from unveil.ops._route import Route, route
 from unveil.ops.silu_gate import silu_gate
+from unveil.ops.ssd import _flops as _flops
 from unveil.ops.ssd import chunked, native, reference
 
 __all__ = ["SsdBackend", "ssd_scan"]
