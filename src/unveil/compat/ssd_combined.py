@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unveil.compat.causal_conv1d import causal_conv1d_fn
 from unveil.compat.layernorm_gated import rmsnorm_fn
+from unveil.compat.selective_scan_interface import by_the_loop
 from unveil.errors import InputError
 from unveil.ops.ssd import SsdBackend, ssd_scan
 
@@ -127,33 +128,19 @@ def mamba_chunk_scan(
     z: Tensor | None = None,
     dt_bias: Tensor | None = None,
     dt_softplus: bool = False,
+    *,
+    backend: SsdBackend = "auto",
 ) -> Tensor:
     """Scan as `mamba_chunk_scan_combined` does."""
     y: Tensor = mamba_chunk_scan_combined(
-        x, dt, A, B, C, chunk_size, D, z, dt_bias, dt_softplus=dt_softplus
-    )
-    return y
-
-
-def ssd_chunk_scan_combined_ref(
-    x: Tensor,
-    dt: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    chunk_size: int | None = None,
-    D: Tensor | None = None,
-    z: Tensor | None = None,
-    dt_bias: Tensor | None = None,
-    dt_softplus: bool = False,
-) -> Tensor:
-    """Scan as `mamba_chunk_scan_combined` does, by the plain loop."""
-    y: Tensor = mamba_chunk_scan_combined(
         *(x, dt, A, B, C, chunk_size, D, z, dt_bias),
         dt_softplus=dt_softplus,
-        backend="reference",
+        backend=backend,
     )
     return y
+
+
+ssd_chunk_scan_combined_ref = by_the_loop(mamba_chunk_scan)
 
 
 def ssd_selective_scan(
