@@ -5,47 +5,11 @@ tile, refine the latent of the whole image, restore every tile. Features are ``(
 as images are, so that one rule frees their axes.
 """
 
-import torch
 from torch import Tensor, nn
 
 from unveil.export.forms import TilesOfAnImage, padded
-from unveil.inference.readout import Readout
-from unveil.layers.context import Context, ImageWide
+from unveil.layers.context import Context
 from unveil.models.base import RestorationModel
-
-
-class StatisticsAndScores(nn.Module):
-    """``image``, ``places`` → statistics, and the degradation estimate's scores.
-
-    Args:
-        model: The network.
-        names: The layers, in the order of the outputs.
-        readout: Linear probe of the statistics; None gives no scores.
-    """
-
-    def __init__(self, model: RestorationModel, names: list[str], readout: Readout | None) -> None:
-        super().__init__()
-        self.model, self.names, self.readout = model, names, readout
-
-    def forward(self, image: Tensor, places: Tensor) -> tuple[Tensor, ...]:
-        """Gather statistics of one image from crops ``(n, 3, h, w)`` at ``places`` ``(n, 4)``.
-
-        Returns:
-            One tensor per layer, then, with a readout, ``(causes + 1,)``: the log odds of each
-            cause and the log of the noise level.
-        """
-        recorder = Context(places=places)
-        self.model(padded(image, self.model.size_multiple), recorder)
-        found = [recorder.statistics[name] for name in self.names]
-        if self.readout is None:
-            return tuple(found)
-        parts = [
-            layer.summary(recorder.statistics[layer.statistic_name])[0]
-            for layer in self.model.modules()
-            if isinstance(layer, ImageWide)
-        ]
-        scores = torch.tensor(self.readout.weight) @ torch.cat(parts)
-        return (*found, scores + torch.tensor(self.readout.bias))
 
 
 class EncodedTile(nn.Module):

@@ -13,9 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from unveil.errors import CheckpointError, OutputError
-from unveil.export.forms import TilesOfAnImage, WholeImages
+from unveil.export.forms import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
-from unveil.export.latent import EncodedTile, RefinedLatent, StatisticsAndScores, TileWithLatent
+from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
 from unveil.export.onnx import check_whole, prepared, restoration_model
 from unveil.inference.loading import LoadedModel, load, read_out
 from unveil.inference.readout import Readout
@@ -171,7 +171,7 @@ def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, For
     names = list(sample)
     places = torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2)
     outputs = names if readout is None else [*names, "scores"]
-    gather = StatisticsAndScores(network, names, readout)
+    gather = ImageStatistics(network, names, readout)
     forms["statistics"] = gather, (image, places), ["image", "places"], outputs
 
     def given(chosen: list[str]) -> list[torch.Tensor]:
