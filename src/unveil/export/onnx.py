@@ -148,7 +148,7 @@ def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic")
 def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Return the graphs that gather an image's statistics, and that restore tiles with them."""
     network = restoration_model(loaded)
-    statistics = _statistics_of(network)
+    statistics = statistics_of(network)
     names = [name for name in statistics if name not in loaded.steering]
     outputs = [f"statistic.{name}" for name in names]
     image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
@@ -216,7 +216,8 @@ def prepared(loaded: LoadedModel) -> RestorationModel:
     return network
 
 
-def _statistics_of(network: RestorationModel) -> dict[str, Tensor]:
+def statistics_of(network: RestorationModel) -> dict[str, Tensor]:
+    """Return statistics of a small random image by layer, as examples of names and shapes."""
     side = network.size_multiple * 2
     return dict(network.describe(torch.rand(1, 3, side, side)).statistics)
 

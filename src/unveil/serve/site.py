@@ -16,7 +16,7 @@ from unveil.errors import CheckpointError, OutputError
 from unveil.export.forms import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
 from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
-from unveil.export.onnx import check_whole, prepared, restoration_model
+from unveil.export.onnx import check_whole, prepared, restoration_model, statistics_of
 from unveil.inference.loading import LoadedModel, load, read_out
 from unveil.inference.readout import Readout
 from unveil.serve.app import WEB
@@ -166,8 +166,7 @@ def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, For
     }
     if not network.has_statistics:
         return forms
-    side = network.size_multiple
-    sample = network.describe(torch.rand(1, 3, 2 * side, 2 * side)).statistics
+    sample = statistics_of(network)
     names = list(sample)
     places = torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2)
     outputs = names if readout is None else [*names, "scores"]
