@@ -14,15 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.compat.causal_conv1d import causal_conv1d_update, causal_conv1d_varlen_states
+from unveil.compat.causal_conv1d import (
+    causal_conv1d_fn,
+    causal_conv1d_update,
+    causal_conv1d_varlen_states,
+)
 from unveil.compat.layernorm_gated import RMSNormGated
+from unveil.compat.mamba2_base import Mamba2Base
 from unveil.compat.mamba_simple import Cache, InferenceParams, cached_states, undecayed
 from unveil.compat.selective_state_update import selective_state_update
 from unveil.compat.ssd_combined import mamba_chunk_scan_combined, mamba_split_conv1d_scan_combined
 from unveil.errors import InputError
 
 
-class Mamba2(nn.Module):
+class Mamba2(Mamba2Base):
     """A Mamba-2 block on sequences `(b, l, d_model)`.
 
     Args:
@@ -88,30 +93,16 @@ class Mamba2(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
         if process_group is not None:
             raise InputError("process_group is given: tensor parallelism is not provided")
-        self.d_model, self.d_state, self.d_conv, self.expand = d_model, d_state, d_conv, expand
-        self.conv_init, self.headdim, self.ngroups = conv_init, headdim, ngroups
-        self.d_inner = int(expand * d_model)
-        self.d_ssm = self.d_inner if d_ssm is None else d_ssm
+        super().__init__(d_model, d_state, d_conv, expand, headdim, ngroups, d_ssm)
         self.D_has_hdim, self.rmsnorm, self.norm_before_gate = D_has_hdim, rmsnorm, norm_before_gate
         self.dt_limit, self.activation, self.chunk_size = dt_limit, "silu", chunk_size
         self.use_mem_eff_path, self.layer_idx = use_mem_eff_path, layer_idx
         self.process_group, self.sequence_parallel = process_group, sequence_parallel
-        self.nheads = heads_of(self.d_ssm, headdim, ngroups)
         options: dict[str, Any] = {"device": device, "dtype": dtype}
-        mixed = self.d_ssm + 2 * ngroups * d_state
-        width = 2 * self.d_inner + 2 * ngroups * d_state + self.nheads
-        self.in_proj = nn.Linear(d_model, width, bias=bias, **options)
-        self.conv1d = nn.Conv1d(
-            mixed, mixed, d_conv, groups=mixed, padding=d_conv - 1, bias=conv_bias, **options
-        )
-        if conv_init is not None:
-            nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
-        self.act = nn.SiLU()
-        self.dt_bias = first_steps(self.nheads, dt_min, dt_max, dt_init_floor, options)
-        self.A_log = first_decays(self.nheads, A_init_range, options)
+        self._add_projections(bias, conv_bias, conv_init, options)
+        self._add_steps((dt_min, dt_max, dt_init_floor), A_init_range, options)
         self.D = undecayed(torch.ones(self.d_ssm if D_has_hdim else self.nheads, device=device))
         if rmsnorm:
             group = self.d_ssm // ngroups
@@ -143,10 +134,7 @@ class Mamba2(nn.Module):
             InputError: The input has another shape, or no tokens.
         """
         tokens = u if seqlen is None else torch.unflatten(u, 0, (-1, seqlen))
-        if tokens.dim() != 3 or tokens.shape[2] != self.d_model or tokens.shape[1] == 0:
-            raise InputError(
-                f"u has shape {tuple(u.shape)}, expected (b, l, {self.d_model}), l > 0"
-            )
+        self._check_tokens(tokens, u)
         cache = None
         if inference_params is not None:
             sequences = tokens.shape[0] if cu_seqlens is None else len(cu_seqlens) - 1
@@ -188,11 +176,14 @@ class Mamba2(nn.Module):
         taps = self.conv1d.weight.squeeze(1)
         bounds = cu_seqlens.tolist()
         for row, (begin, end) in enumerate(pairwise(bounds)):
-            piece = F.conv1d(
-                F.pad(xBC[:, begin:end].transpose(1, 2), (self.d_conv - 1, 0)),
-                taps.unsqueeze(1), self.conv1d.bias, groups=len(taps),
-            )  # fmt: skip
-            x, B, C = self._heads(F.silu(piece).transpose(1, 2))
+            piece = causal_conv1d_fn(
+                xBC[:, begin:end].transpose(1, 2),
+                taps,
+                self.conv1d.bias,
+                activation=self.activation,
+            )
+            assert isinstance(piece, Tensor)
+            x, B, C = self._heads(piece.transpose(1, 2))
             _, last = mamba_chunk_scan_combined(
                 *(x, dt[:, begin:end], self._decay(), B, C),
                 dt_bias=self.dt_bias,
@@ -295,39 +286,3 @@ class Mamba2(nn.Module):
         initialize_states: bool = False,
     ) -> Cache:
         return cached_states(self, inference_params, batch_size, initialize_states)
-
-
-def heads_of(channels: int, headdim: int, groups: int) -> int:
-    """Return the number of heads.
-
-    Raises:
-        InputError: The heads do not divide the channels, or the groups the heads.
-
-    >>> heads_of(128, 64, 1)
-    2
-    """
-    if channels % headdim or (channels // headdim) % groups:
-        raise InputError(
-            f"{channels} channels do not divide into {groups} groups of heads of {headdim}"
-        )
-    return channels // headdim
-
-
-def first_steps(
-    heads: int, low: float, high: float, floor: float, options: dict[str, Any]
-) -> nn.Parameter:
-    """Draw a bias whose softplus is log-uniform between `low` and `high`, one per head."""
-    steps = (low * (high / low) ** torch.rand(heads, **options)).clamp(min=floor)
-    return undecayed(steps + torch.log(-torch.expm1(-steps)))
-
-
-def first_decays(heads: int, bounds: tuple[float, float], options: dict[str, Any]) -> nn.Parameter:
-    """Draw the logarithms of decays that are uniform between two positive bounds.
-
-    Raises:
-        InputError: The bounds are not positive, or not in order.
-    """
-    if not 0 < bounds[0] <= bounds[1]:
-        raise InputError(f"A_init_range is {bounds}, expected two positive numbers in order")
-    decays = torch.empty(heads, device=options["device"]).uniform_(*bounds)
-    return undecayed(decays.log().to(options["dtype"]))

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from unveil.compat.layernorm_gated import RMSNormGated
-from unveil.compat.mamba2 import first_decays, first_steps, heads_of
+from unveil.compat.mamba2_base import Mamba2Base
 from unveil.compat.mamba_simple import undecayed
 from unveil.compat.ssd_combined import mamba_split_conv1d_scan_combined
-from unveil.errors import InputError
 
 
-class Mamba2Simple(nn.Module):
+class Mamba2Simple(Mamba2Base):
     """A Mamba-2 block on sequences `(b, l, d_model)`.
 
     Args:
@@ -75,27 +74,15 @@ class Mamba2Simple(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.d_model, self.d_state, self.d_conv, self.expand = d_model, d_state, d_conv, expand
-        self.conv_init, self.headdim, self.ngroups = conv_init, headdim, ngroups
-        self.d_inner = int(expand * d_model)
-        self.nheads = heads_of(self.d_inner, headdim, ngroups)
+        super().__init__(d_model, d_state, d_conv, expand, headdim, ngroups)
         self.dt_limit, self.activation, self.chunk_size = dt_limit, activation, chunk_size
         self.learnable_init_states = learnable_init_states
         self.use_mem_eff_path, self.layer_idx = use_mem_eff_path, layer_idx
         options: dict[str, Any] = {"device": device, "dtype": dtype}
-        mixed = self.d_inner + 2 * ngroups * d_state
-        self.in_proj = nn.Linear(d_model, self.d_inner + mixed + self.nheads, bias=bias, **options)
-        self.conv1d = nn.Conv1d(
-            mixed, mixed, d_conv, groups=mixed, padding=d_conv - 1, bias=conv_bias, **options
-        )
-        if conv_init is not None:
-            nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
+        self._add_projections(bias, conv_bias, conv_init, options)
         if learnable_init_states:
             self.init_states = undecayed(torch.zeros(self.nheads, headdim, d_state, **options))
-        self.act = nn.SiLU()
-        self.dt_bias = first_steps(self.nheads, dt_min, dt_max, dt_init_floor, options)
-        self.A_log = first_decays(self.nheads, A_init_range, options)
+        self._add_steps((dt_min, dt_max, dt_init_floor), A_init_range, options)
         self.D = undecayed(torch.ones(self.nheads, device=device))
         self.norm = RMSNormGated(self.d_inner, 1e-5, None, False, **options)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias, **options)
@@ -110,10 +97,7 @@ class Mamba2Simple(nn.Module):
         Raises:
             InputError: The input has another shape, or no tokens.
         """
-        if u.dim() != 3 or u.shape[2] != self.d_model or u.shape[1] == 0:
-            raise InputError(
-                f"u has shape {tuple(u.shape)}, expected (b, l, {self.d_model}), l > 0"
-            )
+        self._check_tokens(u, u)
         initial = None
         if self.learnable_init_states:
             initial = self.init_states.expand(len(u), -1, -1, -1)

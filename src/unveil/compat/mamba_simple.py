@@ -152,10 +152,9 @@ class Mamba(nn.Module):
             nn.init.uniform_(self.dt_proj.weight, -bound, bound)
         else:
             raise InputError(f"dt_init is {init!r}, expected 'random' or 'constant'")
-        exponent = torch.rand_like(self.dt_proj.bias.float())
-        delta = (low * (high / low) ** exponent).clamp(min=floor)
+        uniform = torch.rand_like(self.dt_proj.bias.float())
         with torch.no_grad():
-            self.dt_proj.bias.copy_(delta + torch.log(-torch.expm1(-delta)))
+            self.dt_proj.bias.copy_(delta_bias(uniform, low, high, floor))
         # Initialisers of whole networks look for this mark before they zero biases.
         self.dt_proj.bias._no_reinit = True  # type: ignore[attr-defined]
 
@@ -362,6 +361,19 @@ def _direction_type(name: str | None) -> str:
 def _first_decays(d: int, n: int, device: torch.device | str | None) -> nn.Parameter:
     states = torch.arange(1, n + 1, dtype=torch.float32, device=device)
     return undecayed(states.log().repeat(d, 1))
+
+
+def delta_bias(uniform: Tensor, low: float, high: float, floor: float) -> Tensor:
+    """Return biases whose softplus is log-uniform between `low` and `high`, and at least `floor`.
+
+    Args:
+        uniform: Numbers drawn uniformly from [0, 1), of any shape.
+        low: Smallest step size.
+        high: Largest step size.
+        floor: Smaller step sizes are raised to it.
+    """
+    delta = (low * (high / low) ** uniform).clamp(min=floor)
+    return delta + torch.log(-torch.expm1(-delta))
 
 
 def undecayed(values: Tensor) -> nn.Parameter:
