@@ -33,22 +33,16 @@ def models(
 
 
 def _row(model_id: str, bundled: bool) -> dict[str, Any]:
-    import torch
+    from unveil.models.registry import get_record
+    from unveil.models.sizes import model_size
 
-    from unveil.models.base import count_parameters
-    from unveil.models.cost import count_operations
-    from unveil.models.registry import create_model, get_record
-
-    record = get_record(model_id)
-    with torch.device("meta"):
-        network = create_model(model_id)
-    cost = count_operations(network)
+    record, size = get_record(model_id), model_size(model_id)
     return {
         "id": model_id,
-        "parameters": count_parameters(network),
-        "multiply_adds_per_pixel": round(cost.multiply_adds_per_pixel),
-        "scan_updates_per_pixel": round(cost.scan_updates_per_pixel),
-        "size_multiple": network.size_multiple,
+        "parameters": size.parameters,
+        "multiply_adds_per_pixel": round(size.cost.multiply_adds_per_pixel),
+        "scan_updates_per_pixel": round(size.cost.scan_updates_per_pixel),
+        "size_multiple": size.size_multiple,
         "tasks": list(record.tasks),
         "bundled_weights": bundled,
         "paper": record.paper,
