@@ -216,6 +216,12 @@ def test_empty_folders_and_foreign_files_are_told(tmp_path: Path) -> None:
     assert "no such file" in reasons[2]
 
 
+def test_recursive_is_no_advice_where_there_are_no_folders(tmp_path: Path) -> None:
+    _touch(tmp_path, "in/notes.txt", "in/@eaDir/thumbnail.jpg")
+    made = plan([tmp_path / "in"])
+    assert [str(error) for _, error in made.failed] == [f"{tmp_path / 'in'}: holds no image files"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_shards_are_disjoint_even_and_together_the_plan(tmp_path: Path, count: int) -> None:
     _touch(tmp_path, *(f"{name}.png" for name in "abcde"))

@@ -98,7 +98,8 @@ def _walk(
     closed = None if output is None else os.path.realpath(output)
     _enter(folder, closed, recursive, made, found, ())
     if not found:
-        hint = "" if recursive else "; give --recursive to look into folders below it"
+        deeper = not recursive and _has_folders(folder)
+        hint = "; give --recursive to look into folders below it" if deeper else ""
         made.failed.append((folder, ImageFileError(f"{folder}: holds no image files{hint}")))
     journal = Journal()
     found = [file for file in found if not journal.is_original(file)]
@@ -135,6 +136,16 @@ def _enter(
                 _enter(entry, closed, recursive, made, found, (*above, real))
         elif entry.suffix.lower() in READ_SUFFIXES:
             found.append(entry)
+
+
+def _has_folders(folder: Path) -> bool:
+    """Return whether a folder has others in it that `--recursive` would go into."""
+    try:
+        return any(
+            os.path.isdir(entry) and not _is_left_out(entry.name) for entry in folder.iterdir()
+        )
+    except OSError:
+        return False
 
 
 def _is_left_out(name: str) -> bool:
