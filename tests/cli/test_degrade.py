@@ -163,6 +163,13 @@ def test_a_depth_map_is_for_haze(photo, tmp_path, capsys):
     assert "--depth is of use to haze only" in err
 
 
+def test_a_file_is_no_folder_for_results(photo, tmp_path, capsys):
+    code, _, message = _run(capsys, photo, "--with", "rain:light", "-o", tmp_path / "out.PNG")
+    assert code == 2
+    assert "out.PNG: names a file, but results go into a folder" in message
+    assert not (tmp_path / "out.PNG").exists()
+
+
 def test_photos_and_a_folder_must_be_named(photo, capsys):
     for words in ([photo, "--with", "jpeg"], ["--with", "jpeg", "-o", "out"]):
         code, _, err = _run(capsys, *words)

@@ -49,12 +49,15 @@ def degrade(
     """
     from unveil.degradations import parse
     from unveil.errors import ImageFileError, InputError
+    from unveil.imaging import IMAGE_SUFFIXES
 
     if listing:
         typer.echo(json.dumps(_catalogue(), indent=2) if as_json else _catalogue_text())
         return
     if not photos or output is None:
         raise typer.BadParameter("name photos and, with --output, a folder for the results")
+    if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+        raise typer.BadParameter(f"output {output}: names a file, but results go into a folder")
     if not description and not preview:
         raise InputError('nothing to do: give --with "rain:light", or --preview')
     pipeline = parse(description)
