@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.errors import InputError
-from unveil.evaluation.protocols import Image, Protocol
+from unveil.evaluation.protocols import Image
 from unveil.metrics import Metric
 
 # By the metric's name: scores of the restored and of the degraded image.
@@ -37,24 +37,20 @@ def facts_of(metrics: Sequence[Metric]) -> dict[str, MetricFacts]:
 
 
 def measure(
-    metrics: Sequence[Metric], protocol: Protocol, restored: Image, degraded: Image, clean: Image
+    metrics: Sequence[Metric], restored: Image, degraded: Image, clean: Image
 ) -> MetricScores:
-    """Score an image by metrics, as the protocol's files would hold it: RGB, clipped, rounded.
+    """Score an image by metrics.
 
     Args:
         metrics: From `unveil.metrics.metric_named`.
-        protocol: Says whether images are rounded first.
-        restored: ``(h, w, 3)``, nominally [0, 1].
+        restored: ``(h, w, 3)`` from `Protocol.as_scored`.
         degraded: Same shape.
         clean: Same shape.
 
     Raises:
         InputError: A metric gives no number.
     """
-    if not metrics:
-        return {}
-    ours, given, truth = (protocol.as_scored(image) for image in (restored, degraded, clean))
-    return {metric.name: (metric(ours, truth), metric(given, truth)) for metric in metrics}
+    return {metric.name: (metric(restored, clean), metric(degraded, clean)) for metric in metrics}
 
 
 def mean_scores(

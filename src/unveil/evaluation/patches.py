@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from unveil.errors import DataError, InputError
-from unveil.evaluation.protocols import Image, Protocol
+from unveil.evaluation.protocols import Image
 from unveil.metrics import banding
 
 _FORM = re.compile(r"(?:(?P<name>.+)=)?(?P<rows>\d{1,9}:\d{1,9}),\s*(?P<columns>\d{1,9}:\d{1,9})")
@@ -101,20 +101,14 @@ def check_patches(patches: Sequence[Patch], names: Sequence[str]) -> None:
 
 
 def measure_bands(
-    patches: Sequence[Patch],
-    protocol: Protocol,
-    name: str,
-    restored: Image,
-    degraded: Image,
-    clean: Image,
+    patches: Sequence[Patch], name: str, restored: Image, degraded: Image, clean: Image
 ) -> Bands:
-    """Measure `unveil.metrics.banding` on an image's parts, as the protocol's files hold them.
+    """Measure `unveil.metrics.banding` on an image's parts.
 
     Args:
         patches: Those that do not fit the name are left out.
-        protocol: Says whether images are rounded first.
         name: Of the image.
-        restored: ``(h, w, 3)``, nominally [0, 1].
+        restored: ``(h, w, 3)`` from `Protocol.as_scored`.
         degraded: Same shape.
         clean: Same shape.
 
@@ -125,11 +119,10 @@ def measure_bands(
         DataError: A part reaches beyond the image or is too small.
     """
     bands: dict[str, tuple[float, float]] = {}
-    images = [protocol.as_scored(image) for image in (restored, degraded, clean)]
     for patch in patches:
         if not fnmatchcase(name, patch.pattern):
             continue
-        ours, given, truth = (patch.cut(image, name) for image in images)
+        ours, given, truth = (patch.cut(image, name) for image in (restored, degraded, clean))
         try:
             bands[patch.text] = (
                 banding(ours, truth, data_range=1),

@@ -16,9 +16,9 @@ from unveil.evaluation.crops import crop_path, save_crop
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.images import Case, EvaluationImage, check_images, evaluation_images
 from unveil.evaluation.methods import Method
-from unveil.evaluation.metrics import facts_of, measure
-from unveil.evaluation.patches import Patch, check_patches, measure_bands
-from unveil.evaluation.protocols import Protocol
+from unveil.evaluation.metrics import MetricScores, facts_of, measure
+from unveil.evaluation.patches import Bands, Patch, check_patches, measure_bands
+from unveil.evaluation.protocols import Image, Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.score_journal import ScoreJournal
 from unveil.metrics import Metric
@@ -165,7 +165,7 @@ def _score(
         ours = protocol.score(restored, sample.clean)
         unchanged = restored is sample.degraded
         given = ours if unchanged else protocol.score(sample.degraded, sample.clean)
-        more = measure(metrics, protocol, restored, sample.degraded, sample.clean)
+        bands, further = _measure_more(patches, metrics, protocol, sample, restored)
     except InputError as error:
         raise DataError(f"{sample.name}: {error}") from error
     height, width = sample.clean.shape[:2]
@@ -178,16 +178,30 @@ def _score(
         input_psnr=given.psnr,
         input_ssim=given.ssim,
         seconds=seconds,
-        bands=measure_bands(
-            patches, protocol, sample.name, restored, sample.degraded, sample.clean
-        ),
-        metrics=more,
+        bands=bands,
+        metrics=further,
     )
     if journal and output:
         # The crop first: a score in the journal promises that its crop is there.
         save_crop(output, case.key, sample, restored)
         journal.add(case.key, score)
     return score
+
+
+def _measure_more(
+    patches: Sequence[Patch],
+    metrics: Sequence[Metric],
+    protocol: Protocol,
+    sample: EvaluationImage,
+    restored: Image,
+) -> tuple[Bands, MetricScores]:
+    """Measure what was asked for beside PSNR and SSIM, on images as the protocol scores them."""
+    if not patches and not metrics:
+        return {}, {}
+    images = (restored, sample.degraded, sample.clean)
+    ours, given, truth = (protocol.as_scored(image) for image in images)
+    bands = measure_bands(patches, sample.name, ours, given, truth)
+    return bands, measure(metrics, ours, given, truth)
 
 
 def _run(report: Report, cases: Sequence[Case]) -> dict[str, Any]:
