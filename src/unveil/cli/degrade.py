@@ -49,15 +49,13 @@ def degrade(
     """
     from unveil.degradations import parse
     from unveil.errors import ImageFileError, InputError
-    from unveil.imaging import IMAGE_SUFFIXES
 
     if listing:
         typer.echo(json.dumps(_catalogue(), indent=2) if as_json else _catalogue_text())
         return
     if not photos or output is None:
         raise typer.BadParameter("name photos and, with --output, a folder for the results")
-    if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
-        raise typer.BadParameter(f"output {output}: names a file, but results go into a folder")
+    _require_folder(output)
     if not description and not preview:
         raise InputError('nothing to do: give --with "rain:light", or --preview')
     pipeline = parse(description)
@@ -86,6 +84,13 @@ def degrade(
         complain(failure)
     if failures:
         raise typer.Exit(1)
+
+
+def _require_folder(output: Path) -> None:
+    from unveil.imaging import IMAGE_SUFFIXES
+
+    if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+        raise typer.BadParameter(f"output {output}: names a file, but results go into a folder")
 
 
 def _catalogue() -> dict[str, Any]:
