@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from unveil.data import list_images
-from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.evaluation.table import pipe_table
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_unit
 from unveil.inference import Restorer
 from unveil.inference.engine import Engine, Tiling
 from unveil.metrics import psnr

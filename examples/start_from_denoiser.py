@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import unveil
 from unveil.data import list_images
-from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_unit
 from unveil.inference.loading import load
 from unveil.layers.attention import GramAttention
 from unveil.layers.gated_unit import GatedUnit

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from unveil.data import list_images
-from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.evaluation.table import pipe_table
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_unit
 from unveil.inference.loading import load
 from unveil.layers.scan import ImageScan
 from unveil.metrics import psnr

@@ -146,9 +146,10 @@ ROOMS = (
     ("evaluation", "protocols, reports, comparison"),
     ("inference | data", "images of any size | training sets"),
     (
-        "models | weights | degradations | metrics | imaging",
-        "networks, weights, noise to rain, PSNR, files",
+        "models | weights | degradations | metrics",
+        "networks, weights, noise to rain, PSNR",
     ),
+    ("imaging", "image files, conversions of samples"),
     ("layers", "blocks that both networks use"),
     ("compat", "stands in for mamba_ssm"),
     ("ops", "functions on tensors, C++ and Triton kernels"),
@@ -162,7 +163,7 @@ def package() -> Figure:
     figure.text(20, 28, "Layers of the package: imports point down only", bold=True, anchor="start")
     for number, (name, text) in enumerate(ROOMS):
         y = 50 + 46 * number
-        figure.box(20, y, 430, 36, name, "level" if number < 6 else "latent")
+        figure.box(20, y, 430, 36, name, "level" if number < 7 else "latent")
         figure.text(470, y + 23, text, anchor="start")
     return figure
 

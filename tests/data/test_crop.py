@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from unveil.data.crop import cut, degrade_window, to_unit
+from unveil.data.crop import cut, degrade_window
 from unveil.degradations import parse
+from unveil.imaging.convert import to_unit
 
 
 @pytest.mark.parametrize("corner", [(-3, -4), (0, 0), (5, 8), (-20, 3)])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from unveil.data import ImageStore
-from unveil.data.store import to_uint8
 from unveil.errors import ImageFileError
 from unveil.imaging import save_png
+from unveil.imaging.convert import to_uint8
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from unveil.data.crop import to_unit
 from unveil.degradations import Frame, parse
 from unveil.degradations.haze_depth import SCENES, scene_depth, synthetic_depth
 from unveil.errors import InputError
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_unit
 
 
 def test_a_given_depth_gives_the_scattering_law():

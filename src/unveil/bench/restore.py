@@ -14,6 +14,7 @@ from unveil.bench.machine import describe_machine
 from unveil.bench.model import YARDSTICK, peak_mebibytes
 from unveil.bench.yardstick import ConvolutionYardstick
 from unveil.errors import InputError, MissingExtraError
+from unveil.imaging.convert import to_unit
 from unveil.inference import Restorer
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import create_model
@@ -114,7 +115,7 @@ def _non_local_means() -> Run:
         raise MissingExtraError("non-local means", "eval") from error
 
     def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        image, sigma = pixels.astype(np.float32) / np.float32(255), 25 / 255
+        image, sigma = to_unit(pixels), 25 / 255
         settings = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": 2}
         return np.asarray(
             restoration.denoise_nl_means(image, h=0.8 * sigma, sigma=sigma, **settings)

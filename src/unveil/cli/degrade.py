@@ -189,34 +189,32 @@ def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: 
 
     from unveil.degradations import Frame
     from unveil.imaging import load_rgb, save_png
+    from unveil.imaging.convert import to_integers, to_unit
 
     pixels = load_rgb(photo)
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     frame = None
     if depth is not None:
         far = load_rgb(depth)[..., 0].astype(np.float32)
         frame = Frame(0, 0, pixels.shape[0], pixels.shape[1], far / max(float(far.max()), 1e-6))
     rng = np.random.default_rng((seed, zlib.crc32(os.fsencode(photo.name))))
     drawn = pipeline.draw(rng)
-    degraded = drawn(pixels.astype(np.float32) / np.float32(peak), rng, frame)
+    degraded = drawn(to_unit(pixels), rng, frame)
     dtype = np.uint8 if pixels.dtype == np.uint8 else np.uint16
-    levels = np.rint(np.clip(degraded, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
     _make_folder(target.parent)
-    save_png(target, levels)
+    save_png(target, to_integers(degraded, dtype))
     return str(drawn)
 
 
 def _preview(photo: Path, sheet: Path, seed: int) -> None:
-    import numpy as np
 
     from unveil.degradations.preview import contact_sheet
     from unveil.imaging import load_rgb, save_png
+    from unveil.imaging.convert import to_uint8, to_unit
 
     pixels = load_rgb(photo)
-    peak = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    drawn = contact_sheet(pixels.astype(np.float32) / np.float32(peak), seed=seed)
+    drawn = contact_sheet(to_unit(pixels), seed=seed)
     _make_folder(sheet.parent)
-    save_png(sheet, np.rint(drawn * 255).astype(np.uint8))
+    save_png(sheet, to_uint8(drawn))
 
 
 def _make_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from unveil.degradations import Frame, Pipeline
+from unveil.imaging.convert import to_unit
 
 Pixels = NDArray[np.float32]
 
@@ -38,17 +39,6 @@ def cut(photo: NDArray[Any], top: int, left: int, height: int, width: int) -> ND
 def _mirrored(index: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     wrapped = index % (2 * size)
     return np.asarray(np.where(wrapped < size, wrapped, 2 * size - 1 - wrapped))
-
-
-def to_unit(pixels: NDArray[Any]) -> Pixels:
-    """Scale samples to [0, 1] float32 by the range of their type; float stays as it is.
-
-    >>> to_unit(np.array([0, 65535], np.uint16)).tolist()
-    [0.0, 1.0]
-    """
-    if pixels.dtype.kind == "f":
-        return pixels.astype(np.float32)
-    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
 def degrade_window(

@@ -3,12 +3,13 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, degrade_window, to_unit
+from unveil.data.crop import Pixels, degrade_window
 from unveil.data.sources import Source
 from unveil.data.training_set import Sample, to_tensor
 from unveil.degradations import Pipeline
 from unveil.errors import DataError, InputError
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_unit
 
 
 class FullImages(Dataset[Sample]):

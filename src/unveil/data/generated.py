@@ -13,6 +13,7 @@ from unveil.data.crop import Pixels
 from unveil.data.generated_pages import drawing, screen, text
 from unveil.errors import DataError, InputError, OutputError
 from unveil.imaging import save_png
+from unveil.imaging.convert import from_levels, to_levels, to_uint8
 
 Draw = Callable[[int, np.random.Generator], Pixels]
 
@@ -36,7 +37,7 @@ def draw_generated(kind: str, side: int, rng: np.random.Generator) -> Pixels:
     """
     picture = np.clip(GENERATED[kind](side, rng), 0, 1)
     if rng.random() < 0.5:
-        picture = np.asarray(np.rint(picture * 255) / 255, dtype=np.float32)
+        picture = from_levels(to_levels(picture))
     return np.ascontiguousarray(picture, dtype=np.float32)
 
 
@@ -108,7 +109,7 @@ def write_generated(
     for path, (kind, i) in files.items():
         rng = np.random.default_rng((seed, i, *kind.encode()))
         picture = draw_generated(kind, size, rng)
-        save_png(path, np.rint(picture * 255).astype(np.uint8))
+        save_png(path, to_uint8(picture))
     return list(files)
 
 

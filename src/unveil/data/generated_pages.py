@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from unveil.data.crop import Pixels
+from unveil.imaging.convert import to_unit
 
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 _DIGITS = "0123456789"
@@ -105,7 +106,7 @@ def _words(side: int, rng: np.random.Generator) -> Pixels:
     mask = np.asarray(_vips().Image.text("\n".join(lines), font=f"{face} {points}", dpi=84).numpy())
     mask = mask.reshape(mask.shape[0], mask.shape[1])
     down, right = (int(rng.integers(0, max(1, n - side))) for n in mask.shape)
-    part = mask[down : down + side, right : right + side].astype(np.float32) / np.float32(255)
+    part = to_unit(mask[down : down + side, right : right + side])
     page = np.zeros((side, side), np.float32)
     page[: part.shape[0], : part.shape[1]] = part
     return page

@@ -12,22 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_uint8
 
 _log = logging.getLogger(__name__)
 Pixels = NDArray[np.uint8]
-
-
-def to_uint8(pixels: NDArray[Any]) -> Pixels:
-    """Round samples of any type to 8 bits; float is taken as [0, 1].
-
-    >>> to_uint8(np.array([0, 128, 129, 65535], np.uint16)).tolist()
-    [0, 0, 1, 255]
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.asarray(np.rint(np.clip(pixels, 0, 1) * 255), dtype=np.uint8)
 
 
 class ImageStore:

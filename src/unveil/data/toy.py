@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from unveil.errors import InputError, OutputError
 from unveil.imaging import save_png
+from unveil.imaging.convert import to_uint8
 
 # As large as the largest patch of the recipes.
 SIZE, _SMALLEST = 320, 16
@@ -101,7 +102,7 @@ def draw_picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     for radius in radii:
         _draw_leaf(image, x, y, float(radius), palette, rng)
     grain = rng.uniform(0, 0.01) * rng.standard_normal((size, size, 1))
-    return np.asarray(np.rint(255 * np.clip(image + grain, 0, 1)), dtype=np.uint8)
+    return to_uint8(image + grain)
 
 
 def _draw_leaf(

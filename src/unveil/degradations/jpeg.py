@@ -3,6 +3,7 @@
 import numpy as np
 
 from unveil.degradations.records import Degradation, Image, Parameter
+from unveil.imaging.convert import to_uint8, to_unit
 
 
 def compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> Image:  # noqa: ARG001
@@ -29,13 +30,13 @@ def compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> 
     """
     import pyvips  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    levels = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    levels = to_uint8(image)
     height, width, bands = levels.shape
     source = pyvips.Image.new_from_memory(levels.data, width, height, bands, "uchar")
     source = source.copy(interpretation="srgb")
     data = source.jpegsave_buffer(Q=int(quality))
     decoded = np.asarray(pyvips.Image.jpegload_buffer(data).numpy())
-    return decoded.astype(np.float32) / np.float32(255)
+    return to_unit(decoded)
 
 
 JPEG = (

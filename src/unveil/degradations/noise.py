@@ -4,6 +4,7 @@ import numpy as np
 
 from unveil.degradations.filters import smooth
 from unveil.degradations.records import Degradation, Image, Parameter
+from unveil.imaging.convert import from_levels, to_levels
 
 _SIGMA = Parameter("sigma_255", 25.0, 0.0, 255.0, "standard deviation on the 0-255 scale")
 _COMMON = Parameter(
@@ -110,11 +111,11 @@ def add_gaussian_uint8(
     >>> bool(np.allclose(levels, levels.round(), atol=1e-4))
     True
     """
-    levels = np.rint(image * np.float32(255))
+    levels = to_levels(image)
     if sigma_255 > 0:
         levels += channel_noise(image.shape, rng, common) * np.float32(sigma_255)
     np.clip(levels, 0, 255, out=levels)
-    return np.asarray(np.floor(levels) / np.float32(255), dtype=np.float32)
+    return from_levels(np.floor(levels))
 
 
 def to_linear(image: Image) -> Image:

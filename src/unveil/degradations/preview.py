@@ -6,6 +6,7 @@ import numpy as np
 
 from unveil.degradations.catalogue import CATALOGUE, parse
 from unveil.degradations.records import Degradation, Image
+from unveil.imaging.convert import to_unit
 
 _GAP = 4
 _STRIP = 20
@@ -85,7 +86,7 @@ def _reduced(image: Image, width: int) -> Image:
 def _letters(text: str) -> Image:
     """Draw text, white on black, (h, w)."""
     mask = _vips().Image.text(text, dpi=84).numpy()
-    return np.asarray(mask / np.float32(255), dtype=np.float32).reshape(mask.shape[:2])
+    return to_unit(mask).reshape(mask.shape[:2])
 
 
 def _vips() -> Any:

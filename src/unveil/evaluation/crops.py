@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from unveil.evaluation.images import EvaluationImage
 from unveil.evaluation.protocols import Image
 from unveil.imaging import save_png
+from unveil.imaging.convert import to_uint8
 
 _SIDE = 112
 _GAP = 4
@@ -75,6 +76,6 @@ def worst_window(restored: Image, clean: Image, side: int) -> tuple[slice, slice
 
 
 def _strip(images: list[Image]) -> NDArray[np.uint8]:
-    pixels = [np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8) for image in images]
+    pixels = [to_uint8(image) for image in images]
     gap = np.full((pixels[0].shape[0], _GAP, 3), 255, np.uint8)
     return np.concatenate([pixels[0], gap, pixels[1], gap, pixels[2]], axis=1)

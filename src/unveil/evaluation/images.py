@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.data.crop import to_unit
 from unveil.degradations import parse
 from unveil.errors import DataError, InputError
 from unveil.evaluation.files import Entry, TestSet
 from unveil.evaluation.protocols import Image, Protocol
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import from_levels, to_levels, to_unit
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class _Degrader:
             noise = same.normal(0, self._sigma / 255, shape)
             return np.asarray(clean + noise, np.float32), clean
         noise = self._stream.standard_normal(clean.shape) * self._sigma
-        noisy = np.clip(np.rint(clean * 255.0) + noise, 0, 255).astype(np.uint8)
-        return to_unit(noisy), clean
+        noisy = np.floor(np.clip(to_levels(clean) + noise, 0, 255))
+        return from_levels(noisy), clean
 
 
 def _gray(image: Image) -> Image:
@@ -160,9 +160,8 @@ def _gray(image: Image) -> Image:
         image[..., 0], image[..., 2]
     ):
         return image
-    luma = np.rint(image.astype(np.float64) * 255) @ np.array([0.299, 0.587, 0.114])
-    levels = np.rint(luma) / 255
-    return np.repeat(levels[..., None], 3, axis=2).astype(np.float32)
+    luma = to_levels(image.astype(np.float64)) @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(from_levels(np.rint(luma))[..., None], 3, axis=2)
 
 
 def _pair(entry: Entry, protocol: Protocol) -> tuple[Image, Image | None]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unveil.errors import InputError
+from unveil.imaging.convert import from_levels, to_levels
 from unveil.metrics import psnr, rgb_to_y, ssim
 
 Image = NDArray[np.float32]
@@ -80,7 +81,7 @@ class Protocol:
         pair = [np.clip(image, 0, 1) for image in pair]
         data_range = 1.0
         if self.rounded:
-            pair, data_range = [np.rint(image * 255) for image in pair], 255.0
+            pair, data_range = [to_levels(image) for image in pair], 255.0
         if self.colour == "y":
             pair = [np.rint(rgb_to_y(image, data_range=data_range)) for image in pair]
         return Scores(
@@ -98,7 +99,7 @@ class Protocol:
             Same shape, in [0, 1].
         """
         clipped: Image = np.clip(image, 0, 1)
-        return np.asarray(np.rint(clipped * 255) / 255, np.float32) if self.rounded else clipped
+        return from_levels(to_levels(clipped)) if self.rounded else clipped
 
     def describe(self) -> dict[str, str]:
         """Say every field in words, for people to read."""

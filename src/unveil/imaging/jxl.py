@@ -13,6 +13,7 @@ import numpy as np
 
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging._vips import reason
+from unveil.imaging.convert import to_integers, to_unit
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import JXL, check_size
 from unveil.imaging.heif import box, boxes
@@ -132,11 +133,10 @@ def write_jxl(path: Path, image: Image, quality: int | None) -> None:
 
 def _linear(samples: Array, colours: int) -> Array:
     """Return samples whose first `colours` channels are light, where those of sRGB were."""
-    top = np.iinfo(samples.dtype).max if samples.dtype.kind == "u" else 1
-    scaled = samples[..., :colours].astype(np.float32) / np.float32(top)
+    scaled = to_unit(samples[..., :colours])
     light = np.where(scaled <= 0.04045, scaled / 12.92, ((np.abs(scaled) + 0.055) / 1.055) ** 2.4)
     out = samples.copy()
-    out[..., :colours] = np.rint(light * top) if samples.dtype.kind == "u" else light
+    out[..., :colours] = to_integers(light, samples.dtype) if samples.dtype.kind == "u" else light
     return out
 
 

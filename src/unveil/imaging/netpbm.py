@@ -10,6 +10,7 @@ import numpy as np
 
 from unveil.errors import ImageFileError, InputError, MissingExtraError
 from unveil.imaging._vips import reason
+from unveil.imaging.convert import full_scale, rescaled
 from unveil.imaging.formats import PPM, check_size
 from unveil.imaging.image import Array, Image, Metadata
 
@@ -79,11 +80,11 @@ def _check(path: Path, file: Any) -> None:
 def _spread(pixels: Array, most: int) -> Array:
     """Return samples of 0 to `most` as uint8 or uint16 of the type's whole range."""
     dtype = np.uint8 if most <= 255 else np.uint16
-    top = np.iinfo(dtype).max
+    top = full_scale(dtype)
     if most == top:
         return np.ascontiguousarray(pixels.astype(dtype))
-    table = (np.arange(most + 1, dtype=np.uint64) * top + most // 2) // most
-    return table.astype(dtype)[pixels.astype(np.intp)]
+    table = rescaled(np.arange(most + 1), most, int(top)).astype(dtype)
+    return table[pixels.astype(np.intp)]
 
 
 def write_netpbm(path: Path, named: Path, image: Image) -> None:
@@ -104,12 +105,12 @@ def write_netpbm(path: Path, named: Path, image: Image) -> None:
         raise InputError(f"{named.name}: pgm holds gray; choose .ppm")
     if pixels.shape[2] == 1 and named.suffix.lower() == ".ppm":
         pixels = pixels.repeat(3, axis=2)
-    top = np.iinfo(pixels.dtype).max
+    top = full_scale(pixels.dtype)
     most = int(top)
     if image.format is PPM and image.metadata.raw:
         most = image.metadata.raw[0]
     if most != top and (most > 255) == (top > 255):
-        pixels = ((pixels.astype(np.uint64) * most + top // 2) // top).astype(pixels.dtype)
+        pixels = rescaled(pixels, int(top), most).astype(pixels.dtype)
     else:
         most = int(top)
     kind = "P6" if pixels.shape[2] == 3 else "P5"

@@ -9,16 +9,14 @@ import numpy as np
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging import heif
 from unveil.imaging._vips import reason
+from unveil.imaging.convert import shorten_bits, spread_bits, to_format
 from unveil.imaging.formats import HEIC, Format, check_size
 from unveil.imaging.image import (
     Array,
     Image,
     Metadata,
     colours_and_alpha,
-    converted,
     plausible_density,
-    shortened,
-    spread,
 )
 from unveil.imaging.limits import check_memory
 
@@ -116,7 +114,7 @@ def _deep_samples(path: Path, bits: int) -> Array:
     deep = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
     if deep.mode not in _DEEP_MODES.values():
         raise ImageFileError(f"{path}: samples of mode {deep.mode}; expected gray or RGB")
-    return spread(np.asarray(deep), bits)
+    return spread_bits(np.asarray(deep), bits)
 
 
 def _density(file: Any) -> tuple[float, float] | None:
@@ -132,9 +130,9 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
         OSError: If the file cannot be written.
     """
     module = pillow(kind)
-    samples = converted(image.pixels, kind)
+    samples = to_format(image.pixels, kind)
     if image.alpha is not None:
-        samples = np.concatenate([samples, converted(image.alpha[..., None], kind)], axis=2)
+        samples = np.concatenate([samples, to_format(image.alpha[..., None], kind)], axis=2)
     if samples.dtype == np.uint16:
         picture = _deep_picture(samples)
     else:
@@ -161,6 +159,6 @@ def _deep_picture(samples: Array) -> Any:
     if samples.shape[2] == 2:  # gray with alpha has no mode of its own
         samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
-    stored = np.ascontiguousarray(shortened(samples, HEIC.bits))
+    stored = np.ascontiguousarray(shorten_bits(samples, HEIC.bits))
     mode = _DEEP_MODES[channels]
     return pillow_heif.from_bytes(mode=mode, size=(width, height), data=stored.tobytes())

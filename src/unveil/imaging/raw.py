@@ -15,6 +15,7 @@ import numpy as np
 
 from unveil.errors import ImageFileError, InputError, MissingExtraError
 from unveil.imaging._vips import reason, vips
+from unveil.imaging.convert import to_integers, to_unit
 from unveil.imaging.formats import RAW, check_size
 from unveil.imaging.image import Array, Image
 from unveil.imaging.raw_tags import RawTags, read_tags
@@ -163,7 +164,7 @@ def _developed(rawpy: Any, raw: Any, tags: RawTags, develop: Develop) -> Array:
     out = allocate(stored.shape, np.uint16)
     for top in range(0, len(stored), _ROWS):
         rows = slice(top, top + _ROWS)
-        light = stored[rows].astype(np.float32) / 65535 * _levels(rawpy, raw)[: stored.shape[2]]
+        light = to_unit(stored[rows]) * _levels(rawpy, raw)[: stored.shape[2]]
         out[rows] = _toned(light, gains, matrix, float(scale), develop.highlights)
         release(out)
     return np.asarray(np.rot90(out, _TURNS.get(flip, 0)))
@@ -196,7 +197,7 @@ def _toned(light: Array, gains: Array, matrix: Array, scale: float, highlights: 
     encoded = np.where(
         linear <= 0.0031308, 12.92 * linear, 1.055 * np.power(linear, 1 / 2.4) - 0.055
     )
-    return np.asarray(np.rint(encoded * 65535).astype(np.uint16))
+    return to_integers(encoded, np.uint16)
 
 
 def _saturated(light: Array, ends: Array) -> Array:

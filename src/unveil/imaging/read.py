@@ -9,6 +9,7 @@ import numpy as np
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import open_image, reason, vips
+from unveil.imaging.convert import divided, spread_bits
 from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
     AVIF,
@@ -26,7 +27,7 @@ from unveil.imaging.formats import (
     check_size,
     format_of_file,
 )
-from unveil.imaging.image import Array, Image, Metadata, spread, upright
+from unveil.imaging.image import Array, Image, Metadata, upright
 from unveil.imaging.jxl import read_jxl
 from unveil.imaging.limits import check_declared, check_memory, strip_rows
 from unveil.imaging.netpbm import read_netpbm
@@ -167,7 +168,7 @@ def _divide(pixels: Array, alpha: Array) -> None:
     """Undo the multiplication of colours by transparency, in place."""
     for top in range(0, len(pixels), _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        pixels[rows] = tiff.divided(pixels[rows], alpha[rows])
+        pixels[rows] = divided(pixels[rows], alpha[rows])
         release(pixels)
 
 
@@ -267,7 +268,7 @@ def _decode(pyvips: Any, image: Any, upper: int | None) -> Array:
     for top in range(0, image.height, step):
         rows = min(step, image.height - top)
         strip = np.frombuffer(region.fetch(0, top, image.width, rows), dtype)
-        strip = strip if upper is None else spread(strip, upper)
+        strip = strip if upper is None else spread_bits(strip, upper)
         out[top : top + rows] = strip.reshape(rows, image.width, image.bands)
         release(out)
     return out

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from unveil.imaging._vips import vips
+from unveil.imaging.convert import to_format
 from unveil.imaging.formats import JPEG
 from unveil.imaging.ifd import Layout, entry_of, next_pointer, read_header, read_ifd
-from unveil.imaging.image import Array, Image, as_stored, converted
+from unveil.imaging.image import Array, Image, as_stored
 from unveil.imaging.jpeg import frame_size
 from unveil.imaging.scratch import release
 
@@ -102,7 +103,7 @@ def _encoded(image: Image, old: bytes, most: int) -> bytes | None:
     height, width, bands = stored.shape
     scale = min(size[0] / width, size[1] / height, 1.0)
     small = _shrunk(stored, max(round(height * scale), 1), max(round(width * scale), 1))
-    samples = converted(small, JPEG)
+    samples = to_format(small, JPEG)
     picture = (
         vips()
         .Image.new_from_memory(

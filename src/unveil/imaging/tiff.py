@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from unveil.imaging.exif import STRUCTURE, build_exif, tiff_directory
 from unveil.imaging.ifd import (
     ICC,
@@ -27,7 +25,7 @@ from unveil.imaging.ifd import (
     read_header,
     read_ifd,
 )
-from unveil.imaging.image import Array, Metadata, plausible_density
+from unveil.imaging.image import Metadata, plausible_density
 from unveil.imaging.tiff_pages import COMPRESSION, DNG_TAGS, DNG_VERSION, NEW_SUBFILE_TYPE
 
 EXTRA_SAMPLES = 338
@@ -124,27 +122,6 @@ def corrected(path: Path, ifd: Ifd, values: dict[int, int]) -> Iterator[Path]:
                 file.seek(entry + layout.cell)
                 file.write(layout.pack("H", value))
         yield copied
-
-
-def multiplied(colours: Array, alpha: Array) -> Array:
-    """Return ``(h, w, c)`` colours times ``(h, w)`` alpha, rounded; undoes `divided`."""
-    if colours.dtype.kind == "f":
-        return np.asarray(colours * alpha[..., None])
-    top = np.uint64(np.iinfo(colours.dtype).max)
-    product = colours.astype(np.uint64) * alpha[..., None]
-    return np.asarray(((product * 2 + top) // (top * np.uint64(2))).astype(colours.dtype))
-
-
-def divided(colours: Array, alpha: Array) -> Array:
-    """Return ``(h, w, c)`` colours that were multiplied by ``(h, w)`` alpha as they are without."""
-    opacity = alpha[..., None]
-    if colours.dtype.kind == "f":
-        return np.divide(colours, opacity, out=colours.copy(), where=opacity > 0)
-    top = np.uint64(np.iinfo(colours.dtype).max)
-    half = (opacity // 2).astype(np.uint64)
-    whole = colours.astype(np.uint64) * top + half
-    found = np.floor_divide(whole, opacity, out=whole, where=opacity > 0)
-    return np.where(opacity > 0, np.minimum(found, top), colours).astype(colours.dtype)
 
 
 def white(ifd: Ifd) -> float:

@@ -17,6 +17,7 @@ from unveil.errors import InputError, OutputError
 from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import open_image, reason, save_image, vips
 from unveil.imaging.claims import without_claims
+from unveil.imaging.convert import multiplied, normalised, shorten_bits, to_format
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import (
     AVIF,
@@ -31,7 +32,7 @@ from unveil.imaging.formats import (
     Format,
     format_of_suffix,
 )
-from unveil.imaging.image import Array, Image, as_stored, converted, shortened
+from unveil.imaging.image import Array, Image, as_stored
 from unveil.imaging.jxl import write_jxl
 from unveil.imaging.netpbm import write_netpbm
 from unveil.imaging.scratch import is_disk_full
@@ -86,8 +87,8 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
     image = image if kept else _without_claims(image)
     if not (verbatim and kind.stores_rotation):
         image = _upright(image)
-    if image.white != 1 and "float32" not in kind.depths:
-        image = replace(image, pixels=image.pixels / np.float32(image.white))
+    if "float32" not in kind.depths:
+        image = replace(image, pixels=normalised(image.pixels, image.white))
     with replacing(path) as temporary:
         if kind in (HEIC, BMP):
             from unveil.imaging.pillow import write_with_pillow  # noqa: PLC0415 - optional extra
@@ -104,8 +105,8 @@ def write_image(path: str | Path, image: Image, *, quality: int | None = None) -
 
 
 def _converted(image: Image, kind: Format) -> Image:
-    alpha = None if image.alpha is None else converted(image.alpha, kind)
-    return replace(image, pixels=converted(image.pixels, kind), alpha=alpha)
+    alpha = None if image.alpha is None else to_format(image.alpha, kind)
+    return replace(image, pixels=to_format(image.pixels, kind), alpha=alpha)
 
 
 def _loses_trailer(image: Image) -> bool:
@@ -224,17 +225,17 @@ def _write_with_vips(
     orientation = image.metadata.orientation
     if kind is AVIF:
         image = _rounded(image, _avif_bits(image))
-    pixels = converted(image.pixels, kind)
+    pixels = to_format(image.pixels, kind)
     if (
         kind is TIFF
         and verbatim
         and image.alpha is not None
         and image.metadata.raw[0].premultiplied
     ):
-        pixels = tiff.multiplied(pixels, image.alpha)
+        pixels = multiplied(pixels, image.alpha)
     picture = _to_vips(as_stored(pixels, orientation))
     if image.alpha is not None:
-        alpha = as_stored(converted(image.alpha[..., None], kind), orientation)
+        alpha = as_stored(to_format(image.alpha[..., None], kind), orientation)
         picture = picture.bandjoin(_to_vips(alpha)).copy(interpretation=picture.interpretation)
     if image.extra is not None and verbatim:
         extra = _to_vips(as_stored(image.extra, orientation))
@@ -321,8 +322,8 @@ def _rounded(image: Image, bits: int) -> Image:
     """Round 16-bit samples to those of an AVIF file: libvips would cut off what does not fit."""
 
     def rounded(samples: Array) -> Array:
-        samples = converted(samples, AVIF)
-        return shortened(samples, bits) if samples.dtype == np.uint16 else samples
+        samples = to_format(samples, AVIF)
+        return shorten_bits(samples, bits) if samples.dtype == np.uint16 else samples
 
     alpha = None if image.alpha is None else rounded(image.alpha)
     return replace(image, pixels=rounded(image.pixels), alpha=alpha)

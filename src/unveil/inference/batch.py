@@ -13,8 +13,9 @@ from pathlib import Path
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Develop, Image, write_image
-from unveil.imaging.formats import BMP, PNG
-from unveil.imaging.image import Metadata, converted
+from unveil.imaging.convert import to_uint8
+from unveil.imaging.formats import PNG
+from unveil.imaging.image import Metadata
 from unveil.imaging.scratch import allocate
 from unveil.imaging.write import make_folder, remove_leftovers
 from unveil.inference.in_place import set_aside, unrestored
@@ -249,7 +250,7 @@ def _side_by_side(before: Image, after: Image) -> Image:
     for left, image in ((0, before), (width + _GAP, after)):
         for top in range(0, height, 256):
             rows = slice(top, top + 256)
-            pixels[rows, left : left + width] = converted(image.pixels[rows], BMP)
+            pixels[rows, left : left + width] = to_uint8(image.pixels[rows])
     pixels[:, width : width + _GAP] = 255
     profile = Metadata(icc=before.metadata.icc)
     return replace(after, pixels=pixels, alpha=None, format=PNG, bits=8, metadata=profile)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 import numpy as np
 
 from unveil.imaging import Image
+from unveil.imaging.convert import add_residual, normalised
 from unveil.imaging.scratch import allocate_like, release
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.engine import Progress
 from unveil.inference.restorer import Restorer, check_range
-from unveil.inference.samples import Array, add_residual
+from unveil.inference.samples import Array
 from unveil.inference.strength import Strength
 from unveil.inference.visible import restore_visible
 
@@ -37,7 +38,7 @@ def change_of(
     check_range(image)
 
     def into(pixels: Array, made: Array) -> None:
-        scaled = pixels if image.white == 1 else pixels / np.float32(image.white)
+        scaled = normalised(pixels, image.white)
         restorer.engine.change(scaled, made, progress)
 
     restore_visible(image.pixels, image.alpha, into, out, None)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from unveil.errors import InputError
+from unveil.imaging.convert import add_residual
 from unveil.imaging.scratch import release
 from unveil.inference import windows
 from unveil.inference.latent import cut, whole_latent
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple, restore_tensor
-from unveil.inference.samples import Array, add_residual, is_gray, to_network, to_residual
+from unveil.inference.samples import Array, is_gray, to_network, to_residual
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
 from unveil.layers.context import Context

@@ -1,9 +1,9 @@
 """Say what the all-in-one network sees in a picture."""
 
-import numpy as np
 import torch
 
 from unveil.imaging import Image
+from unveil.imaging.convert import normalised
 from unveil.inference.loading import read_out
 from unveil.inference.readout import Sighting, look
 from unveil.inference.restorer import Restorer, check_range
@@ -29,6 +29,6 @@ def inspect_image(restorer: Restorer, image: Image) -> Sighting:
     with torch.inference_mode():
         part = visible_part(image.pixels, image.alpha)
         pixels = image.pixels if part is None else part.pixels
-        scaled = pixels if image.white == 1 else pixels / np.float32(image.white)
+        scaled = normalised(pixels, image.white)
         context = restorer.engine.describe(scaled)
     return look(readout, restorer.loaded.network, context)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Develop, Image, read_image, write_image
+from unveil.imaging.convert import normalised
 from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
 from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate_like
@@ -283,7 +284,7 @@ class Restorer:
                 return
             # A zero change changes no bit, whatever the scale.
             change = np.empty_like(pixels)
-            self.engine.change(pixels / np.float32(image.white), change, progress)
+            self.engine.change(normalised(pixels, image.white), change, progress)
             scaled = self.engine.strength.scaled(change) * np.float32(image.white)
             np.add(pixels, scaled, out=made)
 

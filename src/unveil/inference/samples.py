@@ -1,4 +1,4 @@
-"""Pixels as a network sees them, and the way back that keeps what it did not change."""
+"""Samples as a network takes them, and a network's change as samples."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.imaging.convert import to_unit
 from unveil.imaging.scratch import release
 
 Array = np.ndarray[Any, Any]
@@ -13,15 +14,6 @@ Array = np.ndarray[Any, Any]
 _ROWS = 256
 # Noise reaches beyond [0, 1] and is passed on; a highlight of a thousand would drown the rest.
 _BOUNDS = (-1.0, 2.0)
-
-
-def full_scale(dtype: np.dtype[Any]) -> float:
-    """Return the sample value that stands for 1.0.
-
-    >>> full_scale(np.dtype("uint16"))
-    65535.0
-    """
-    return float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
 
 
 def is_gray(pixels: Array) -> bool:
@@ -46,7 +38,7 @@ def to_network(window: Array) -> Tensor:
 
     Integers are scaled to [0, 1]; floats are taken as they are within [-1, 2], NaN as 0.
     """
-    scaled = np.ascontiguousarray(window).astype(np.float32) / np.float32(full_scale(window.dtype))
+    scaled = to_unit(np.ascontiguousarray(window))
     if window.dtype.kind == "f":
         scaled = np.clip(np.nan_to_num(scaled), *_BOUNDS)
     tensor = torch.from_numpy(scaled).permute(2, 0, 1)[None]
@@ -58,22 +50,3 @@ def to_residual(change: Tensor, channels: int) -> Array:
     if channels == 1:
         change = change.mean(1, keepdim=True)
     return np.asarray(change[0].permute(1, 2, 0).float().cpu().numpy())
-
-
-def add_residual(original: Array, residual: Array, out: Array) -> None:
-    """Write ``original + residual`` into `out` in the original's type; a zero changes no bit.
-
-    Args:
-        original: ``(h, w, c)`` samples.
-        residual: Same shape, float32, where 1.0 is full scale.
-        out: Same shape and type as `original`.
-    """
-    if original.dtype.kind == "f":
-        np.add(original, residual, out=out, casting="same_kind")
-        return
-    top = full_scale(original.dtype)
-    # Steps are rounded, not values: 65,535 fits float32 exactly, and so does every difference.
-    # No step is larger than full scale; what a network of absurd weights wants need not be one.
-    step = np.rint(np.clip(residual, -1, 1) * np.float32(top)).astype(np.int32)
-    np.clip(original.astype(np.int32) + step, 0, int(top), out=step)
-    out[...] = step

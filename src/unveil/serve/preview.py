@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from unveil.imaging import Image, Metadata, write_image
-from unveil.imaging.formats import BMP, JPEG
-from unveil.imaging.image import Array, converted
+from unveil.imaging.convert import from_levels, normalised, to_uint8
+from unveil.imaging.formats import JPEG
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import release
 
 # Noise has to be seen as it is: high quality, colours at full resolution.
@@ -31,8 +32,7 @@ def to_preview(pixels: Array, white: float = 1.0) -> Array:
     # By strips: float pictures would otherwise pass through copies of four times the size.
     for top in range(0, height, _STRIP_ROWS):
         rows = slice(top, top + _STRIP_ROWS)
-        strip = pixels[rows] if white == 1 else pixels[rows] / np.float32(white)
-        out[rows] = converted(strip, BMP)
+        out[rows] = to_uint8(normalised(pixels[rows], white))
         release(pixels)
     return out
 
@@ -75,4 +75,4 @@ def reduced(pixels: Array, block: int) -> Array:
     height, width = pixels.shape[0] // rows, pixels.shape[1] // columns
     cut = pixels[: height * rows, : width * columns]
     means = cut.reshape(height, rows, width, columns, 3).mean((1, 3), dtype=np.float32)
-    return np.asarray(means.round().astype(np.uint8))
+    return to_uint8(from_levels(means))

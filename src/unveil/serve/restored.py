@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
+from unveil.imaging.convert import to_unit
 from unveil.imaging.formats import format_named, format_of_suffix
 from unveil.imaging.image import Array
 from unveil.imaging.losses import losses
@@ -150,7 +151,7 @@ def spread_over(mask: Pixels, size: tuple[int, ...]) -> Callable[[slice], Array]
 
     def rows_of(rows: slice) -> Array:
         top, bottom, down = _between(np.arange(rows.start, rows.stop), height, mask.shape[0])
-        lines = mask[top[0] : bottom[-1] + 1].astype(np.float32) / np.float32(255)
+        lines = to_unit(mask[top[0] : bottom[-1] + 1])
         wide = lines[:, left] * (1 - across) + lines[:, right] * across
         upper, lower = wide[top - top[0]], wide[bottom - top[0]]
         return np.asarray((upper + (lower - upper) * down[:, None])[..., None])

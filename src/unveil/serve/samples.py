@@ -10,6 +10,7 @@ import numpy as np
 
 from unveil.degradations import parse
 from unveil.imaging import load_rgb, save_png
+from unveil.imaging.convert import to_uint8, to_unit
 from unveil.imaging.image import Array
 from unveil.serve.preview import reduced
 
@@ -52,7 +53,7 @@ class Sample:
 
     def picture(self) -> Array:
         """Return it as ``(h, w, 3)`` floats; noise may leave [0, 1]."""
-        clean = (load_rgb(_FOLDER / self.file) / np.float32(255)).astype(np.float32)
+        clean = to_unit(load_rgb(_FOLDER / self.file))
         seed = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
         return parse(self.degradation)(clean, np.random.default_rng(seed))
 
@@ -87,7 +88,7 @@ def _thumbnail(sample: Sample) -> bytes:
         # Reduced, a photo shows no noise.
         top, left = (int(at * s) for at, s in zip(sample.focus, picture.shape, strict=False))
         return png(picture[top : top + height, left : left + width])
-    return png(reduced(as_bytes(picture), max(1, picture.shape[0] // height)))
+    return png(reduced(to_uint8(picture), max(1, picture.shape[0] // height)))
 
 
 def sample_named(name: str) -> Sample | None:
@@ -95,21 +96,9 @@ def sample_named(name: str) -> Sample | None:
     return next((sample for sample in (*SAMPLES, *CLEAN) if sample.id == name), None)
 
 
-def as_bytes(picture: Array) -> Array:
-    """Return floats in [0, 1] as uint8 samples, and those as they are.
-
-    >>> as_bytes(np.array([-0.1, 0.5, 1.0])).tolist()
-    [0, 128, 255]
-    """
-    if picture.dtype.kind != "f":
-        return picture
-    return np.asarray(np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8))
-
-
 def png(picture: Array) -> bytes:
-    """Return ``(h, w, 3)`` floats in [0, 1] or uint8 samples as a PNG file of 8 bits."""
-    samples = as_bytes(picture)
+    """Return ``(h, w, 3)`` samples of any type as a PNG file of 8 bits."""
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:
         file = Path(folder) / "picture.png"
-        save_png(file, samples)
+        save_png(file, to_uint8(picture))
         return file.read_bytes()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from unveil.degradations import parse
 from unveil.errors import InputError, MissingExtraError
 from unveil.imaging import load_rgb
+from unveil.imaging.convert import to_uint8, to_unit
 from unveil.imaging.image import Array
 from unveil.metrics import psnr, ssim
 from unveil.serve.answers import described
@@ -55,8 +56,7 @@ def tools_router(engine: Engine) -> APIRouter:
                 clean = _reduced(engine, source, form.max_megapixels)
                 if not form.degradation:
                     return png(clean)
-                unit = (clean / np.float32(255)).astype(np.float32)
-                return png(pipeline(unit, np.random.default_rng(form.seed)))
+                return png(pipeline(to_unit(clean), np.random.default_rng(form.seed)))
 
             held.job = job = engine.submit_work(source, work)
             made = await result(request, job, engine.settings.timeout_s)
@@ -137,7 +137,7 @@ def scores(picture: Array, clean: Array) -> Scores:
 def _reduced(engine: Engine, source: Path, max_megapixels: float) -> Array:
     picture = load_rgb(source, max_megapixels=engine.settings.max_megapixels)
     pixels = picture.shape[0] * picture.shape[1]
-    return reduced(picture, max(1, math.ceil(math.sqrt(pixels / (max_megapixels * 1e6)))))
+    return reduced(to_uint8(picture), max(1, math.ceil(math.sqrt(pixels / (max_megapixels * 1e6)))))
 
 
 def _sample(name: str) -> Sample:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from unveil.imaging.convert import to_uint8
 from unveil.metrics.psnr import psnr
 
 _PICTURE_ROWS = 6
@@ -120,8 +121,7 @@ def _centre(image: Tensor) -> NDArray[np.uint8]:
     height, width = image.shape[1:]
     top, left = max(0, height - _PICTURE_SIDE) // 2, max(0, width - _PICTURE_SIDE) // 2
     cut = image[:, top : top + _PICTURE_SIDE, left : left + _PICTURE_SIDE]
-    pixels: NDArray[np.uint8] = (cut * 255.0).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return pixels
+    return to_uint8(cut.permute(1, 2, 0).numpy())
 
 
 def _spread(rows: list[list[NDArray[np.uint8]]]) -> list[NDArray[np.uint8]]:

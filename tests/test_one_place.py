@@ -1,0 +1,73 @@
+"""What is done in one place of the package is done there alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import unveil
+
+_PACKAGE = Path(unveil.__file__).parent
+_CONVERT = "imaging/convert.py"
+# Where a file needs what looks like a conversion of samples, and why it is none.
+_NO_SAMPLES = {
+    "metrics/luma.py": "coefficients of BT.601",
+    "metrics/banding.py": "an error, given in levels of 255",
+    "imaging/netpbm.py": "the two values of a bitmap",
+    "inference/kinds.py": "Pillow's byte orders",
+    "integrations/spandrel.py": "text as a tensor",
+    "ops/ssd/native.py": "flags for the kernel",
+}
+_INTEGERS = {"uint8", "uint16"}
+_SCALES = {255, 65535}
+
+
+def _sources() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        yield path.relative_to(_PACKAGE).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _is_scale(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and len(node.args) == 1:
+        node = node.args[0]
+    return isinstance(node, ast.Constant) and node.value in _SCALES
+
+
+def _names_integers(node: ast.expr) -> bool:
+    named = node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None)
+    return named in _INTEGERS
+
+
+def _converts(node: ast.AST) -> bool:
+    """Whether an expression scales by a white value or changes the type to that of samples."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        sides = node.left, node.right
+        numbers = all(isinstance(side, ast.Constant) for side in sides)
+        return any(map(_is_scale, sides)) and not numbers and "sigma" not in ast.unparse(node)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    if node.func.attr == "iinfo":
+        return True
+    if node.func.attr in ("asarray", "array"):
+        typed = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "dtype")]
+        return any(map(_names_integers, typed))
+    return node.func.attr in ("astype", "to") and any(map(_names_integers, node.args))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "x / 255", "x * np.float32(255.0)", "(x * 65535).round()", "x.astype(np.uint8)",
+        "x.astype('uint16')", "x.to(torch.uint8)", "np.asarray(x, dtype=np.uint8)",
+        "np.iinfo(x.dtype).max",
+    ],
+)  # fmt: skip
+def test_a_conversion_is_recognised(code: str) -> None:
+    assert any(map(_converts, ast.walk(ast.parse(code))))
+
+
+def test_samples_change_type_and_scale_in_one_file() -> None:
+    found = {name for name, tree in _sources() if any(map(_converts, ast.walk(tree)))}
+    assert _CONVERT in found
+    assert found - {_CONVERT} == set(_NO_SAMPLES)
