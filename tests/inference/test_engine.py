@@ -15,6 +15,7 @@ from unveil.imaging.scratch import allocate
 from unveil.inference import engine as engine_module
 from unveil.inference.engine import Engine, Tiling
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
+from unveil.inference.padding import pad_to_multiple
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import fitted_grid
 from unveil.inference.windows import spread
@@ -90,7 +91,7 @@ def test_all_tiles_share_the_statistics_of_the_image() -> None:
 def test_a_network_without_statistics_sees_every_tile_once_and_nothing_else() -> None:
     network = unveil.create_model("cu_mamba_tiny", channel_ssm=False)
     seen: list[int] = []
-    network.register_forward_hook(lambda *_: seen.append(1))
+    network.latent.register_forward_hook(lambda *_: seen.append(1))
     _restored(network, _pixels((130, 200, 3)), tiling=_SMALL_TILES)
     grid = fitted_grid(_SMALL_TILES.tile, _SMALL_TILES.overlap, network.size_multiple)
     assert len(seen) == len(grid.spans(130)) * len(grid.spans(200))
@@ -192,6 +193,22 @@ def test_given_statistics_replace_the_images_own(ensemble: bool) -> None:
     for tiling in (Tiling(), _SMALL_TILES, Tiling(window=32)):
         out = _restored(MinusMean(), pixels, tiling=tiling, steering=steering, ensemble=ensemble)
         np.testing.assert_allclose(out, pixels - 0.25, atol=1e-6)
+
+
+def test_an_ensemble_pads_once_and_adds_to_the_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, calls = unveil.create_model("mtair_tiny").eval(), []
+
+    def counted(images: torch.Tensor, multiple: int) -> torch.Tensor:
+        calls.append("pad")
+        return pad_to_multiple(images, multiple)
+
+    monkeypatch.setattr(engine_module, "pad_to_multiple", counted)
+    monkeypatch.setattr(network, "_check", lambda _: calls.append("check"))
+    monkeypatch.setattr(network, "forward", lambda *_: calls.append("forward"))
+    pixels = _pixels((37, 50, 3))
+    out = _restored(network, pixels, ensemble=True)
+    assert calls == ["pad"]
+    assert not np.array_equal(out, pixels)
 
 
 class _Shift(nn.Module):

@@ -107,6 +107,14 @@ def test_a_constant_image_stays_finite_forward_and_backward(name, value):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("name", QUICK)
+def test_forward_is_the_image_plus_the_residual(name):
+    model = create_model(name).eval()
+    x = _images(model, count=2)
+    with torch.no_grad():
+        assert torch.equal(model(x), x + model.residual(x))
+
+
 @pytest.mark.parametrize(("name", "overrides"), ALL)
 def test_a_pass_with_the_images_own_context_equals_a_pass_without(name, overrides):
     model = create_model(name, **overrides).eval()

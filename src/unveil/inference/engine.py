@@ -16,7 +16,7 @@ from unveil.imaging.scratch import release
 from unveil.inference import windows
 from unveil.inference.latent import cut, whole_latent
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
-from unveil.inference.padding import pad_to_multiple, restore_tensor
+from unveil.inference.padding import pad_to_multiple
 from unveil.inference.samples import Array, is_gray, to_network, to_residual
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
@@ -307,7 +307,7 @@ class Engine:
                 latent = None
                 if latents:
                     latent = _features_turned(latents[turn].to(self.device), turn)
-                total += _turned_back(self._run(seen, context, latent) - seen, turn)
+                total += _turned_back(self._residual(seen, context, latent), turn)
             total = total[..., :height, :width]
             if not math.isfinite(total.sum().item()):
                 raise InputError(
@@ -316,17 +316,19 @@ class Engine:
                 )
             return total / len(self._turns)
 
-    def _run(self, x: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
-        if hasattr(self.model, "describe"):
-            return restore_tensor(cast("RestorationModel", self.model), x, context, latent)
-        padded = pad_to_multiple(x, self._multiple)
-        restored = torch.as_tensor(self.model(padded))
-        if restored.shape != padded.shape:
+    def _residual(self, x: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
+        """Return the residual of padded images; of other networks, their result minus the image."""
+        if isinstance(self.model, RestorationModel):
+            return self.model.residual(x, context, latent)
+        given = {"context": context, "latent": latent}
+        known = {name: value for name, value in given.items() if value is not None}
+        restored = torch.as_tensor(self.model(x, **known))
+        if restored.shape != x.shape:
             raise InputError(
-                f"the network makes {tuple(restored.shape)} of {tuple(padded.shape)}; expected one "
+                f"the network makes {tuple(restored.shape)} of {tuple(x.shape)}; expected one "
                 "that keeps the size"
             )
-        return restored[..., : x.shape[-2], : x.shape[-1]]
+        return restored - x
 
     def _own_context(self) -> Context | None:
         return Steering(self.steering) if self.steering else None
@@ -407,7 +409,7 @@ class Engine:
             for i in range(batches):
                 batch = samples[i::batches].to(self.device)
                 recorder = Steering(given, places[i::batches].to(self.device))
-                self.model(batch, context=recorder)
+                self._residual(batch, recorder, None)
                 gathered.append(recorder.finished())
                 counts.append(len(batch))
                 tick()

@@ -71,7 +71,7 @@ def restore_tensor(
         return degraded.clone()
     own_dtype = next(model.parameters(), images).dtype
     padded = pad_to_multiple(images.to(own_dtype), model.size_multiple)
-    known = {} if latent is None else {"latent": latent.to(own_dtype)}
-    restored: Tensor = model(padded, context, **known)
+    latent = None if latent is None else latent.to(own_dtype)
+    restored = padded + model.residual(padded, context, latent)
     restored = restored[..., : images.shape[-2], : images.shape[-1]].to(degraded.dtype)
     return restored if degraded.ndim == 4 else restored[0]

@@ -117,7 +117,25 @@ class RestorationModel(nn.Module):
             InputError: The shape does not fit.
         """
         self._check(degraded)
-        return self._restore(degraded, context, latent)
+        return degraded + self.residual(degraded, context, latent)
+
+    def residual(
+        self, degraded: Tensor, context: Context | None = None, latent: Tensor | None = None
+    ) -> Tensor:
+        """Compute what restoring adds to images: restored minus degraded.
+
+        Args:
+            degraded: As for `forward`, which checks it; this does not.
+            context: As for `forward`.
+            latent: As for `forward`.
+
+        Returns:
+            Same shape as `degraded`.
+        """
+        features, skips = self.encode(degraded, context)
+        if latent is None:
+            latent = self.refine_latent(features, context)
+        return self.decode(latent, skips, context)
 
     @torch.no_grad()
     def describe(self, samples: Tensor) -> Context:
@@ -136,14 +154,8 @@ class RestorationModel(nn.Module):
         """
         self._check(samples)
         recorder = Context()
-        self._restore(samples, recorder, None)
+        self.residual(samples, recorder)
         return recorder.finished()
-
-    def _restore(self, degraded: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
-        features, skips = self.encode(degraded, context)
-        if latent is None:
-            latent = self.refine_latent(features, context)
-        return degraded + self.decode(latent, skips, context)
 
     def parameter_groups(
         self, *, weight_decay: float = 0.0, ssm_learning_rate: float = 1.0
