@@ -146,7 +146,9 @@ def compare_builds(
         works += [("gradients", batch, side), ("step", batch, side)]
     own = Path(unveil.__file__).parents[1]
     with ExitStack() as stack:
-        builds = [stack.enter_context(_build(path, threads)) for path in (own, _source(other))]
+        builds = [
+            stack.enter_context(running_build(path, threads)) for path in (own, source_of(other))
+        ]
         rows = []
         for model in ids:
             for work in works:
@@ -156,7 +158,7 @@ def compare_builds(
     return BuildComparison(str(other), kernels, threads, repeats, tuple(rows))
 
 
-def _source(folder: Path) -> Path:
+def source_of(folder: Path) -> Path:
     """Return what goes onto the path to import the other build."""
     for candidate in (folder / "src", folder):
         if (candidate / "unveil" / "__init__.py").is_file():
@@ -164,7 +166,7 @@ def _source(folder: Path) -> Path:
     raise InputError(f"{folder}: no unveil in it; give a checkout or a folder it is installed in")
 
 
-class _Build:
+class Build:
     """A build's process, which times what it is given."""
 
     def __init__(self, process: "subprocess.Popen[str]", path: Path) -> None:
@@ -198,7 +200,8 @@ class _Build:
 
 
 @contextmanager
-def _build(path: Path, threads: int) -> Iterator[_Build]:
+def running_build(path: Path, threads: int) -> Iterator[Build]:
+    """Start a process of the build whose package lies in `path`; it ends with the context."""
     environment = os.environ | {"PYTHONPATH": str(path)}
     environment.pop("UNVEIL_NATIVE_LIBRARY", None)
     # -P: the folder one happens to be in is not searched.
@@ -211,14 +214,14 @@ def _build(path: Path, threads: int) -> Iterator[_Build]:
         env=environment,
     )
     try:
-        yield _Build(process, path)
+        yield Build(process, path)
     finally:
         process.kill()
         process.communicate()
 
 
 def _compare(
-    builds: list[_Build], model: str, work: Work, batch: int, size: int, *, repeats: int
+    builds: list[Build], model: str, work: Work, batch: int, size: int, *, repeats: int
 ) -> Comparison:
     turns = [[build.time(model, work, batch, size) for build in builds] for _ in range(repeats)]
     own, others = ([turn[i][0] for turn in turns] for i in (0, 1))

@@ -11,6 +11,7 @@ from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
     from unveil.bench.against import Comparison
+    from unveil.bench.exported import ExportTiming
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
 
@@ -112,6 +113,49 @@ def passes(
 
 
 @app.command()
+def export(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
+    ] = None,
+    size: Annotated[
+        int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")
+    ] = 512,
+    repeats: Repeats = 5,
+    threads: Threads = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Take the native pass of another checkout or installation of unveil.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time exported networks in ONNX Runtime beside the native pass, taking turns in one run."""
+    import json
+
+    from unveil.errors import MissingExtraError
+
+    use_threads(threads)
+    try:
+        from unveil.bench.exported import bench_exported
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("unveil bench export", "onnx") from error
+    names = models or ["cu_mamba_small", "mtair_small"]
+    shown = (lambda _: None) if as_json else _print_exported
+    result = bench_exported(names, size=size, repeats=repeats, against=against, done=shown)
+    if as_json:
+        typer.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    typer.echo(
+        f"float32, {counted(result.threads, 'thread')}, 1×3×{size}×{size}, median of "
+        f"{result.repeats}; ONNX Runtime over the native pass"
+        + (f" of {against}" if against is not None else "")
+    )
+
+
+@app.command()
 def restore(
     models: Annotated[
         list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
@@ -197,6 +241,14 @@ def _print_scan(result: "ScanBench") -> None:
         typer.echo(where + cells)
     for name, exponent in result.exponents().items():
         typer.echo(f"time of the forward grows with l to the power {exponent:.2f} ({name})")
+
+
+def _print_exported(row: "ExportTiming") -> None:
+    typer.echo(
+        f"{row.id:16} {row.seconds:8.3f} s / {row.native_seconds:.3f} s = {row.ratio:.2f}, of CPU "
+        f"time {row.cpu_ratio:.2f}; opened in {row.load_seconds:.2f} s, {row.size_ratio:.2f} times "
+        "the weights' size"
+    )
 
 
 def _print_comparison(row: "Comparison") -> None:

@@ -1,0 +1,122 @@
+"""Time exported networks in ONNX Runtime beside the native pass: one run, taking turns."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import unveil
+from unveil.bench.against import running_build, source_of
+from unveil.bench.machine import describe_machine
+from unveil.export.check import open_session
+from unveil.export.onnx import build_whole, restoration_model
+from unveil.inference.loading import load
+from unveil.models.base import count_parameters
+
+
+@dataclass(frozen=True)
+class ExportTiming:
+    """What one exported network takes.
+
+    Attributes:
+        id: The model.
+        seconds: Median of a pass in ONNX Runtime.
+        native_seconds: Median of a native pass.
+        ratio: Median over the turns of the first over the second.
+        cpu_ratio: The same of the processes' CPU time, which other programs disturb less.
+        load_seconds: CPU time to open the file.
+        size_ratio: Bytes of the file over those of the weights in float32.
+    """
+
+    id: str
+    seconds: float
+    native_seconds: float
+    ratio: float
+    cpu_ratio: float
+    load_seconds: float
+    size_ratio: float
+
+
+@dataclass(frozen=True)
+class ExportBench:
+    """Timings of one run, with where and how they were taken."""
+
+    machine: dict[str, Any]
+    native: str
+    size: int
+    repeats: int
+    threads: int
+    timings: tuple[ExportTiming, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values that fit into JSON."""
+        return asdict(self)
+
+
+def bench_exported(
+    ids: Sequence[str],
+    *,
+    size: int = 512,
+    repeats: int = 5,
+    against: Path | None = None,
+    done: Callable[[ExportTiming], None] = lambda _: None,
+) -> ExportBench:
+    """Time exported networks and their native pass, taking turns.
+
+    Args:
+        ids: Models.
+        size: Height and width of the image, in pixels.
+        repeats: Turns; medians are reported.
+        against: Take the native pass of this build: a checkout of unveil, or a folder it is
+            installed in. None takes the running one's.
+        done: Called with every timing as soon as it is there.
+
+    Returns:
+        One timing per model.
+
+    Raises:
+        InputError: An unknown model, one that cannot be exported, or no unveil in the folder.
+    """
+    threads = torch.get_num_threads()
+    source = Path(unveil.__file__).parents[1] if against is None else source_of(against)
+    timings = []
+    with running_build(source, threads) as native:
+        for name in ids:
+            with _session(name) as (run, load_seconds, size_ratio):
+                image = torch.rand(1, 3, size, size).numpy()
+                run(image)
+                turns = [
+                    (_seconds(run, image), native.time(name, "pass", 1, size))
+                    for _ in range(repeats)
+                ]
+            own, other = ([turn[i][0] for turn in turns] for i in (0, 1))
+            ratios = [[a[i] / max(b[i], 1e-9) for a, b in turns] for i in (0, 1)]
+            medians = [statistics.median(values) for values in (own, other, *ratios)]
+            timings.append(ExportTiming(name, *medians, load_seconds, size_ratio))
+            done(timings[-1])
+    return ExportBench(
+        describe_machine(), str(against or source), size, repeats, threads, tuple(timings)
+    )
+
+
+@contextmanager
+def _session(model: str) -> Iterator[tuple[Callable[[Any], Any], float, float]]:
+    """Export a model; give what runs the file, the time to open it, and its relative size."""
+    loaded = load(model)
+    data = build_whole(loaded).SerializeToString()
+    start = time.process_time()
+    session = open_session(data)
+    load_seconds = time.process_time() - start
+    weights = 4 * count_parameters(restoration_model(loaded))
+    yield lambda image: session.run(None, {"image": image}), load_seconds, len(data) / weights
+
+
+def _seconds(run: Callable[[Any], Any], image: Any) -> list[float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(image)
+    return [time.perf_counter() - wall, time.process_time() - cpu]
