@@ -85,19 +85,27 @@ def bench_exported(
     threads = torch.get_num_threads()
     source = Path(unveil.__file__).parents[1] if against is None else source_of(against)
     timings = []
-    with running_build(source, threads) as native:
+    with running_build(source, threads) as build:
         for name in ids:
             with _session(name) as (run, load_seconds, size_ratio):
                 image = torch.rand(1, 3, size, size).numpy()
                 run(image)
                 turns = [
-                    (_seconds(run, image), native.time(name, "pass", 1, size))
+                    (_seconds(run, image), build.time(name, "pass", 1, size))
                     for _ in range(repeats)
                 ]
-            own, other = ([turn[i][0] for turn in turns] for i in (0, 1))
-            ratios = [[a[i] / max(b[i], 1e-9) for a, b in turns] for i in (0, 1)]
-            medians = [statistics.median(values) for values in (own, other, *ratios)]
-            timings.append(ExportTiming(name, *medians, load_seconds, size_ratio))
+            median = statistics.median
+            timings.append(
+                ExportTiming(
+                    id=name,
+                    seconds=median(file[0] for file, _ in turns),
+                    native_seconds=median(native[0] for _, native in turns),
+                    ratio=median(file[0] / native[0] for file, native in turns),
+                    cpu_ratio=median(file[1] / max(native[1], 1e-9) for file, native in turns),
+                    load_seconds=load_seconds,
+                    size_ratio=size_ratio,
+                )
+            )
             done(timings[-1])
     return ExportBench(
         describe_machine(), str(against or source), size, repeats, threads, tuple(timings)
