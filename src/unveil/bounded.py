@@ -10,6 +10,11 @@ MOST_BYTES = 2**20
 _MOST_DEPTH = 64
 # More than any machine has; torch itself stops at 2³¹.
 MOST_THREADS = 1024
+# Share of a network's change that is applied, least and most.
+STRENGTHS = (0, 1)
+# Side of a tile in pixels: a smaller one is mostly overlap and a network sees too little; none is
+# larger than any image that is read.
+SMALLEST_TILE, LARGEST_TILE = 64, 1_000_000
 
 
 def is_name_byte(character: str) -> bool:

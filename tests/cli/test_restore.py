@@ -93,7 +93,8 @@ def test_every_option_reaches_the_library(
 
     def spy(restorer: Restorer, jobs: list[Job], saving: Saving, share: object) -> list[Outcome]:
         assert callable(share)
-        seen.update(engine=restorer.engine, limit=restorer.max_megapixels, saving=saving, jobs=jobs)
+        limit = restorer.options.max_megapixels
+        seen.update(engine=restorer.engine, limit=limit, saving=saving, jobs=jobs)
         return []
 
     monkeypatch.setattr("unveil.inference.batch.restore_files", spy)

@@ -60,7 +60,7 @@ def test_integers_are_rounded_and_saturate(dtype: str) -> None:
     step = round(0.1 * top)
     wanted = [0, top // 2 - step, top - step]
     assert np.abs(_restored(Darker(), pixels)[0, 0].astype(int) - wanted).max() <= 1
-    half = _restored(Darker(), pixels, strength=Strength.of(0.5))[0, 0].astype(int)
+    half = _restored(Darker(), pixels, strength=Strength(0.5, 0.5))[0, 0].astype(int)
     assert np.abs(half - [0, top // 2 - step / 2, top - step / 2]).max() <= 1
 
 

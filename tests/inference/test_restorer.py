@@ -116,7 +116,7 @@ def test_other_things_are_refused_in_one_line(given: object) -> None:
         ({"strength": 1.5}, "strength is 0 to 1"),
         ({"task": "sharpen"}, "no task 'sharpen'; there are auto, denoise"),
         ({"strength": "a"}, "strength is 0 to 1"),
-        ({"tile": 10}, "tile of 10 pixels is too small"),
+        ({"tile": 10}, "tile is 10; expected auto, off, or 64 to"),
         ({"tile": "x"}, "tile is 'x'"),
         ({"device": "abacus"}, "device 'abacus': expected auto, cpu, cuda"),
         ({"model": "mtair_smal"}, "no model 'mtair_smal'"),

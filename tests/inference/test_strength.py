@@ -10,6 +10,7 @@ from unveil.errors import InputError
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import format_named
 from unveil.inference import Restorer
+from unveil.inference.options import RestoreOptions
 from unveil.inference.strength import LUMA_WEIGHTS, Strength
 
 _RNG = np.random.default_rng(3)
@@ -36,9 +37,9 @@ def test_gray_has_luminance_only() -> None:
 
 
 def test_each_share_is_that_of_strength_unless_given() -> None:
-    assert Strength.of(0.4) == Strength(0.4, 0.4)
-    assert Strength.of(0.4, luma=1) == Strength(1.0, 0.4)
-    assert Strength.of(0.4, chroma=0) == Strength(0.4, 0.0)
+    assert RestoreOptions(strength=0.4).applied == Strength(0.4, 0.4)
+    assert RestoreOptions(strength=0.4, strength_luma=1).applied == Strength(1.0, 0.4)
+    assert RestoreOptions(strength=0.4, strength_chroma=0).applied == Strength(0.4, 0.0)
 
 
 @pytest.mark.parametrize("name", ["strength", "strength_luma", "strength_chroma"])

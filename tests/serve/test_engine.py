@@ -7,7 +7,8 @@ import pytest
 from tests.serve.conftest import MODEL, busy, photo, until, uploads
 
 from unveil.errors import CheckpointError, ImageTooLargeError, InputError, OutputError
-from unveil.inference.loading import TASKS, load
+from unveil.inference.loading import load
+from unveil.inference.options import TASKS
 from unveil.models.checkpoint import bundled_weights
 from unveil.serve.catalogue import Catalogue
 from unveil.serve.engine import Engine, Options, plain_message

@@ -38,7 +38,7 @@ def test_each_strength_is_the_restorers_own(
     write_image(source, Image(pixels, format=format_named("tiff")))
     restored = engine.submit(engine.receive("a.tif", source.read_bytes()), Options()).wait(20)
     expected = Restorer(tiny_weights, strength=strength).restore_image(read_image(source)).pixels
-    target = restored.write(tmp_path / "b.tif", strength=Strength.of(strength))
+    target = restored.write(tmp_path / "b.tif", strength=Strength(strength, strength))
     np.testing.assert_array_equal(read_image(target).pixels, expected)
     if strength == 0:
         np.testing.assert_array_equal(expected, pixels)
@@ -48,8 +48,8 @@ def test_blending_does_not_run_the_network(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restored = engine.submit(engine.receive("a.png", photo()), Options()).wait(20)
-    monkeypatch.setattr("unveil.inference.engine.Engine._run", None)
-    assert restored.write(tmp_path / "a.png", strength=Strength.of(0.5)).exists()
+    monkeypatch.setattr("unveil.inference.engine.Engine._residual", None)
+    assert restored.write(tmp_path / "a.png", strength=Strength(0.5, 0.5)).exists()
 
 
 def test_gray_is_previewed_in_three_channels_and_written_in_one(
@@ -152,7 +152,7 @@ def test_pages_and_hidden_colours_are_as_by_the_restorer(
         Restorer(tiny_weights, strength=0.7).restore_file(source, expected)
         held = engine.receive(name, source.read_bytes())
         restored = engine.submit(held, Options()).wait(20)
-        made = restored.write(tmp_path / f"made-{name}", strength=Strength.of(0.7))
+        made = restored.write(tmp_path / f"made-{name}", strength=Strength(0.7, 0.7))
         assert made.read_bytes() == expected.read_bytes()
         with PIL.Image.open(restored.preview()) as shown:
             assert shown.size == (50, 40)

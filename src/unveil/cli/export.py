@@ -30,7 +30,7 @@ def export(
     import json
 
     from unveil.errors import MissingExtraError
-    from unveil.inference.loading import TASKS
+    from unveil.inference.options import TASKS
 
     side = _size(size)
     if task not in TASKS:

@@ -6,11 +6,11 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.bounded import MOST_THREADS
+from unveil.bounded import MOST_THREADS, STRENGTHS
 from unveil.cli.options import MaxMegapixels, Threads, use_threads, whole_number
 from unveil.cli.restoring import (
     Act,
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from unveil.inference.plan import Job, Plan
 
 _LOG_SECONDS = 30
-# As large as any image that is read.
-_LARGEST_TILE = 1_000_000
+_LEAST, _MOST = map(float, STRENGTHS)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -53,15 +52,15 @@ def restore(
     ] = None,
     task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
     strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the change that is applied.")
+        float, typer.Option(min=_LEAST, max=_MOST, help="Share of the change that is applied.")
     ] = 1.0,
     strength_luma: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="The same of luminance; default: as --strength."),
+        typer.Option(min=_LEAST, max=_MOST, help="The same of luminance; default: as --strength."),
     ] = None,
     strength_chroma: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="The same of colour; default: as --strength."),
+        typer.Option(min=_LEAST, max=_MOST, help="The same of colour; default: as --strength."),
     ] = None,
     tile: Annotated[
         str, typer.Option(help="auto, off, or the side of a tile in pixels.", metavar="auto|off|N")
@@ -148,9 +147,9 @@ def restore(
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging import Develop
     from unveil.imaging.formats import format_named
+    from unveil.inference.options import RestoreOptions, parse_tile
     from unveil.inference.plan import Naming, plan
 
-    side = _tile(tile)
     paths = [*(paths or []), *listed_paths(listed)]
     clips = clips_among(paths)
     refused = {
@@ -158,37 +157,36 @@ def restore(
         "in-place": in_place, "compare": compare,
     }  # fmt: skip
     refuse_together(ray, clips, [option for option, given in refused.items() if given])
-    if server is None:
-        _check_task(task)
-    else:
-        local = {
+    if server is not None:
+        unsent = {
             "compare": compare, "device": device != "auto", "threads": threads is not None,
             "in-place": in_place, "keep-date": keep_date, "develop": bool(develop),
         }  # fmt: skip
-        _refuse_with_server([name for name, given in local.items() if given])
+        _refuse_with_server([name for name, given in unsent.items() if given])
     try:
+        options: dict[str, Any] = {
+            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
+            "strength_chroma": strength_chroma, "tile": parse_tile(tile), "ensemble": ensemble,
+        }  # fmt: skip
+        if server is None:
+            local = RestoreOptions(
+                **options, device=device, max_megapixels=max_megapixels,
+                develop=Develop.parse(develop),
+            )  # fmt: skip
+            options = vars(local)
         naming = Naming(name, format_named(format_name) if format_name else None)
-        developing = Develop.parse(develop)
         images = [] if clips else paths
         whole = plan(images, output=output, naming=naming, recursive=recursive, in_place=in_place)
         made = whole if shard is None else whole.shard(*_shard(shard))
     except (InputError, ImageFileError) as error:
         raise typer.BadParameter(str(error)) from error
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
-    options: dict[str, Any] = {
-        "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
-        "strength_chroma": strength_chroma, "tile": side,
-    }  # fmt: skip
     if server is None:
         from unveil.inference.batch import Saving
         from unveil.ops.heap import keep_freed_memory
 
         keep_freed_memory()
         use_threads(threads)
-        options |= {
-            "ensemble": ensemble, "device": device, "max_megapixels": max_megapixels,
-            "develop": developing,
-        }  # fmt: skip
         saving = Saving(quality, force, compare, in_place or not alone, keep_date)
         if ray is not None:
             act = on_cluster(made, ray, workers, cores, options, saving)
@@ -220,13 +218,6 @@ def _finish(
         raise typer.Exit(1)
 
 
-def _check_task(task: str) -> None:
-    from unveil.inference.loading import TASKS
-
-    if task not in TASKS:
-        raise typer.BadParameter(f"no task {task!r}; there are {', '.join(TASKS)}")
-
-
 def _refuse_with_server(names: "Sequence[str]") -> None:
     if names:
         options = " and ".join(f"--{name}" for name in names)
@@ -239,18 +230,6 @@ def _skipped_folders(folders: "Sequence[Path]") -> str:
     named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
     return f"left out {number} of thumbnails, trash and the like: {named}"
-
-
-def _tile(text: str) -> int | Literal["auto", "off"]:
-    from unveil.inference.tiles import SMALLEST_TILE
-
-    if text in ("auto", "off"):
-        return cast("Literal['auto', 'off']", text)
-    side = whole_number(text)
-    if side is None or not SMALLEST_TILE <= side <= _LARGEST_TILE:
-        expected = f"auto, off, or {SMALLEST_TILE} to {_LARGEST_TILE} pixels"
-        raise typer.BadParameter(f"expected {expected}, got {text!r}", param_hint="--tile")
-    return side
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -19,7 +19,8 @@ from unveil.export.forms import FixedStatistics, ImageStatistics, TilesOfAnImage
 from unveil.export.graph import build_graph
 from unveil.export.scan import replace_scans
 from unveil.imaging.write import replacing
-from unveil.inference.loading import LoadedModel, Task, load
+from unveil.inference.loading import LoadedModel, load
+from unveil.inference.options import TaskChoice
 from unveil.inference.padding import restore_tensor
 from unveil.models.base import RestorationModel
 from unveil.models.checkpoint import bundled_weights
@@ -49,7 +50,7 @@ def export_onnx(
     *,
     size: int | Literal["dynamic"] = "dynamic",
     tiles: bool = False,
-    task: Task = "auto",
+    task: TaskChoice = "auto",
     force: bool = False,
 ) -> Exported:
     """Write a network as an ONNX file of standard operators (opset 18, IR version 8).

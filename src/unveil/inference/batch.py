@@ -131,8 +131,8 @@ class _Run:
         strength = luma if luma == chroma else [luma, chroma]
         options = [restorer.loaded.digest, repr(engine.tiling), strength, engine.ensemble]
         # What older journals have no word for is left out where it is as it was then.
-        if restorer.develop != Develop():
-            options.append(repr(restorer.develop))
+        if restorer.options.develop != Develop():
+            options.append(repr(restorer.options.develop))
         self.options = json.dumps([*options, steering, saving.quality])
 
     def read(self, job: Job) -> _Read | Outcome:
@@ -151,7 +151,8 @@ class _Run:
             return _failed(job, error)
 
     def _image(self, source: Path) -> Image:
-        return read_source(source, self.restorer.max_megapixels, self.restorer.develop)
+        options = self.restorer.options
+        return read_source(source, options.max_megapixels, options.develop)
 
     def _is_done(self, job: Job, key: str) -> bool:
         """Tell whether the result is there.

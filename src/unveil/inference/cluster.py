@@ -88,7 +88,7 @@ class Worker:
         self.cores = claim_cores(cores)
         from unveil.inference.restorer import Restorer  # noqa: PLC0415 (it counts the cores)
 
-        self.restorer = Restorer(**options, threads=cores)
+        self.restorer = Restorer(**{**options, "threads": cores})
         self.retries, self.saving = retries, saving or Saving()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError
 from unveil.imaging.convert import add_residual
 from unveil.imaging.scratch import release
@@ -19,7 +20,7 @@ from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.samples import Array, is_gray, to_network, to_residual
 from unveil.inference.strength import Strength
-from unveil.inference.tiles import SMALLEST_TILE, Grid, fitted_grid
+from unveil.inference.tiles import Grid, fitted_grid
 from unveil.layers.context import Context
 from unveil.models.base import RestorationModel
 

@@ -6,19 +6,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.engine import Tiling
+from unveil.inference.options import TaskChoice, require_task
 from unveil.inference.readout import Readout, mixer_names, read_readout
 from unveil.models.checkpoint import WEIGHTS_NAME, bundled_weights, from_pretrained
 from unveil.models.registry import create_model, get_record, list_models
 
-Task = Literal["auto", "denoise", "derain", "dehaze", "deblur"]
-TASKS: tuple[Task, ...] = ("auto", "denoise", "derain", "dehaze", "deblur")
 DEFAULT_MODEL, DENOISER, DEBLURRER = "mtair_small", "cu_mamba_small", "cu_mamba_small_deblur"
 
 # What the read-out calls the degradation that a task removes.
@@ -43,7 +41,7 @@ class LoadedModel:
     tiling: Tiling = field(default_factory=Tiling)
     steering: dict[str, Tensor] = field(default_factory=dict)
     weights: Path | None = None
-    task: Task = "auto"
+    task: TaskChoice = "auto"
 
     @cached_property
     def digest(self) -> str:
@@ -55,7 +53,7 @@ class LoadedModel:
         return state.hexdigest()[:16]
 
 
-def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedModel:
+def load(model: str | Path | nn.Module | None, task: TaskChoice = "auto") -> LoadedModel:
     """Load a network by id, file, or as it is.
 
     Args:
@@ -66,8 +64,7 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
         InputError: If the task is unknown or the model does not do it.
         CheckpointError: If weights are missing or damaged.
     """
-    if task not in TASKS:
-        raise InputError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    require_task(task)
     if model is None:
         model = default_model(task)
     loaded = _load(model)
@@ -78,7 +75,7 @@ def load(model: str | Path | nn.Module | None, task: Task = "auto") -> LoadedMod
     return loaded
 
 
-def default_model(task: Task) -> str:
+def default_model(task: TaskChoice) -> str:
     """Return the bundled model for a task: the all-in-one model where no other is made for it.
 
     >>> default_model("denoise"), default_model("deblur")
@@ -147,7 +144,7 @@ def read_out(loaded: LoadedModel) -> Readout:
     return readout
 
 
-def steering(loaded: LoadedModel, task: Task) -> tuple[dict[str, Tensor], int | None]:
+def steering(loaded: LoadedModel, task: TaskChoice) -> tuple[dict[str, Tensor], int | None]:
     """Return what turns a network to `task`; one that was made for it alone needs nothing.
 
     Args:

@@ -5,9 +5,8 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -28,12 +27,11 @@ from unveil.inference.kinds import (
     restore_batch,
     restore_pillow,
 )
-from unveil.inference.loading import LoadedModel, Task, load
+from unveil.inference.loading import LoadedModel, load
+from unveil.inference.options import RestoreOptions, TaskChoice, Tile
 from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
-from unveil.inference.strength import Strength
-from unveil.inference.threads import checked_threads, using_threads
-from unveil.inference.tiles import SMALLEST_TILE
+from unveil.inference.threads import using_threads
 from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 
@@ -54,8 +52,6 @@ Picture = TypeVar(
     "Picture", bound="str | os.PathLike[str] | np.ndarray[Any, Any] | Tensor | PillowImage"
 )
 _log = logging.getLogger(__name__)
-
-Tile = int | Literal["auto", "off"]
 
 
 class Restorer:
@@ -94,7 +90,7 @@ class Restorer:
         self,
         model: str | Path | nn.Module | None = None,
         *,
-        task: Task = "auto",
+        task: TaskChoice = "auto",
         strength: float = 1.0,
         strength_luma: float | None = None,
         strength_chroma: float | None = None,
@@ -105,22 +101,18 @@ class Restorer:
         max_megapixels: float = MAX_MEGAPIXELS,
         develop: Develop | None = None,
     ) -> None:
-        shares = Strength.of(strength, strength_luma, strength_chroma)
-        if not _is_number(max_megapixels) or not max_megapixels > 0:
-            raise InputError(f"max_megapixels is {max_megapixels!r}; expected a number above 0")
-        if not isinstance(ensemble, bool | np.bool_):
-            raise InputError(f"ensemble is {ensemble!r}; expected True or False")
-        self.threads = checked_threads(threads)
+        self.options = RestoreOptions(
+            model, task, strength, strength_luma, strength_chroma, tile, ensemble, device, threads,
+            max_megapixels, develop or Develop(),
+        )  # fmt: skip
         self.loaded: LoadedModel = load(model, task)
-        self.max_megapixels = float(max_megapixels)
-        self.develop = develop or Develop()
         place = usable_device(device)
         self.engine = Engine(
             model=_ready(self.loaded.network, place),
             device=place,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
-            strength=shares,
+            strength=self.options.applied,
             ensemble=bool(ensemble),
             steering={k: v.to(place) for k, v in self.loaded.steering.items()},
         )
@@ -198,13 +190,16 @@ class Restorer:
     def _with_strength(
         self, strength: float | None, luma: float | None, chroma: float | None
     ) -> "Restorer":
-        own = self.engine.strength
         if strength is None:
-            luma = own.luma if luma is None else luma
-            chroma = own.chroma if chroma is None else chroma
-        shares = Strength.of(1.0 if strength is None else strength, luma, chroma)
+            own = self.options
+            strength = own.strength
+            luma = own.strength_luma if luma is None else luma
+            chroma = own.strength_chroma if chroma is None else chroma
         other = copy.copy(self)
-        other.engine = replace(self.engine, strength=shares)
+        other.options = replace(
+            self.options, strength=strength, strength_luma=luma, strength_chroma=chroma
+        )
+        other.engine = replace(self.engine, strength=other.options.applied)
         return other
 
     def _restore_samples(self, picture: Any, progress: Progress | None) -> Any:
@@ -247,7 +242,7 @@ class Restorer:
             ImageFileError: If `source` cannot be read.
             OutputError: If `target` cannot be written.
         """
-        image = read_source(source, self.max_megapixels, self.develop)
+        image = read_source(source, self.options.max_megapixels, self.options.develop)
         restored = self.restore_image(image, progress=progress)
         write_image(target, restored, quality=quality)
         log_losses(target, restored)
@@ -267,7 +262,7 @@ class Restorer:
             InputError: If it holds floats that run from 0 to 255 or so, and no tag says so.
         """
         pages = [image, *image.pages]
-        with using_threads(self.threads):
+        with using_threads(self.options.threads):
             restored = [
                 self._restore_page(page, _part(progress, i, len(pages)))
                 for i, page in enumerate(pages)
@@ -294,7 +289,7 @@ class Restorer:
     def _restore_pixels(self, progress: Progress | None) -> Callable[[Array], Array]:
         def restore(pixels: Array) -> Array:
             out = np.empty_like(pixels)
-            with using_threads(self.threads):
+            with using_threads(self.options.threads):
                 self.engine.restore(pixels, out, progress)
             return out
 
@@ -386,10 +381,6 @@ def restored_name(source: Path) -> Path:
     return source.with_name(Naming()(source))
 
 
-def _is_number(value: object, kind: type = Real) -> bool:
-    return isinstance(value, kind)
-
-
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:
     """Return a network in evaluation mode on `device`; the caller's own is not changed by it.
 
@@ -416,8 +407,4 @@ def _tiling(recorded: Tiling, tile: Tile) -> Tiling:
         return recorded
     if tile == "off":
         return replace(recorded, whole_megapixels=float("inf"))
-    if not _is_number(tile, Integral):
-        raise InputError(f"tile is {tile!r}; expected 'auto', 'off' or a whole number of pixels")
-    if tile < SMALLEST_TILE:
-        raise InputError(f"a tile of {tile} pixels is too small; expected {SMALLEST_TILE} or more")
     return replace(recorded, whole_megapixels=int(tile) ** 2 / 1e6, tile=int(tile))

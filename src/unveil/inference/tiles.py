@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-# Below this a tile is mostly overlap and a network sees too little.
-SMALLEST_TILE = 64
-
 
 @dataclass(frozen=True)
 class Grid:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from unveil.models.base import ModelConfig, RestorationModel
-
-Task = Literal["denoise", "deblur", "derain", "dehaze"]
+from unveil.models.tasks import Task
 
 
 @dataclass(frozen=True)

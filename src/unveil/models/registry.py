@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from unveil.errors import InputError
 from unveil.models import cu_mamba, mtair
 from unveil.models.base import ModelConfig, RestorationModel
-from unveil.models.record import ModelRecord, Task
+from unveil.models.record import ModelRecord
+from unveil.models.tasks import Task
 from unveil.models.weights_file import TensorFacts, facts_of
 from unveil.plugins import Registry
 

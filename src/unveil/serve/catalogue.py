@@ -5,15 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unveil.errors import CheckpointError, InputError
-from unveil.inference.loading import (
-    TASKS,
-    LoadedModel,
-    Task,
-    default_model,
-    load,
-    read_out,
-    steering,
-)
+from unveil.inference.loading import LoadedModel, default_model, load, read_out, steering
+from unveil.inference.options import TASKS, TaskChoice
 from unveil.models.base import count_parameters
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record, list_models
@@ -35,7 +28,7 @@ class Offer:
 
     id: str
     source: str | Path
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskChoice, ...]
     inspects: bool
     parameters: int
     paper: str
@@ -79,7 +72,7 @@ class Catalogue:
         return sorted(self._offers.values(), key=lambda offer: (not offer.default, offer.id))
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[TaskChoice, ...]:
         """``"auto"`` and what some network does."""
         return tuple(
             task
@@ -134,7 +127,7 @@ def _names(given: Sequence[Path]) -> list[str]:
     return full
 
 
-def _does(loaded: LoadedModel, task: Task) -> bool:
+def _does(loaded: LoadedModel, task: TaskChoice) -> bool:
     try:
         steering(loaded, task)
     except (InputError, CheckpointError):

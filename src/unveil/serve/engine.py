@@ -13,12 +13,12 @@ from typing import Any, BinaryIO, Literal, TypeVar, cast
 import numpy as np
 import torch
 
+from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError, OutputError, UnveilError
 from unveil.imaging import Image
 from unveil.inference.change import change_of
 from unveil.inference.inspect import inspect_image
 from unveil.inference.restorer import Restorer, read_source
-from unveil.inference.tiles import SMALLEST_TILE
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Offer
 from unveil.serve.jobs import Job, Queue

@@ -5,6 +5,8 @@ from typing import Literal, cast
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
+from unveil.bounded import SMALLEST_TILE, STRENGTHS
+from unveil.inference.options import RestoreOptions
 from unveil.inference.strength import Strength
 from unveil.serve.engine import Options, Tile
 
@@ -13,7 +15,9 @@ FormatName = Literal[
 ]  # fmt: skip
 State = Literal["received", "waiting", "running", "done", "failed", "cancelled"]
 
-_TILES = r"^(auto|off|6[4-9]|[7-9][0-9]|[1-9][0-9]{2,4})$"
+_TENS, _ONES = divmod(SMALLEST_TILE, 10)
+_TILES = f"^(auto|off|{_TENS}[{_ONES}-9]|[{_TENS + 1}-9][0-9]|[1-9][0-9]{{2,4}})$"
+_LEAST, _MOST = STRENGTHS
 _IMAGE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC, BMP, JPEG XL, PPM or a raw photograph."
 
 
@@ -25,13 +29,16 @@ class StrengthForm(_Form):
     """How much of the change is applied, and what the result is stored as."""
 
     strength: float = Field(
-        default=1.0, ge=0, le=1, description="Share of the change that is applied."
+        default=1.0, ge=_LEAST, le=_MOST, description="Share of the change that is applied."
     )
     strength_luma: float | None = Field(
-        default=None, ge=0, le=1, description="The same of luminance; default: as strength."
+        default=None,
+        ge=_LEAST,
+        le=_MOST,
+        description="The same of luminance; default: as strength.",
     )
     strength_chroma: float | None = Field(
-        default=None, ge=0, le=1, description="The same of colour; default: as strength."
+        default=None, ge=_LEAST, le=_MOST, description="The same of colour; default: as strength."
     )
     format: FormatName | None = Field(
         default=None, description="Of the result; default: as the upload."
@@ -40,7 +47,11 @@ class StrengthForm(_Form):
 
     def shares(self) -> Strength:
         """Return the strength of luminance and of colour."""
-        return Strength.of(self.strength, self.strength_luma, self.strength_chroma)
+        return RestoreOptions(
+            strength=self.strength,
+            strength_luma=self.strength_luma,
+            strength_chroma=self.strength_chroma,
+        ).applied
 
 
 class ResultForm(StrengthForm):
