@@ -71,3 +71,38 @@ def test_samples_change_type_and_scale_in_one_file() -> None:
     found = {name for name, tree in _sources() if any(map(_converts, ast.walk(tree)))}
     assert _CONVERT in found
     assert found - {_CONVERT} == set(_NO_SAMPLES)
+
+
+_ATOMIC = "imaging/atomic.py"
+# Where a file renames or writes at once, and why nothing torn can be seen.
+_WRITES = {
+    "bench/model.py": "a switch of the kernel's",
+    "imaging/jxl.py": "the temporary file that `write_image` gives",
+    "serve/site.py": "a folder that is renamed when it is complete",
+    "serve/store.py": "uploads, in a folder that is deleted",
+}
+
+
+def _writes(node: ast.AST) -> bool:
+    """Whether an expression renames a file, or writes one in one go under its own name."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    name, owner = node.func.attr, ast.unparse(node.func.value)
+    if owner == "os" or owner == "shutil":
+        return name in ("rename", "replace", "renames", "move")
+    if name in ("rename", "replace"):
+        return len(node.args) == 1 and not node.keywords
+    return name in ("write_text", "write_bytes")
+
+
+@pytest.mark.parametrize(
+    "code", ["a.rename(b)", "part.replace(path)", "os.replace(a, b)", "p.write_text('x')"]
+)
+def test_a_writer_is_recognised(code: str) -> None:
+    assert any(map(_writes, ast.walk(ast.parse(code))))
+
+
+def test_files_are_renamed_into_place_in_one_file() -> None:
+    found = {name for name, tree in _sources() if any(map(_writes, ast.walk(tree)))}
+    assert _ATOMIC in found
+    assert found - {_ATOMIC} == set(_WRITES)

@@ -51,7 +51,7 @@ def test_a_failure_at_any_point_leaves_a_whole_checkpoint(tmp_path, monkeypatch,
     monkeypatch.setattr(os, call, fail)
     if call == "replace":
         monkeypatch.setattr("pathlib.Path.replace", fail)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="is full"):
         save_state(state(3), tmp_path)
     monkeypatch.undo()
     assert load_state(tmp_path).step == 2

@@ -38,6 +38,7 @@ def restore_clips(
 ) -> "Iterator[Outcome]":
     """Restore clips one after the other, with progress on stderr; a failure stops none of them."""
     from unveil.errors import UnveilError
+    from unveil.imaging.atomic import make_folder
     from unveil.inference.outcome import Outcome
     from unveil.inference.video import restore_video
 
@@ -45,7 +46,7 @@ def restore_clips(
         start = time.monotonic()
         advance = _Advance(clip.name)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(place.parent)
             made = restore_video(restorer, clip, place, progress=advance, **options)
         except (UnveilError, OSError) as error:
             yield Outcome(clip, place, "failed", " ".join(str(error).split()))

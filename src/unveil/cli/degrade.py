@@ -189,6 +189,7 @@ def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: 
 
     from unveil.degradations import Frame
     from unveil.imaging import load_rgb, save_png
+    from unveil.imaging.atomic import make_folder
     from unveil.imaging.convert import to_integers, to_unit
 
     pixels = load_rgb(photo)
@@ -200,27 +201,18 @@ def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: 
     drawn = pipeline.draw(rng)
     degraded = drawn(to_unit(pixels), rng, frame)
     dtype = np.uint8 if pixels.dtype == np.uint8 else np.uint16
-    _make_folder(target.parent)
+    make_folder(target.parent)
     save_png(target, to_integers(degraded, dtype))
     return str(drawn)
 
 
 def _preview(photo: Path, sheet: Path, seed: int) -> None:
-
     from unveil.degradations.preview import contact_sheet
     from unveil.imaging import load_rgb, save_png
+    from unveil.imaging.atomic import make_folder
     from unveil.imaging.convert import to_uint8, to_unit
 
     pixels = load_rgb(photo)
     drawn = contact_sheet(to_unit(pixels), seed=seed)
-    _make_folder(sheet.parent)
+    make_folder(sheet.parent)
     save_png(sheet, to_uint8(drawn))
-
-
-def _make_folder(folder: Path) -> None:
-    from unveil.errors import OutputError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from None

@@ -140,7 +140,7 @@ def write_table(
     """Write what became of each file as CSV."""
     import csv
 
-    from unveil.imaging.write import replacing
+    from unveil.imaging.atomic import replacing
 
     with replacing(path) as temporary, _opened(temporary) as file:
         table = csv.writer(file)

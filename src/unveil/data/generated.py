@@ -13,6 +13,7 @@ from unveil.data.crop import Pixels
 from unveil.data.generated_pages import drawing, screen, text
 from unveil.errors import DataError, InputError, OutputError
 from unveil.imaging import save_png
+from unveil.imaging.atomic import make_folder
 from unveil.imaging.convert import from_levels, to_levels, to_uint8
 
 Draw = Callable[[int, np.random.Generator], Pixels]
@@ -102,10 +103,7 @@ def write_generated(
     taken = [path for path in files if path.exists()]
     if taken and not force:
         raise OutputError(f"{taken[0]} is already there; choose another folder or add --force")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be created: {error.strerror}") from None
+    make_folder(folder)
     for path, (kind, i) in files.items():
         rng = np.random.default_rng((seed, i, *kind.encode()))
         picture = draw_generated(kind, size, rng)

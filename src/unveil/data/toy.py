@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from unveil.errors import InputError, OutputError
 from unveil.imaging import save_png
+from unveil.imaging.atomic import make_folder
 from unveil.imaging.convert import to_uint8
 
 # As large as the largest patch of the recipes.
@@ -55,10 +56,7 @@ def write_toy_set(
         _remove_others(Path(out), files)
     for index, path in enumerate(files):
         picture = draw_picture(size, np.random.default_rng((seed, index)))
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path.parent}: cannot be created: {error.strerror}") from None
+        make_folder(path.parent)
         save_png(path, picture)
     return files
 

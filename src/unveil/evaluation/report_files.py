@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from unveil.errors import OutputError
 from unveil.evaluation.html import to_html
 from unveil.evaluation.protocols import protocol_named
 from unveil.evaluation.report import Report
 from unveil.evaluation.table import to_markdown
+from unveil.imaging.atomic import write_text
 
 
 def write_report(report: Report, output: Path) -> None:
@@ -27,8 +27,5 @@ def write_report(report: Report, output: Path) -> None:
         "report.html": to_html(report, output),
     }
     for name, text in texts.items():
-        try:
-            # Names of images need not be UTF-8; a page or a JSON file must be.
-            (output / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise OutputError(f"{output / name}: cannot be written: {error.strerror}") from error
+        # Names of images need not be UTF-8; a page or a JSON file must be.
+        write_text(output / name, text, errors="backslashreplace")

@@ -7,6 +7,7 @@ from typing import Any
 from unveil.bounded import parse_json, require_regular
 from unveil.errors import DataError, OutputError
 from unveil.evaluation.report import ImageScore, score_from_json, score_to_json
+from unveil.imaging.atomic import write_text
 
 _FILE = "images.jsonl"
 
@@ -40,9 +41,7 @@ class ScoreJournal:
             scores = {} if force else {line: _score(line) for line in lines[1:]}
             kept = [line for line, found in scores.items() if found is not None]
             # Rewritten whole, which drops a line torn by a kill.
-            fresh = self._path.with_suffix(".tmp")
-            fresh.write_text("\n".join([json.dumps(run), *kept]) + "\n", encoding="utf-8")
-            fresh.replace(self._path)
+            write_text(self._path, "\n".join([json.dumps(run), *kept]) + "\n")
         except OSError as error:
             if isinstance(error, OutputError):
                 raise

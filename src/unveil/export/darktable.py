@@ -20,7 +20,7 @@ from unveil.export.onnx import (
     refuse_existing,
     restoration_model,
 )
-from unveil.imaging.write import replacing
+from unveil.imaging.atomic import replacing
 from unveil.inference.loading import load
 from unveil.models.registry import get_record
 

@@ -18,7 +18,7 @@ from unveil.export.check import SIZES, Agreement, compare, open_session
 from unveil.export.forms import FixedStatistics, ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
 from unveil.export.scan import replace_scans
-from unveil.imaging.write import replacing
+from unveil.imaging.atomic import write_bytes
 from unveil.inference.loading import LoadedModel, load
 from unveil.inference.options import TaskChoice
 from unveil.inference.padding import restore_tensor
@@ -98,8 +98,7 @@ def export_onnx(
         sizes = SIZES if size == "dynamic" else ((size, size),)
         agreements = check_whole(loaded, graphs[0], sizes)
     for file, graph in zip(files, graphs, strict=True):
-        with replacing(file) as temporary:
-            temporary.write_bytes(graph.SerializeToString())
+        write_bytes(file, graph.SerializeToString())
     return Exported(files, tuple(agreements))
 
 

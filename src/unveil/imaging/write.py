@@ -1,12 +1,8 @@
-"""Write image files: under a temporary name first, so that nothing torn is ever seen."""
+"""Write image files."""
 
 import errno
-import glob
 import logging
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import numpy as np
 from unveil.errors import InputError, OutputError
 from unveil.imaging import heif, jpeg, png, tiff, webp
 from unveil.imaging._vips import open_image, reason, save_image, vips
+from unveil.imaging.atomic import replacing
 from unveil.imaging.claims import without_claims
 from unveil.imaging.convert import multiplied, normalised, shorten_bits, to_format
 from unveil.imaging.exif import turned_upright
@@ -154,61 +151,6 @@ def save_png(path: str | Path, pixels: Array) -> None:
         )
     with replacing(Path(path)) as temporary:
         _encode(_to_vips(pixels), temporary, "png", filter="all", keep="none")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success the file there takes `path`'s place.
-
-    Raises:
-        OutputError: If the folder is missing or read-only, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(6)}.part")
-    try:
-        temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise _named(error, path, temporary) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _named(error: OSError, path: Path, temporary: Path) -> OutputError:
-    """Say what went wrong in terms of `path`; the temporary name means nothing to anyone."""
-    if is_disk_full(error):
-        full = OutputError(
-            f"{path}: cannot be written: the disk that holds {path.parent} is full; free some "
-            "space, or choose a folder on another disk"
-        )
-        full.errno = errno.ENOSPC
-        return full
-    if not isinstance(error, OutputError):
-        return OutputError(f"{path}: cannot be written: {error.strerror or error}")
-    text = str(error).replace(str(temporary.with_suffix(".raw")), str(path))
-    return OutputError(text.replace(str(temporary), str(path)))
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for results, and those above it, unless it is there.
-
-    Raises:
-        OutputError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove temporary files of a run that was killed while it wrote `path`."""
-    for leftover in path.parent.glob(f".{glob.escape(path.stem[:40])}-????????????.*"):
-        if leftover.suffix in (".part", ".raw"):
-            leftover.unlink(missing_ok=True)
 
 
 def _write_with_vips(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from unveil.errors import OutputError, UnveilError
 from unveil.imaging import Develop, Image, write_image
+from unveil.imaging.atomic import make_folder, remove_leftovers
 from unveil.imaging.convert import to_uint8
 from unveil.imaging.formats import PNG
 from unveil.imaging.image import Metadata
 from unveil.imaging.scratch import allocate
-from unveil.imaging.write import make_folder, remove_leftovers
 from unveil.inference.in_place import set_aside, unrestored
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.outcome import Outcome

@@ -2,11 +2,11 @@
 
 import errno
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from unveil.errors import OutputError
+from unveil.imaging.atomic import replacing
 from unveil.inference.journal import Journal, content_hash
 
 # A file system without links says so in one of these ways.
@@ -63,11 +63,5 @@ def set_aside(source: Path, backup: Path, journal: Journal) -> None:
 
 
 def _copy(source: Path, backup: Path) -> None:
-    part = backup.with_name(f".{backup.stem[:40]}-{secrets.token_hex(6)}.part")
-    try:
-        shutil.copy2(source, part)
-        part.rename(backup)
-    except OSError as error:
-        raise OutputError(f"{backup}: cannot be made: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(backup) as temporary:
+        shutil.copy2(source, temporary)

@@ -23,7 +23,7 @@ from torch import nn
 
 from unveil.bounded import parse_json
 from unveil.errors import CheckpointError, InputError
-from unveil.imaging.write import replacing
+from unveil.imaging.atomic import write_bytes
 from unveil.layers.context import Context, ImageWide
 from unveil.layers.prompt import PromptMixer
 from unveil.models.checkpoint import read_metadata
@@ -203,8 +203,7 @@ def store_readout(weights: Path, readout: Readout) -> None:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights}: cannot be read: {error}") from error
     metadata[_KEY] = json.dumps(asdict(readout))
-    with replacing(weights) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+    write_bytes(weights, save(tensors, metadata))
 
 
 def _logistic(Z: Vector, y: np.ndarray[Any, Any]) -> Vector:

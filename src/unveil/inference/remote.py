@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from unveil.errors import ImageFileError, InputError, OutputError, ServerError, UnveilError
+from unveil.imaging.atomic import make_folder, replacing
 from unveil.imaging.formats import format_of_file, format_of_suffix
-from unveil.imaging.write import make_folder, replacing
 from unveil.inference.journal import Journal, content_hash
 from unveil.inference.outcome import Outcome
 from unveil.inference.plan import Job

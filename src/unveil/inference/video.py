@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from unveil.errors import ImageFileError, InputError, MissingExtraError, OutputError
-from unveil.imaging.write import replacing
+from unveil.imaging.atomic import replacing
 from unveil.inference.plan import VIDEO_SUFFIXES
 from unveil.inference.restorer import Restorer
 from unveil.inference.samples import Array

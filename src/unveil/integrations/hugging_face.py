@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from unveil.errors import CheckpointError
+from unveil.imaging.atomic import write_text
 from unveil.models.checkpoint import bundled_weights, save_pretrained
 from unveil.models.registry import create_model, get_record
 
@@ -71,7 +72,7 @@ def write_model(model_id: str, folder: Path) -> Path:
     """
     text = card(model_id)
     save_pretrained(create_model(model_id, pretrained=True), folder)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
     return folder
 
 
@@ -100,5 +101,5 @@ def write_space_card(folder: Path, title: str = "unveil") -> Path:
     head = yaml.safe_dump(entries, sort_keys=False)
     text = "Photographs stay on your machine: the network runs in the browser.\n"
     card_file = folder / "README.md"
-    card_file.write_text(f"---\n{head}---\n{text}", encoding="utf-8")
+    write_text(card_file, f"---\n{head}---\n{text}")
     return card_file

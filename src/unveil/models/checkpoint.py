@@ -21,6 +21,7 @@ from torch import Tensor
 from unveil._version import __version__
 from unveil.bounded import MOST_BYTES, parse_json, read_text
 from unveil.errors import CheckpointError, InputError
+from unveil.imaging.atomic import make_folder, write_bytes, write_text
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 from unveil.models.registry import create_model, get_record, list_models, outline
@@ -52,6 +53,7 @@ def save_checkpoint(
 
     Raises:
         InputError: The network has no configuration, or is of no registered kind.
+        OutputError: The file cannot be written.
 
     >>> from unveil import create_model
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -61,15 +63,10 @@ def save_checkpoint(
     """
     path = Path(path)
     entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # Written by ourselves, so that the file has the permissions the user's files have.
-        partial.write_bytes(save(state, entries))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # Written by ourselves, so that the file has the permissions the user's files have.
+    write_bytes(path, save(state, entries))
     return path
 
 
@@ -92,7 +89,7 @@ def save_pretrained(
     folder = Path(folder)
     save_checkpoint(model, folder / WEIGHTS_NAME, metadata)
     text = json.dumps(_description(model), indent=2) + "\n"
-    (folder / CONFIG_NAME).write_text(text, encoding="utf-8")
+    write_text(folder / CONFIG_NAME, text)
     return folder
 
 

@@ -3,7 +3,6 @@
 import gzip
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from unveil.export.forms import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
 from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
 from unveil.export.onnx import check_whole, prepared, restoration_model, statistics_of
+from unveil.imaging.atomic import replacing_folder
 from unveil.inference.loading import LoadedModel, load, read_out
 from unveil.inference.readout import Readout
 from unveil.serve.app import WEB
@@ -61,26 +61,18 @@ def write_site(target: Path, model: str = DEFAULT_MODEL, *, force: bool = False)
         if not force:
             raise OutputError(f"{target}: exists; give --force to replace it")
     loaded = load(model)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".site-", dir=target.parent) as made:
-            folder = Path(made) / "site"
-            _write_page(folder)
-            description = _write_network(folder / "network", loaded)
-            description["samples"] = _write_samples(folder / "samples", description["removes"])
-            (folder / "site.json").write_text(json.dumps(description))
-            if target.exists():
-                target.rename(Path(made) / "old")
-            folder.rename(target)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+    with replacing_folder(target) as folder:
+        _write_page(folder)
+        description = _write_network(folder / "network", loaded)
+        description["samples"] = _write_samples(folder / "samples", description["removes"])
+        (folder / "site.json").write_text(json.dumps(description))
     return sorted(file for file in target.rglob("*") if file.is_file())
 
 
 def _write_page(folder: Path) -> None:
-    shutil.copytree(WEB, folder, ignore=shutil.ignore_patterns(*_LEFT_OUT, "*.gz"))
+    shutil.copytree(
+        WEB, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_LEFT_OUT, "*.gz")
+    )
     for packed in (WEB / "vendor").glob("*.gz"):
         (folder / "vendor" / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
     page = folder / "index.html"

@@ -7,7 +7,6 @@ Layout (format 1): plain numbers, strings, lists, dicts and tensors under the ke
 `TrainingState`. Generators are not stored: every sample and step has its own, seeded by the step.
 """
 
-import os
 import pickle
 import zipfile
 from dataclasses import dataclass, field, fields
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from unveil.errors import CheckpointError, OutputError
+from unveil.imaging.atomic import remove_leftovers, replacing
 
 FORMAT = 1
 LAST = "last.pt"
@@ -70,19 +70,15 @@ def save_state(state: TrainingState, folder: Path) -> Path:
     # `asdict` copies every tensor: not here.
     content = {part.name: getattr(state, part.name) for part in fields(state)}
     last = folder / LAST
-    temporary = folder / f".{LAST}.part"
+    remove_leftovers(last)
     try:
-        with temporary.open("wb") as file:
+        with (
+            replacing(last, former=folder / PREVIOUS, durable=True) as temporary,
+            temporary.open("wb") as file,
+        ):
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if last.exists():
-            last.replace(folder / PREVIOUS)
-        temporary.replace(last)
-        _sync_folder(folder)
     # torch reports a full disk as a RuntimeError of its zip writer
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write the checkpoint {last}: {error}; earlier ones are kept"
         ) from error
@@ -135,14 +131,3 @@ def read_state(path: Path) -> TrainingState:
         return TrainingState(**{key: value for key, value in content.items() if key in known})
     except TypeError as error:
         raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames themselves survive a power cut, where the system allows it."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from unveil.bounded import is_name_byte
 from unveil.errors import OutputError
+from unveil.imaging.atomic import replacing
 from unveil.training.validation import Validation
 
 # Seconds are means per step; `other` is the rest of a step: logs, this process.
@@ -54,12 +54,13 @@ class CsvTable:
         kept = self._rows(start)
         # What a resumed run no longer fills in stays.
         self.columns = list(dict.fromkeys([*columns, *(kept[0] if kept else ())]))
-        temporary = path.with_name(f".{path.name}.part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(kept)
-        os.replace(temporary, path)
 
     def _rows(self, start: int) -> list[dict[str, str]]:
         if not self.path.exists():

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from unveil.data.pairing import existing_folder
 from unveil.errors import TrainingError
+from unveil.imaging.atomic import write_text
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.registry import create_model
 from unveil.training.best import comparable_best
@@ -204,7 +205,7 @@ def _with_report(error: NonFiniteError, out: Path, rank: int) -> TrainingError:
     """Write the batch of a non-finite loss into the run's directory, and name the file."""
     path = out / (BAD_BATCH if rank == 0 else f"nonfinite-{rank}.json")
     try:
-        path.write_text(json.dumps(error.content, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(error.content, indent=2) + "\n")
     except OSError:
         return error  # It names the files itself.
     return TrainingError(

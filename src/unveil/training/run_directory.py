@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unveil.errors import OutputError
+from unveil.imaging.atomic import write_text
 from unveil.training.checkpoints import LAST, PREVIOUS
 from unveil.training.recipe import Recipe
 from unveil.training.recipe_file import dump_recipe
@@ -28,10 +29,11 @@ _RESULTS = {
         "model.safetensors",
         "config.json",
         RECIPE,
+        ".*-????????????.part",
     ),
     CHECKPOINTS: (LAST, PREVIOUS, ".*.part"),
     PICTURES: ("step_*.png", ".*.part"),
-    BEST: ("model.safetensors", "config.json", ".*.partial"),
+    BEST: ("model.safetensors", "config.json", ".*.part*"),
     "tensorboard": ("events.out.tfevents.*",),
 }
 # Weights, their EMA and AdamW's two moments, in three checkpoints at worst; and two exports.
@@ -160,9 +162,4 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    temporary = out / f".{RECIPE}.part"
-    try:
-        temporary.write_text(dump_recipe(recipe), encoding="utf-8")
-        temporary.replace(out / RECIPE)
-    except OSError as error:
-        raise OutputError(f"cannot write into {out}: {error.strerror or error}") from error
+    write_text(out / RECIPE, dump_recipe(recipe))
