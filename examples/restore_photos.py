@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 import unveil
+from unveil.batch import Saving, plan, restore_files
 from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.imaging import load_rgb, save_png
-from unveil.inference.batch import Saving, restore_files
-from unveil.inference.plan import plan
 from unveil.metrics import psnr
 from unveil.models.registry import get_record
 

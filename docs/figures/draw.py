@@ -144,6 +144,7 @@ ROOMS = (
     ("serve | bench", "page and HTTP API | speed"),
     ("training", "recipes, loop, checkpoints"),
     ("evaluation", "protocols, reports, comparison"),
+    ("batch", "many files: jobs, journal, cluster, server"),
     ("inference | data", "images of any size | training sets"),
     (
         "models | weights | degradations | metrics",

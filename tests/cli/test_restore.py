@@ -14,11 +14,12 @@ import pytest
 import torch
 from tests.imaging.dng import write_dng
 
+from unveil.batch import run as batch
+from unveil.batch.jobs import Job
+from unveil.batch.run import Outcome, Saving
 from unveil.cli import app
 from unveil.imaging import read_image
-from unveil.inference import Restorer, batch
-from unveil.inference.batch import Outcome, Saving
-from unveil.inference.plan import Job
+from unveil.inference import Restorer
 from unveil.inference.strength import Strength
 
 
@@ -97,7 +98,7 @@ def test_every_option_reaches_the_library(
         seen.update(engine=restorer.engine, limit=limit, saving=saving, jobs=jobs)
         return []
 
-    monkeypatch.setattr("unveil.inference.batch.restore_files", spy)
+    monkeypatch.setattr("unveil.batch.run.restore_files", spy)
     (tmp_path / "in" / "x").mkdir(parents=True)
     _photo(tmp_path / "in" / "x" / "a.png")
     words = "--tile 96 --strength 0.3 --strength-chroma 0.6 --ensemble"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from unveil.batch.run import Outcome
 from unveil.cli.restoring import clips_among, listed_paths, refuse_together, write_table
-from unveil.inference.batch import Outcome
 
 
 def test_a_list_and_a_table_take_any_name(tmp_path):

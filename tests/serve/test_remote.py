@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from tests.serve.conftest import MODEL, Serve, Served, photo
 
+from unveil.batch.jobs import plan
+from unveil.batch.remote import Server, restore_on_server
 from unveil.cli import app as cli
 from unveil.errors import InputError
 from unveil.imaging import read_image
-from unveil.inference.plan import plan
-from unveil.inference.remote import Server, restore_on_server
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[object, str, str]:

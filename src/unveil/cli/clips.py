@@ -10,7 +10,7 @@ import typer
 _LOG_SECONDS = 30
 
 if TYPE_CHECKING:
-    from unveil.inference.outcome import Outcome
+    from unveil.batch.outcome import Outcome
     from unveil.inference.restorer import Restorer
 
 
@@ -20,7 +20,7 @@ def targets(clips: Sequence[Path], output: Path | None, name: str) -> list[Path]
     Raises:
         BadParameter: Several clips would go into one file, or one onto itself.
     """
-    from unveil.inference.plan import VIDEO_SUFFIXES
+    from unveil.batch.jobs import VIDEO_SUFFIXES
 
     if output is not None and output.suffix.lower() in VIDEO_SUFFIXES and not output.is_dir():
         if len(clips) > 1:
@@ -37,10 +37,10 @@ def restore_clips(
     restorer: "Restorer", clips: Sequence[Path], places: Sequence[Path], **options: Any
 ) -> "Iterator[Outcome]":
     """Restore clips one after the other, with progress on stderr; a failure stops none of them."""
+    from unveil.batch.outcome import Outcome
+    from unveil.batch.video import restore_video
     from unveil.errors import UnveilError
     from unveil.imaging.atomic import make_folder
-    from unveil.inference.outcome import Outcome
-    from unveil.inference.video import restore_video
 
     for clip, place in zip(clips, places, strict=True):
         start = time.monotonic()

@@ -26,10 +26,10 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Say whether a photo is noisy (and how much), rainy, hazy or clean."""
+    from unveil.batch.jobs import find_images
     from unveil.errors import ImageFileError
     from unveil.imaging import read_image
     from unveil.inference.inspect import inspect_image
-    from unveil.inference.plan import find_images
     from unveil.inference.restorer import Restorer
 
     files, refused = find_images(paths, recursive=recursive)

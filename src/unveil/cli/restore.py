@@ -28,9 +28,9 @@ from unveil.cli.wording import complain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from unveil.batch.jobs import Job, Plan
+    from unveil.batch.outcome import Outcome
     from unveil.errors import UnveilError
-    from unveil.inference.outcome import Outcome
-    from unveil.inference.plan import Job, Plan
 
 _LOG_SECONDS = 30
 _LEAST, _MOST = map(float, STRENGTHS)
@@ -144,11 +144,12 @@ def restore(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
+    from unveil.batch.jobs import plan
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging import Develop
     from unveil.imaging.formats import format_named
+    from unveil.inference.naming import Naming
     from unveil.inference.options import RestoreOptions, parse_tile
-    from unveil.inference.plan import Naming, plan
 
     paths = [*(paths or []), *listed_paths(listed)]
     clips = clips_among(paths)
@@ -182,7 +183,7 @@ def restore(
         raise typer.BadParameter(str(error)) from error
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
     if server is None:
-        from unveil.inference.batch import Saving
+        from unveil.batch.run import Saving
         from unveil.ops.heap import keep_freed_memory
 
         keep_freed_memory()
@@ -321,7 +322,7 @@ def _report(
     as_json: bool,
     stopped: bool,
 ) -> None:
-    from unveil.inference.plan import comparison_name
+    from unveil.batch.jobs import comparison_name
 
     results: list[dict[str, Any]] = []
     for outcome in outcomes:

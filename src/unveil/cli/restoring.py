@@ -11,10 +11,10 @@ import typer
 _LARGEST_LIST = 1 << 28
 
 if TYPE_CHECKING:
+    from unveil.batch.jobs import Job, Plan
+    from unveil.batch.outcome import Outcome
+    from unveil.batch.run import Saving
     from unveil.errors import UnveilError
-    from unveil.inference.batch import Saving
-    from unveil.inference.outcome import Outcome
-    from unveil.inference.plan import Job, Plan
 
 # Restores, calls `share` with what is done of a file, and yields what became of each.
 Act = Callable[..., "Iterator[Any]"]
@@ -22,7 +22,7 @@ Act = Callable[..., "Iterator[Any]"]
 
 def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving") -> Act:
     """Restore images in this process."""
-    from unveil.inference.batch import restore_files
+    from unveil.batch.run import restore_files
     from unveil.inference.restorer import Restorer
 
     return partial(restore_files, Restorer(**options), jobs, saving)
@@ -53,7 +53,7 @@ def on_cluster(
     saving: "Saving",
 ) -> Act:
     """Restore images by several processes."""
-    from unveil.inference.cluster import restore_on_cluster
+    from unveil.batch.cluster import restore_on_cluster
 
     def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (known at the end)
         yield from restore_on_cluster(
@@ -67,7 +67,7 @@ def on_server(
     address: str, jobs: "Sequence[Job]", given: Mapping[str, Any], *, force: bool, remember: bool
 ) -> Act:
     """Restore images by a running `unveil serve`."""
-    from unveil.inference.remote import Server, restore_on_server
+    from unveil.batch.remote import Server, restore_on_server
 
     fields = {name: str(value) for name, value in given.items() if value is not None}
     remote = Server(address, os.environ.get("UNVEIL_TOKEN"))
@@ -99,7 +99,7 @@ def clips_among(paths: Sequence[str]) -> list[Path]:
     Raises:
         BadParameter: They are both, or there are no paths.
     """
-    from unveil.inference.plan import find_videos
+    from unveil.batch.jobs import find_videos
 
     if not paths:
         raise typer.BadParameter("name files or folders to restore, or give --list")

@@ -28,8 +28,8 @@ from unveil.inference.kinds import (
     restore_pillow,
 )
 from unveil.inference.loading import LoadedModel, load
+from unveil.inference.naming import Naming
 from unveil.inference.options import RestoreOptions, TaskChoice, Tile
-from unveil.inference.plan import Naming
 from unveil.inference.samples import Array
 from unveil.inference.threads import using_threads
 from unveil.inference.value_range import require_unit_range

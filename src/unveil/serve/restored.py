@@ -16,7 +16,7 @@ from unveil.imaging.formats import format_named, format_of_suffix
 from unveil.imaging.image import Array
 from unveil.imaging.losses import losses
 from unveil.inference.change import with_change
-from unveil.inference.plan import Naming
+from unveil.inference.naming import Naming
 from unveil.inference.readout import Sighting
 from unveil.inference.restorer import read_source
 from unveil.inference.strength import Strength

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from unveil.batch.jobs import VIDEO_SUFFIXES
 from unveil.errors import ImageFileError, InputError, MissingExtraError, OutputError
 from unveil.imaging.atomic import replacing
-from unveil.inference.plan import VIDEO_SUFFIXES
 from unveil.inference.restorer import Restorer
 from unveil.inference.samples import Array
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unveil.batch.jobs import Job, Plan
+from unveil.batch.outcome import Outcome
+from unveil.batch.run import Saving, restore_files
 from unveil.errors import BackendUnavailableError, InputError, MissingExtraError
-from unveil.inference.batch import Saving, restore_files
-from unveil.inference.outcome import Outcome
-from unveil.inference.plan import Job, Plan
 
 LOCAL = "local"
 FILES_PER_TASK = 4

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from unveil.batch.jobs import Job
+from unveil.batch.journal import Journal, content_hash
+from unveil.batch.outcome import Outcome
 from unveil.errors import ImageFileError, InputError, OutputError, ServerError, UnveilError
 from unveil.imaging.atomic import make_folder, replacing
 from unveil.imaging.formats import format_of_file, format_of_suffix
-from unveil.inference.journal import Journal, content_hash
-from unveil.inference.outcome import Outcome
-from unveil.inference.plan import Job
 
 _log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
@@ -210,7 +210,7 @@ def restore_on_server(
 
     Args:
         server: Does the work.
-        jobs: Files, from `unveil.inference.plan.plan`.
+        jobs: Files, from `unveil.batch.jobs.plan`.
         fields: Options, as of ``POST /v1/restore``.
         force: Replace what is there, done or not.
         remember: Keep a journal beside the results, and skip what it says is done.

@@ -7,8 +7,8 @@ import pytest
 from torch import nn
 
 from unveil import Restorer, create_model
+from unveil.batch.video import restore_video
 from unveil.errors import ImageFileError, InputError, OutputError
-from unveil.inference.video import restore_video
 
 av = pytest.importorskip("av")
 

@@ -5,17 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from unveil.errors import InputError
-from unveil.imaging.formats import format_named
-from unveil.inference.journal import Journal
-from unveil.inference.plan import (
-    DEFAULT_NAME,
-    Naming,
+from unveil.batch.jobs import (
     Plan,
     comparison_name,
     find_images,
     plan,
 )
+from unveil.batch.journal import Journal
+from unveil.errors import InputError
+from unveil.imaging.formats import format_named
+from unveil.inference.naming import DEFAULT_NAME, Naming
 
 
 def _touch(root: Path, *names: str) -> None:

@@ -13,9 +13,9 @@ from tests.imaging.conftest import XMP, exif_block, jpeg_bytes, photoshop_block,
 from tests.imaging.dng import write_dng
 from tests.inference.conftest import Identity
 
+from unveil.batch.jobs import plan
+from unveil.batch.run import Outcome, Saving, restore_files
 from unveil.imaging import read_image
-from unveil.inference.batch import Outcome, Saving, restore_files
-from unveil.inference.plan import plan
 from unveil.inference.restorer import Restorer
 
 _REST = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 8

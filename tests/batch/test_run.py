@@ -18,11 +18,11 @@ import torch
 from tests.inference.conftest import Darker, Identity
 
 from unveil import create_model
+from unveil.batch.jobs import plan
+from unveil.batch.journal import NAME
+from unveil.batch.run import Outcome, Saving, restore_files
 from unveil.imaging import Develop, Image, Metadata, read_image, write_image
 from unveil.inference import Restorer
-from unveil.inference.batch import Outcome, Saving, restore_files
-from unveil.inference.journal import NAME
-from unveil.inference.plan import plan
 from unveil.inference.restorer import read_source
 from unveil.layers.context import Context
 from unveil.models.checkpoint import save_checkpoint
@@ -143,7 +143,7 @@ def test_numbers_that_do_not_fit_cost_one_file(
             raise error
         write_image(target, image, **options)
 
-    monkeypatch.setattr("unveil.inference.batch.write_image", write)
+    monkeypatch.setattr("unveil.batch.run.write_image", write)
     outcomes = _run(_folder(tmp_path, 2), Restorer(Identity()))
     assert _statuses(outcomes) == ["failed", "restored"]
     assert str(error) in outcomes[0].reason
@@ -194,8 +194,8 @@ def test_reading_restoring_and_writing_overlap(
                 second_restored.set()
             return super().forward(x, context)
 
-    monkeypatch.setattr("unveil.inference.batch.read_source", read)
-    monkeypatch.setattr("unveil.inference.batch.write_image", write)
+    monkeypatch.setattr("unveil.batch.run.read_source", read)
+    monkeypatch.setattr("unveil.batch.run.write_image", write)
     assert _statuses(_run(_folder(tmp_path, 3), Restorer(Waits()))) == ["restored"] * 3
 
 
@@ -213,8 +213,8 @@ _PROGRAM = """
 import sys, time, torch
 from pathlib import Path
 from unveil.inference import Restorer
-from unveil.inference.batch import restore_files
-from unveil.inference.plan import plan
+from unveil.batch.run import restore_files
+from unveil.batch.jobs import plan
 
 class Slow(torch.nn.Module):
     def forward(self, x):

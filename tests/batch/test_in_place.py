@@ -10,11 +10,12 @@ import PIL.Image
 import pytest
 from tests.inference.conftest import Darker
 
+from unveil.batch import in_place
+from unveil.batch.jobs import plan
+from unveil.batch.run import Outcome, Saving, restore_files
 from unveil.errors import InputError
 from unveil.imaging import read_image
-from unveil.inference import in_place
-from unveil.inference.batch import Outcome, Saving, restore_files
-from unveil.inference.plan import Naming, plan
+from unveil.inference.naming import Naming
 from unveil.inference.restorer import Restorer
 
 
@@ -101,7 +102,7 @@ def test_a_run_that_is_killed_loses_nothing_and_goes_on(
         def killed(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(f"unveil.inference.batch.{name}", killed)
+        patch.setattr(f"unveil.batch.run.{name}", killed)
         with pytest.raises(KeyboardInterrupt):
             _run([photo])
     assert (tmp_path / "a.original.png").read_bytes() == before

@@ -7,13 +7,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unveil.batch.in_place import backup_name
+from unveil.batch.journal import Journal
 from unveil.errors import ImageFileError
 from unveil.imaging.formats import READ_SUFFIXES
-from unveil.inference.in_place import backup_name
-from unveil.inference.journal import Journal
 
 if TYPE_CHECKING:
-    from unveil.inference.plan import Plan
+    from unveil.batch.jobs import Plan
 
 COMPARISON = ".compare.png"
 # Folders of thumbnails, previews, trash and libraries that only their own program may change:

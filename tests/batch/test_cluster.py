@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from unveil import Restorer
+from unveil.batch.cluster import FILES_PER_TASK, Worker, restore_on_cluster
+from unveil.batch.jobs import Plan, plan
+from unveil.batch.run import restore_files
 from unveil.errors import InputError
 from unveil.imaging import save_png
-from unveil.inference.batch import restore_files
-from unveil.inference.cluster import FILES_PER_TASK, Worker, restore_on_cluster
-from unveil.inference.plan import Plan, plan
 
 # Ray's own clean-up is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -126,7 +126,7 @@ def test_more_workers_than_cores_are_refused(photos: Path) -> None:
 def test_a_file_that_fails_is_tried_again(photos: Path, tmp_path: Path) -> None:
     class Unlocked(Worker):
         def __init__(self) -> None:
-            from unveil.inference.batch import Saving
+            from unveil.batch.run import Saving
 
             self.cores, self.retries, self.restorer = [0], 2, Restorer("identity")
             self.saving, self.calls = Saving(), 0
@@ -157,7 +157,7 @@ def test_cores_are_claimed_once_and_freed_by_the_end_of_the_process(tmp_path: Pa
     usable = len(os.sched_getaffinity(0))
     code = f"""
 import os, pathlib
-from unveil.inference.cluster import claim_cores as claim
+from unveil.batch.cluster import claim_cores as claim
 folder = pathlib.Path({str(tmp_path)!r})
 assert len(claim({usable}, folder)) == {usable} == len(os.sched_getaffinity(0))
 try:

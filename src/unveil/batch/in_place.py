@@ -5,9 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
+from unveil.batch.journal import Journal, content_hash
 from unveil.errors import OutputError
 from unveil.imaging.atomic import replacing
-from unveil.inference.journal import Journal, content_hash
 
 # A file system without links says so in one of these ways.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
