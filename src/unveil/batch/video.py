@@ -5,7 +5,7 @@ which an all-in-one network decides what it removes, are averaged over the last 
 option blends a frame with the last result where the scene stands still.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from unveil.batch.jobs import VIDEO_SUFFIXES
 from unveil.errors import ImageFileError, InputError, MissingExtraError, OutputError
 from unveil.imaging.atomic import replacing
+from unveil.imaging.formats import check_size
 from unveil.inference.restorer import Restorer
 from unveil.inference.samples import Array
 
@@ -84,22 +85,43 @@ def restore_video(
         raise OutputError(f"{target}: exists; give another name, or --force to replace a result")
     av = _av()
     with ExitStack() as stack:
+        if source.exists() and not source.is_file():
+            raise ImageFileError(f"{source}: a folder, a pipe or a device; expected a clip")
         try:
-            clip = stack.enter_context(av.open(str(source)))
-        except (OSError, av.FFmpegError) as error:
+            clip = stack.enter_context(av.open(str(source.absolute()), options=_ONLY_FILES))
+        except (OSError, ValueError, av.FFmpegError) as error:
             raise ImageFileError(f"{source}: cannot be read as a clip: {_reason(error)}") from None
-        if not clip.streams.video:
-            raise ImageFileError(f"{source}: has no picture")
+        _check_picture(source, clip.streams.video, restorer.max_megapixels)
         temporary = stack.enter_context(replacing(target))
         kind = _CONTAINERS.get(target.suffix.lower()[1:], target.suffix.lower()[1:])
         try:
-            with av.open(str(temporary), "w", format=kind) as result:
+            with av.open(str(temporary.absolute()), "w", format=kind) as result:
                 return _Transcoder(av, restorer, damping, progress).run(clip, result, target)
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(f"{target}: {source} cannot be restored: {_reason(error)}") from None
 
 
 _CONTAINERS = {"m4v": "mp4", "mkv": "matroska"}
+# A file may hold a playlist, whatever its name: FFmpeg would open the addresses in it. Absolute
+# paths keep it from taking the start of a name such as "12:30.mp4" for a protocol.
+_ONLY_FILES = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2",
+}
+
+
+def _check_picture(source: Path, streams: Sequence[Any], max_megapixels: float) -> None:
+    """Refuse a clip whose picture cannot be decoded, or is larger than is allowed.
+
+    Raises:
+        ImageFileError: If it is so.
+    """
+    if not streams:
+        raise ImageFileError(f"{source}: has no picture")
+    context = streams[0].codec_context
+    if context is None or context.format is None or not context.width or not context.height:
+        raise ImageFileError(f"{source}: damaged, or a picture of a kind that FFmpeg cannot decode")
+    check_size(source, context.width, context.height, max_megapixels)
 
 
 class _Transcoder:

@@ -81,6 +81,7 @@ def read_jxl(path: Path, max_megapixels: float) -> Image:
             raise ImageFileError(
                 f"{path}: an animation; unveil restores single images, extract them first"
             )
+        metadata = _metadata(data)
         samples = np.asarray(library.jpegxl_decode(data, numthreads=1))
     except (ValueError, RuntimeError, MemoryError, IndexError, struct.error) as error:
         if isinstance(error, ImageFileError):
@@ -98,7 +99,7 @@ def read_jxl(path: Path, max_megapixels: float) -> Image:
         alpha=alpha,
         format=JXL,
         bits=8 * samples.dtype.itemsize if samples.dtype.kind == "f" else header.bits,
-        metadata=replace(_metadata(data), raw=_raw(header)),
+        metadata=replace(metadata, raw=_raw(header)),
         left_out=() if header.is_srgb else (_PROFILE,),
     )
 

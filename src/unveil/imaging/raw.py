@@ -232,10 +232,11 @@ def _levels(rawpy: Any, raw: Any) -> Array:
 
     It does so where a file of whole colours gives one black level for each.
     """
-    black = np.asarray(raw.black_level_per_channel, float)
-    if raw.raw_type != rawpy.RawType.Stack or black[3] or not np.all(black[:3] > 0):
+    black, white = np.asarray(raw.black_level_per_channel, float), raw.white_level
+    given = np.all(black[:3] > 0) and np.all(black[:3] < white)
+    if raw.raw_type != rawpy.RawType.Stack or black[3] or not given:
         return np.ones(3, np.float32)
-    return np.asarray(raw.white_level / (raw.white_level - black[:3]), np.float32)
+    return np.asarray(white / (white - black[:3]), np.float32)
 
 
 def _white_level(raw: Any, tags: RawTags) -> int | None:

@@ -61,6 +61,17 @@ class Connection(H11Protocol):
         if self._serves:
             self._lift("head")
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; an answer in progress is given up, not sent after it."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
     def pause_writing(self) -> None:
         """Wait for a client that does not read its answer, for a while."""
         super().pause_writing()
