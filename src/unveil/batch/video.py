@@ -91,7 +91,7 @@ def restore_video(
             clip = stack.enter_context(av.open(str(source.absolute()), options=_ONLY_FILES))
         except (OSError, ValueError, av.FFmpegError) as error:
             raise ImageFileError(f"{source}: cannot be read as a clip: {_reason(error)}") from None
-        _check_picture(source, clip.streams.video, restorer.max_megapixels)
+        _check_picture(source, clip.streams.video, restorer.options.max_megapixels)
         temporary = stack.enter_context(replacing(target))
         kind = _CONTAINERS.get(target.suffix.lower()[1:], target.suffix.lower()[1:])
         try:
