@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from safetensors import safe_open
 
 from unveil import create_model
 from unveil.cli import app
@@ -15,6 +16,7 @@ from unveil.errors import CheckpointError, InputError
 from unveil.imaging import read_image
 from unveil.inference import Restorer
 from unveil.inference.inspect import inspect_image
+from unveil.inference.loading import read_out
 from unveil.inference.readout import (
     CAUSES,
     features,
@@ -116,6 +118,23 @@ def test_a_task_sets_the_prompt_weights(fitted: tuple[Path, list[_Seen]]) -> Non
     other = Restorer(path, task="dehaze")(x)
     assert not restorer(x).equal(other)
     assert not Restorer(path)(x).equal(other)
+
+
+def test_weights_are_opened_once_for_a_restorer_and_what_describes_it(
+    fitted: tuple[Path, list[_Seen]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def counted(path: Path, **options: str) -> object:
+        opened.append(path)
+        return safe_open(path, **options)
+
+    monkeypatch.setattr("unveil.models.weights_file.safe_open", counted)
+    restorer = Restorer(fitted[0], task="derain")
+    read_out(restorer.loaded)
+    assert opened == [fitted[0]]
+    Restorer("cu_mamba_small", task="denoise")
+    assert len(opened) == 2
 
 
 def test_a_task_is_steered_by_what_was_found_to_help(

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.engine import Tiling
 from unveil.inference.options import TaskChoice, require_task
-from unveil.inference.readout import Readout, mixer_names, read_readout
-from unveil.models.checkpoint import WEIGHTS_NAME, bundled_weights, from_pretrained
-from unveil.models.registry import create_model, get_record, list_models
+from unveil.inference.readout import Readout, mixer_names, parse_readout
+from unveil.models.checkpoint import bundled_weights, read_bundled, read_pretrained
+from unveil.models.registry import get_record, list_models
 
 DEFAULT_MODEL, DENOISER, DEBLURRER = "mtair_small", "cu_mamba_small", "cu_mamba_small_deblur"
 
@@ -32,7 +32,7 @@ class LoadedModel:
         network: Maps ``(b, 3, h, w)`` to the same shape.
         tiling: From its record.
         steering: Statistics, by layer, that turn it to a task.
-        weights: Its file, if it has one.
+        metadata: Of its weights file; None where it came as a network.
         task: What it is steered to.
     """
 
@@ -40,8 +40,17 @@ class LoadedModel:
     network: nn.Module
     tiling: Tiling = field(default_factory=Tiling)
     steering: dict[str, Tensor] = field(default_factory=dict)
-    weights: Path | None = None
+    metadata: Mapping[str, str] | None = None
     task: TaskChoice = "auto"
+
+    @cached_property
+    def readout(self) -> Readout | None:
+        """The read-out stored with its weights, if there is one.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        return parse_readout(self.metadata or {}, self.name)
 
     @cached_property
     def digest(self) -> str:
@@ -98,17 +107,14 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
     if name == "identity":
         return LoadedModel(name, nn.Identity())
     if name in list_models():
-        network = create_model(name, pretrained=True)
-        weights = Path(str(resources.files("unveil") / "weights" / f"{name}.safetensors"))
-        return LoadedModel(name, network, _recorded(name), weights=weights)
+        bundled = read_bundled(name)
+        return LoadedModel(name, bundled.model, _recorded(name), metadata=bundled.metadata)
     path = Path(model)
     if not path.exists() and "/" not in name:
         known = ", ".join(list_models())
         raise InputError(f"no model {name!r}: neither a weights file nor one of {known}")
-    network = from_pretrained(model)
-    weights = path / WEIGHTS_NAME if path.is_dir() else path
-    found = weights if weights.is_file() else None
-    return LoadedModel(name, network, _recorded(network.model_id), weights=found)
+    file = read_pretrained(model)
+    return LoadedModel(name, file.model, _recorded(file.model.model_id), metadata=file.metadata)
 
 
 def _recorded(model_id: str) -> Tiling:
@@ -130,12 +136,12 @@ def read_out(loaded: LoadedModel) -> Readout:
     Raises:
         CheckpointError: If there is none.
     """
-    if loaded.weights is None:
+    if loaded.metadata is None:
         raise CheckpointError(
             f"{loaded.name}: a network alone brings no read-out of what it sees; give the model's "
             "id or its weights file instead"
         )
-    readout = read_readout(loaded.weights)
+    readout = loaded.readout
     if readout is None:
         raise CheckpointError(
             f"{loaded.name}: its weights hold no read-out of what the network sees; "
@@ -162,8 +168,7 @@ def steering(loaded: LoadedModel, task: TaskChoice) -> tuple[dict[str, Tensor], 
     tasks = get_record(model_id).tasks if model_id in list_models() else (task,)
     if task not in tasks:
         raise InputError(f"{loaded.name} does not {task}; it does: {', '.join(tasks)}")
-    stored = read_readout(loaded.weights) if loaded.weights else None
-    if stored is None and not mixer_names(loaded.network):
+    if loaded.readout is None and not mixer_names(loaded.network):
         return {}, loaded.tiling.window
     cause = _CAUSES.get(task)
     if cause is None:

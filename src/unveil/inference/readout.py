@@ -9,7 +9,7 @@ Both are stored in the metadata of the weights file, under ``"readout"``.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,20 @@ def read_readout(weights: Path) -> Readout | None:
     Raises:
         CheckpointError: If the file or the read-out is damaged.
     """
-    stored = read_metadata(weights).get(_KEY)
+    return parse_readout(read_metadata(weights), str(weights))
+
+
+def parse_readout(metadata: Mapping[str, str], weights: str) -> Readout | None:
+    """Return the read-out among the entries of a weights file; None when there is none.
+
+    Args:
+        metadata: The file's entries.
+        weights: Its name, for messages.
+
+    Raises:
+        CheckpointError: If the read-out is damaged.
+    """
+    stored = metadata.get(_KEY)
     try:
         return None if stored is None else TypeAdapter(Readout).validate_python(parse_json(stored))
     except ValidationError as error:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ from unveil.models.weights_file import (
     TensorFacts,
     facts_of,
     misfits,
-    read_header,
-    read_tensors,
+    open_weights,
 )
 
 WEIGHTS_NAME = "model.safetensors"
@@ -117,6 +117,19 @@ def push_to_hub(model: RestorationModel, repo_id: str, **options: Any) -> str:
     return str(commit)
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    Attributes:
+        model: The network, in evaluation mode.
+        metadata: The file's free entries.
+    """
+
+    model: RestorationModel
+    metadata: dict[str, str]
+
+
 def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
     """Load a network from a file, a folder, the package or, when asked so, from the hub.
 
@@ -135,19 +148,31 @@ def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -
     >>> from_pretrained("cu_mamba_small").model_id
     'cu_mamba_small'
     """
+    return read_pretrained(source).model.to(device)
+
+
+def read_pretrained(source: str | Path) -> Checkpoint:
+    """Load a network with the metadata of its file.
+
+    Args:
+        source: As for `from_pretrained`.
+
+    Raises:
+        CheckpointError: As `from_pretrained`.
+    """
     match = _HUB.fullmatch(str(source))
     if match:
-        return load_checkpoint(_download(match["repo"], match["revision"]), device=device)
+        return read_checkpoint(_download(match["repo"], match["revision"]))
     path = Path(source)
     if path.is_dir():
         path = path / WEIGHTS_NAME
     if not path.exists() and str(source) in list_models():
-        return create_model(str(source), pretrained=True).to(device)
+        return read_bundled(str(source))
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise CheckpointError(
             f"{source}: no such file or folder; to download from the hub write hf://{source}"
         )
-    return load_checkpoint(path, device=device)
+    return read_checkpoint(path)
 
 
 def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
@@ -163,26 +188,38 @@ def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> 
     Raises:
         CheckpointError: The file is missing, damaged, a pickle, foreign or does not fit.
     """
-    path = Path(path)
-    header = read_header(path)
-    description = header.metadata.get("unveil")
-    beside = path.with_name(CONFIG_NAME)
-    if description is None and beside.exists():
-        description = _read_config(beside)
-    if description is None:
-        raise CheckpointError(
-            f"{path}: holds {len(header.tensors)} tensors but no unveil configuration, neither in "
-            f"its metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
-        )
-    record, config = _described(path, description)
-    if config != record.config:
-        # Before it is built: a configuration may claim any size.
-        _require_fit(header.tensors, outline(record, config), path, record.id)
-    model = record.build(config)
-    model.model_id = record.id
-    _require_fit(header.tensors, facts_of(model.state_dict()), path, record.id)
-    load_weights(model, read_tensors(path), path)
-    return model.to(device).eval()
+    return read_checkpoint(Path(path)).model.to(device)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Build the network a safetensors file describes, load its weights, keep its metadata.
+
+    Args:
+        path: As for `load_checkpoint`.
+
+    Raises:
+        CheckpointError: As `load_checkpoint`.
+    """
+    with open_weights(path) as weights:
+        metadata, facts = weights.metadata, weights.facts
+        description = metadata.get("unveil")
+        beside = path.with_name(CONFIG_NAME)
+        if description is None and beside.exists():
+            description = _read_config(beside)
+        if description is None:
+            raise CheckpointError(
+                f"{path}: holds {len(facts)} tensors but no unveil configuration, neither in its "
+                f"metadata nor in a {CONFIG_NAME} beside it; it was not written by unveil"
+            )
+        record, config = _described(path, description)
+        if config != record.config:
+            # Before it is built: a configuration may claim any size.
+            _require_fit(facts, outline(record, config), path, record.id)
+        model = record.build(config)
+        model.model_id = record.id
+        _require_fit(facts, facts_of(model.state_dict()), path, record.id)
+        load_weights(model, weights.tensors(), path)
+    return Checkpoint(model.eval(), metadata)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -191,7 +228,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     Raises:
         CheckpointError: The file is missing, damaged or a pickle.
     """
-    return read_header(Path(path), tensors=False).metadata
+    with open_weights(Path(path)) as weights:
+        return weights.metadata
 
 
 def bundled_weights() -> list[str]:
@@ -199,27 +237,40 @@ def bundled_weights() -> list[str]:
     return [model_id for model_id in list_models() if _bundled(model_id).is_file()]
 
 
-def load_bundled(model: RestorationModel) -> None:
+def read_bundled(model_id: str) -> Checkpoint:
+    """Build a network with the weights that come with the package, and keep their metadata.
+
+    Raises:
+        CheckpointError: No weights are bundled for it.
+    """
+    model = create_model(model_id)
+    return Checkpoint(model, load_bundled(model))
+
+
+def load_bundled(model: RestorationModel) -> dict[str, str]:
     """Load the weights that come with the package and set evaluation mode.
 
     Args:
         model: Made by `create_model`.
 
+    Returns:
+        The file's metadata.
+
     Raises:
         CheckpointError: No weights are bundled for it, or they do not fit its configuration.
     """
-    weights = _bundled(model.model_id)
-    if not weights.is_file():
+    source = _bundled(model.model_id)
+    if not source.is_file():
         known = ", ".join(bundled_weights()) or "none"
         raise CheckpointError(
             f"no weights are bundled for {model.model_id!r} (bundled: {known}); "
             "train it, or load a file with from_pretrained"
         )
-    with as_file(weights) as path:
-        header = read_header(path)
-        _require_fit(header.tensors, facts_of(model.state_dict()), path, model.model_id)
-        load_weights(model, read_tensors(path), path)
-    model.eval()
+    with as_file(source) as path, open_weights(path) as weights:
+        _require_fit(weights.facts, facts_of(model.state_dict()), path, model.model_id)
+        load_weights(model, weights.tensors(), path)
+        model.eval()
+        return weights.metadata
 
 
 def _bundled(model_id: str) -> Any:

@@ -32,25 +32,38 @@ class TensorFacts:
     dtype: str
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a safetensors file says of itself.
-
-    Attributes:
-        metadata: Its free entries.
-        tensors: Facts by name.
-    """
-
-    metadata: dict[str, str]
-    tensors: dict[str, TensorFacts]
-
-
-def read_header(path: Path, *, tensors: bool = True) -> Header:
-    """Read the header of a safetensors file.
+class OpenWeights:
+    """A safetensors file that is open.
 
     Args:
-        path: Of the file.
-        tensors: Whether the tensors' facts are wanted.
+        file: From `safetensors.safe_open`.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Its free entries."""
+        return dict(self._file.metadata() or {})
+
+    @property
+    def facts(self) -> dict[str, TensorFacts]:
+        """Shapes and types of its tensors by name; no tensor is read."""
+        parts = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118
+        return {
+            name: TensorFacts(tuple(part.get_shape()), _torch_name(part.get_dtype()))
+            for name, part in parts.items()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Read all tensors."""
+        return {name: self._file.get_tensor(name) for name in self._file.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[OpenWeights]:
+    """Open a safetensors file, once for its metadata, its tensors' shapes and their values.
 
     Raises:
         CheckpointError: The file is missing, a pipe or device, damaged, or a pickle.
@@ -58,27 +71,7 @@ def read_header(path: Path, *, tensors: bool = True) -> Header:
     _refuse_unreadable(path)
     try:
         with _opened(path) as file:
-            facts = {name: file.get_slice(name) for name in (file.keys() if tensors else ())}
-            return Header(
-                file.metadata() or {},
-                {
-                    name: TensorFacts(tuple(part.get_shape()), _torch_name(part.get_dtype()))
-                    for name, part in facts.items()
-                },
-            )
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(_damaged(path, error)) from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read all tensors of a file whose header has been looked at.
-
-    Raises:
-        CheckpointError: The file is damaged.
-    """
-    try:
-        with _opened(path) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield OpenWeights(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_damaged(path, error)) from None
 
