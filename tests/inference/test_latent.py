@@ -7,7 +7,7 @@ import torch
 from unveil import create_model
 from unveil.inference import latent
 from unveil.inference.engine import Engine, Tiling
-from unveil.inference.latent import cut, whole_latent
+from unveil.inference.latent import cut, encoded, refined
 from unveil.inference.tiles import Grid
 
 _TILES = Tiling(whole_megapixels=0.0, tile=128, overlap=32, whole_latent=True)
@@ -85,13 +85,15 @@ def test_every_position_is_encoded_once_and_cut_where_it_lies(side: int) -> None
     pixels = np.random.default_rng(0).random((side, side + 9, 3), dtype=np.float32)
     grid = Grid(16, 8)
 
-    def encode(tile: torch.Tensor) -> torch.Tensor:
+    def encode(rows: slice, columns: slice) -> torch.Tensor:
+        tile = torch.from_numpy(pixels[rows, columns]).permute(2, 0, 1)[None]
         padded = torch.nn.functional.pad(
             tile, (0, -tile.shape[-1] % 4, 0, -tile.shape[-2] % 4), "replicate"
         )
         return padded[:, :, ::4, ::4].movedim(1, -1)
 
-    made = whole_latent(pixels, grid, 4, encode, lambda features: 2 * features)
+    features = encoded(pixels.shape[:2], grid, 4, encode)
+    made = refined(features, grid, lambda features: 2 * features)
     np.testing.assert_allclose(made, 2 * pixels[::4, ::4], rtol=1e-6)
     rows, columns = grid.spans(side)[-1], grid.spans(side + 9)[-1]
     part = cut(made, rows, columns, 4)

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar, cast
 
 import numpy as np
@@ -15,8 +16,9 @@ from unveil.errors import InputError
 from unveil.imaging.convert import add_residual
 from unveil.imaging.scratch import release
 from unveil.inference import windows
-from unveil.inference.latent import cut, whole_latent
+from unveil.inference.latent import cut, encoded, refined
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
+from unveil.inference.once import SinglePass
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.samples import Array, is_gray, to_network, to_residual
 from unveil.inference.strength import Strength
@@ -217,32 +219,29 @@ class Engine:
         def tick() -> None:
             progress(done)
 
-        contexts = self._contexts(pixels, None if whole else grid, tick)
         if grid is None or whole:
+            contexts = self._contexts(pixels, None, tick)
             given = to_network(pixels)
             write(slice(0, height), to_residual(self._change(given, contexts, tick), channels))
             progress(1.0)
             return
-        multiple = self._multiple
-        rows, columns = grid.spans(height), grid.spans(width)
         share = _LATENT_SHARE if self.tiling.whole_latent else 0.0
-        passes = len(rows) * len(columns) * len(self._turns)
+        passes = len(grid.spans(height)) * len(grid.spans(width)) * len(self._turns)
 
         def encoded() -> None:
             nonlocal done
             done = min(done + share / passes, share)
             tick()
 
-        latents = self._latents(pixels, grid, contexts, encoded)
+        grid, change = self._prepared(pixels, grid, tick, encoded)
+        rows, columns = grid.spans(height), grid.spans(width)
         carried = np.zeros((0, width, channels), np.float32)
         for i, (top, bottom) in enumerate(rows):
             strip = np.zeros((bottom - top, width, channels), np.float32)
             strip[: len(carried)] = carried
             down = grid.weights((top, bottom), height)[:, None, None]
             for j, (left, right) in enumerate(columns):
-                given = to_network(pixels[top:bottom, left:right])
-                seen = [cut(whole, (top, bottom), (left, right), multiple) for whole in latents]
-                residual = to_residual(self._change(given, contexts, tick, seen), channels)
+                residual = to_residual(change((top, bottom), (left, right)), channels)
                 across = grid.weights((left, right), width)[:, None]
                 strip[:, left:right] += down * across * residual
                 release(pixels)
@@ -252,6 +251,39 @@ class Engine:
             ready = rows[i + 1][0] - top if i + 1 < len(rows) else bottom - top
             write(slice(top, top + ready), strip[:ready])
             carried = strip[ready:]
+
+    def _prepared(
+        self, pixels: Array, grid: Grid, tick: Tick, encoded: Tick
+    ) -> tuple[Grid, Callable[[tuple[int, int], tuple[int, int]], Tensor]]:
+        """Return the tiles, and what gives the network's change in rows and columns of one.
+
+        Args:
+            pixels: The image.
+            grid: Of the tiles.
+            tick: Called after every pass.
+            encoded: Called after every tile that was encoded for the latent.
+        """
+        if self._encodes_once(grid):
+            model = cast("RestorationModel", self.model)
+            recorder = partial(Steering, self.steering) if self._has_statistics else None
+            once = SinglePass(model, self.device, pixels, grid, recorder, encoded)
+            once.prepare()
+            return once.grid, lambda rows, columns: _finite(once.change(rows, columns))
+        contexts = self._contexts(pixels, grid, tick)
+        latents = self._latents(pixels, grid, contexts, encoded)
+
+        def change(rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+            given = to_network(pixels[slice(*rows), slice(*columns)])
+            seen = [cut(whole, rows, columns, self._multiple) for whole in latents]
+            return self._change(given, contexts, tick, seen)
+
+        return grid, change
+
+    def _encodes_once(self, grid: Grid) -> bool:
+        """Tell whether tiles are encoded once, and large enough to gather statistics from."""
+        tiling = self.tiling
+        large = grid.tile >= windows.SIDE or not self._has_statistics
+        return tiling.whole_latent and tiling.window is None and not self.ensemble and large
 
     def _latents(
         self, pixels: Array, grid: Grid, contexts: list[Context] | None, tick: Tick
@@ -269,8 +301,10 @@ class Engine:
         def latent_of(turn: int) -> Array:
             context = contexts[turn] if contexts else None
 
-            def encode(tile: Tensor) -> Tensor:
-                padded = pad_to_multiple(tile.to(self.device, dtype), self._multiple)
+            def encode(rows: slice, columns: slice) -> Tensor:
+                tile = to_network(pixels[rows, columns]).to(self.device, dtype)
+                release(pixels)
+                padded = pad_to_multiple(tile, self._multiple)
                 features = model.encode(_turned(padded, turn), context)[0]
                 tick()
                 return _features_turned_back(features, turn)
@@ -282,7 +316,8 @@ class Engine:
                 seen = self._own_context() if whole else context
                 return _features_turned_back(model.refine_latent(turned, seen), turn)
 
-            return whole_latent(pixels, grid, self._multiple, encode, refine)
+            whole = encoded((pixels.shape[0], pixels.shape[1]), grid, self._multiple, encode)
+            return refined(whole, grid, refine)
 
         with torch.inference_mode():
             return [latent_of(turn) for turn in self._turns]
@@ -309,13 +344,7 @@ class Engine:
                 if latents:
                     latent = _features_turned(latents[turn].to(self.device), turn)
                 total += _turned_back(self._residual(seen, context, latent), turn)
-            total = total[..., :height, :width]
-            if not math.isfinite(total.sum().item()):
-                raise InputError(
-                    "the network's result holds values that are no numbers: its weights are "
-                    "damaged, or were trained until they broke; take others"
-                )
-            return total / len(self._turns)
+            return _finite(total[..., :height, :width]) / len(self._turns)
 
     def _residual(self, x: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
         """Return the residual of padded images; of other networks, their result minus the image."""
@@ -427,6 +456,15 @@ class Engine:
     @property
     def _multiple(self) -> int:
         return int(getattr(self.model, "size_multiple", 1))
+
+
+def _finite(change: Tensor) -> Tensor:
+    if not math.isfinite(change.sum().item()):
+        raise InputError(
+            "the network's result holds values that are no numbers: its weights are "
+            "damaged, or were trained until they broke; take others"
+        )
+    return change
 
 
 def _turned(x: Tensor, turn: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unveil.imaging.scratch import allocate, release
-from unveil.inference.samples import Array, to_network
+from unveil.inference.samples import Array
 from unveil.inference.tiles import Grid
 
 # Positions along the side of what is refined at once, where tiles are of 512 pixels: 8 megapixels
@@ -20,25 +20,56 @@ from unveil.inference.tiles import Grid
 _SIDE, _OF_TILE = 360, 512
 _OVERLAP = 64
 
-Encode = Callable[[Tensor], Tensor]
+Encode = Callable[[slice, slice], Tensor]
 Refine = Callable[[Tensor], Tensor]
 
 
-def whole_latent(pixels: Array, grid: Grid, multiple: int, encode: Encode, refine: Refine) -> Array:
-    """Encode an image tile by tile, and refine the features of all of it.
+def encoded(size: tuple[int, int], grid: Grid, multiple: int, encode: Encode) -> Array:
+    """Encode an image tile by tile.
+
+    Tiles meet in the middle of their overlap: what lies nearer to a tile's rim lacks context.
 
     Args:
-        pixels: ``(h, w, c)`` samples, c 1 or 3.
+        size: Of the image, in pixels.
         grid: Of the tiles.
         multiple: Pixels along the side of one position.
-        encode: Maps a tile, ``(1, 3, h, w)``, to features ``(1, h/multiple, w/multiple, f)``, sizes
-            rounded up.
-        refine: Maps features to the same shape.
+        encode: Maps the rows and columns of a tile to its features
+            ``(1, h/multiple, w/multiple, f)``, sizes rounded up.
 
     Returns:
         ``(h/multiple, w/multiple, f)`` float32, sizes rounded up; may be file-backed.
     """
-    features = _encoded(pixels, grid, multiple, encode)
+    height, width = size
+    out: Array | None = None
+    for top, bottom in grid.spans(height):
+        for left, right in grid.spans(width):
+            features = encode(slice(top, bottom), slice(left, right))[0].float().cpu().numpy()
+            if out is None:
+                shape = -(-height // multiple), -(-width // multiple), features.shape[-1]
+                out = allocate(shape, np.float32)
+            skip = grid.overlap // multiple // 2
+            down, right_of = (skip if start else 0 for start in (top, left))
+            # What a later tile knows better, it overwrites.
+            out[
+                top // multiple + down : -(-bottom // multiple),
+                left // multiple + right_of : -(-right // multiple),
+            ] = features[down:, right_of:]
+            release(out)
+    assert out is not None, "an image has pixels"
+    return out
+
+
+def refined(features: Array, grid: Grid, refine: Refine) -> Array:
+    """Refine the features of a whole image, in pieces where it is large.
+
+    Args:
+        features: From `encoded`.
+        grid: Of the tiles.
+        refine: Maps features to the same shape.
+
+    Returns:
+        The shape of `features`, float32; may be file-backed.
+    """
     side = min(_SIDE, max(grid.tile * _SIDE // _OF_TILE, 2 * _OVERLAP))
     pieces = Grid(side, _OVERLAP)
     height, width, _ = features.shape
@@ -60,7 +91,7 @@ def cut(latent: Array, rows: tuple[int, int], columns: tuple[int, int], multiple
     """Return the part of a whole latent that belongs to a tile, ``(1, h, w, f)``.
 
     Args:
-        latent: From `whole_latent`.
+        latent: From `refined`.
         rows: First and last (exclusive) row of the tile in pixels; the first a multiple.
         columns: Likewise.
         multiple: Pixels along the side of one position.
@@ -69,29 +100,6 @@ def cut(latent: Array, rows: tuple[int, int], columns: tuple[int, int], multiple
     part = torch.from_numpy(np.array(latent[here]))[None]
     release(latent)
     return part
-
-
-def _encoded(pixels: Array, grid: Grid, multiple: int, encode: Encode) -> Array:
-    """Tiles meet in the middle of their overlap: what lies nearer to a tile's rim lacks context."""
-    height, width, _ = pixels.shape
-    out: Array | None = None
-    for top, bottom in grid.spans(height):
-        for left, right in grid.spans(width):
-            features = encode(to_network(pixels[top:bottom, left:right]))[0].float().cpu().numpy()
-            release(pixels)
-            if out is None:
-                size = -(-height // multiple), -(-width // multiple)
-                out = allocate((*size, features.shape[-1]), np.float32)
-            skip = grid.overlap // multiple // 2
-            down, right_of = (skip if start else 0 for start in (top, left))
-            # What a later tile knows better, it overwrites.
-            out[
-                top // multiple + down : -(-bottom // multiple),
-                left // multiple + right_of : -(-right // multiple),
-            ] = features[down:, right_of:]
-            release(out)
-    assert out is not None, "an image has pixels"
-    return out
 
 
 def _refined(features: Array, refine: Refine) -> Array:

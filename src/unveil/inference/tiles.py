@@ -16,20 +16,29 @@ class Grid:
     Attributes:
         tile: Side of a tile in pixels.
         overlap: Pixels that neighbours share.
+        even: If above 0, the tiles along an axis are about equally long: a multiple of this, and at
+            most `tile`. It is a multiple of the network's size multiple.
     """
 
     tile: int
     overlap: int
+    even: int = 0
 
     def spans(self, length: int) -> list[tuple[int, int]]:
         """Return start and end of the tiles along an axis of `length` pixels.
 
         >>> Grid(8, 2).spans(15)
         [(0, 8), (6, 14), (12, 15)]
+        >>> Grid(8, 2, even=1).spans(15)
+        [(0, 7), (5, 12), (10, 15)]
         """
-        stride = self.tile - self.overlap
-        starts = range(0, max(length - self.overlap, 1), stride)
-        return [(start, min(start + self.tile, length)) for start in starts]
+        tile, stride = self.tile, self.tile - self.overlap
+        if self.even:
+            number = -(-max(length - self.overlap, 1) // stride)
+            share = -(-(length + (number - 1) * self.overlap) // number)
+            tile = min(share + -share % self.even, tile)
+        starts = range(0, max(length - self.overlap, 1), tile - self.overlap)
+        return [(start, min(start + tile, length)) for start in starts]
 
     def weights(self, span: tuple[int, int], length: int) -> npt.NDArray[np.float32]:
         """Return the weight of each pixel of a tile along one axis; neighbours sum to 1.
