@@ -83,3 +83,25 @@ UNVEIL_EXPORT void unveil_unit_backward(
                                         {grad_output, grad_x, grad_norm_weight, grad_norm_bias,
                                          grad_expand, grad_weight, grad_bias, grad_project});
 }
+
+UNVEIL_EXPORT void unveil_pointwise_forward(const float* x, const float* second,
+                                            const float* weight, const float* residual,
+                                            float* output, int64_t b, int64_t h, int64_t w,
+                                            int64_t c, int64_t outputs, int64_t matrices,
+                                            int32_t sampling) {
+  kernels().passes->pointwise_forward(
+      {x, second, weight, residual, b, h, w, c, outputs, matrices, sampling}, output);
+}
+
+UNVEIL_EXPORT void unveil_pointwise_weight(const float* x, const float* second, const float* grad,
+                                           float* grad_weight, int64_t b, int64_t h, int64_t w,
+                                           int64_t c, int64_t outputs, int64_t matrices,
+                                           int32_t sampling) {
+  kernels().passes->pointwise_weight(
+      {x, second, nullptr, nullptr, b, h, w, c, outputs, matrices, sampling}, grad, grad_weight);
+}
+
+UNVEIL_EXPORT void unveil_gram(const float* x, float* output, int64_t b, int64_t pixels,
+                               int64_t channels) {
+  kernels().passes->gram(x, b, pixels, channels, output);
+}

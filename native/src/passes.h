@@ -65,6 +65,17 @@ struct GatedUnitGrads {
   float *x, *norm_weight, *norm_bias, *expand, *weight, *bias, *project;
 };
 
+// A linear map of the channels of (b, h, w, c), by one matrix for all images or one for each.
+struct PointwiseArgs {
+  const float *x, *second;  // (b, h, w, c); second: more channels, as many, or null
+  const float* weight;      // (matrices, outputs, inputs), matrices 1 or b
+  const float* residual;    // added to the output; or null
+  int64_t batch, height, width, channels, outputs, matrices;
+  // 1 maps every 2x2 patch to a position: x is (b, 2h, 2w, c), inputs are 4 c in the order (row,
+  // column, channel). 2 maps every position to such a patch of outputs / 4 channels.
+  int32_t sampling;
+};
+
 struct PassKernels {
   void (*depthwise_forward)(const DepthwiseArgs& args, float* output);
   void (*depthwise_backward)(const DepthwiseArgs& args, const DepthwiseGrads& grads);
@@ -77,6 +88,9 @@ struct PassKernels {
   void (*causal_conv_backward)(const CausalConvArgs& args, const CausalConvGrads& grads);
   void (*gated_unit_forward)(const GatedUnitArgs& args, float* output);
   void (*gated_unit_backward)(const GatedUnitArgs& args, const GatedUnitGrads& grads);
+  void (*pointwise_forward)(const PointwiseArgs& args, float* output);
+  void (*pointwise_weight)(const PointwiseArgs& args, const float* grad, float* grad_weight);
+  void (*gram)(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
 };
 
 // `parallel_for` for a callable of one index.
@@ -109,6 +123,9 @@ void causal_conv_forward(const CausalConvArgs& args, float* output);
 void causal_conv_backward(const CausalConvArgs& args, const CausalConvGrads& grads);
 void gated_unit_forward(const GatedUnitArgs& args, float* output);
 void gated_unit_backward(const GatedUnitArgs& args, const GatedUnitGrads& grads);
+void pointwise_forward(const PointwiseArgs& args, float* output);
+void pointwise_weight(const PointwiseArgs& args, const float* grad, float* grad_weight);
+void gram(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
 
 }  // namespace unveil::UNVEIL_ISA
 #endif

@@ -15,6 +15,9 @@ const PassKernels passes = {
     causal_conv_backward,
     gated_unit_forward,
     gated_unit_backward,
+    pointwise_forward,
+    pointwise_weight,
+    gram,
 };
 
 }  // namespace unveil::UNVEIL_ISA
