@@ -137,7 +137,7 @@ class _Client:
 def _check(status: int, body: bytes, served: Served) -> None:
     assert status < 500 or status in (503, 504)
     assert b"Traceback" not in body
-    assert str(served.engine.folder).encode() not in body
+    assert str(served.engine.store.folder).encode() not in body
     if status >= 400 and body.startswith(b'{"error"'):
         # What follows is the answer to what the server took for a second request.
         reason = json.JSONDecoder().raw_decode(body.decode())[0]["error"]
@@ -191,12 +191,12 @@ def test_many_hostile_requests(
 
 
 def test_files_of_refused_uploads_are_gone(served: Served) -> None:
-    before = sum(1 for _ in served.engine.folder.rglob("*"))
+    before = sum(1 for _ in served.engine.store.folder.rglob("*"))
     for suffix in _SUFFIXES:
         broken = seed_file(suffix)[:200]
         answer = served.client.post("/v1/restore", files={"image": (f"a{suffix}", broken)})
         assert answer.status_code in (415, 422), suffix
-    assert sum(1 for _ in served.engine.folder.rglob("*")) == before
+    assert sum(1 for _ in served.engine.store.folder.rglob("*")) == before
 
 
 def test_a_body_that_breaks_off_while_it_is_read_is_answered(

@@ -15,10 +15,14 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 import uvicorn
 
 import unveil
-from unveil.models.checkpoint import save_checkpoint
+from unveil.inference.readout import CAUSES, fit_readout, mixer_names, store_readout
+from unveil.layers.context import Context
+from unveil.models.base import RestorationModel
+from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 from unveil.serve.app import build_app
 from unveil.serve.connections import limited_connections
 from unveil.serve.engine import Engine
@@ -45,6 +49,34 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in network.parameters():
         parameter.data += 0.01
     return save_checkpoint(network, tmp_path_factory.mktemp("weights") / f"{MODEL}.safetensors")
+
+
+@pytest.fixture(scope="session")
+def all_in_one_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An all-in-one network with a made-up read-out that tells pictures apart."""
+    torch.manual_seed(0)
+    network = unveil.create_model("mtair_tiny")
+    for parameter in network.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    path = save_checkpoint(network, tmp_path_factory.mktemp("mtair") / "all.safetensors")
+    network = load_checkpoint(path)
+    store_readout(path, fit_readout(network, list(_pictures(network))))
+    return path
+
+
+def _pictures(network: RestorationModel) -> Iterator[tuple[Context, frozenset[str], float]]:
+    """Make up what is seen in pictures: prompt weights that depend on what is wrong."""
+    names = mixer_names(network)
+    base = network.describe(torch.rand(1, 3, 64, 64))
+    for i in range(24):
+        found = frozenset({CAUSES[i % 4]}) if i % 4 < 3 else frozenset()
+        told = {
+            name: torch.randn_like(base.statistics[name])
+            .mul(0.1)
+            .index_add(1, torch.tensor([i % 2]), torch.tensor([[3.0 * (i % 4 - 1)]]))
+            for name in names
+        }
+        yield Context({**base.statistics, **told}), found, 25.0 * ("noise" in found)
 
 
 def photo(size: tuple[int, int] = (80, 60), kind: str = "PNG", seed: int = 0) -> bytes:
@@ -163,4 +195,4 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def uploads(engine: Engine) -> list[Path]:
     """List the folders of uploads that are there."""
-    return [path for path in engine.folder.iterdir() if path.is_dir() and path.name != "page"]
+    return [path for path in engine.store.folder.iterdir() if path.is_dir() and path.name != "page"]

@@ -189,7 +189,7 @@ def test_what_is_no_image_is_415_and_a_damaged_one_422(served: Served) -> None:
     assert _post(served.client, b"hello").status_code == 415
     damaged = _post(served.client, photo()[:-200])
     assert damaged.status_code == 422
-    assert str(served.engine.folder) not in _error(damaged)
+    assert str(served.engine.store.folder) not in _error(damaged)
 
 
 @pytest.mark.parametrize("name", ["a.photo.PNG", "holiday.jpeg", "no suffix"])
@@ -286,7 +286,7 @@ def test_on_a_full_disk_no_upload_is_taken_in(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unveil.serve.store._RESERVE", 2**62)
-    monkeypatch.setattr(served.engine, "receive", lambda *_: pytest.fail("it was taken in"))
+    monkeypatch.setattr(served.engine.store, "receive", lambda *_: pytest.fail("it was taken in"))
     answer = _post(served.client, photo((400, 400)))
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1

@@ -11,8 +11,9 @@ from unveil.inference.loading import load
 from unveil.inference.options import TASKS
 from unveil.models.checkpoint import bundled_weights
 from unveil.serve.catalogue import Catalogue
-from unveil.serve.engine import Engine, Options, plain_message
+from unveil.serve.engine import Engine, Options
 from unveil.serve.settings import Settings
+from unveil.serve.store import plain_message
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def engine(tiny_weights: Path, tmp_path: Path) -> Iterator[Engine]:
 def test_senseless_options_are_refused_before_anything_waits(
     engine: Engine, options: Options, word: str
 ) -> None:
-    source = engine.receive("a.png", photo())
+    source = engine.store.receive("a.png", photo())
     with pytest.raises(InputError, match=word):
         engine.submit(source, options)
     assert engine.queue.waiting == 0
@@ -61,7 +62,7 @@ def test_the_bundled_networks_are_offered_and_chosen_as_the_restorer_does() -> N
 def test_given_weights_are_preferred_for_what_they_do(engine: Engine) -> None:
     assert engine.catalogue.choose(None, "auto").id == MODEL
     assert engine.catalogue.choose(None, "denoise").id == MODEL
-    assert engine.models()[0]["id"] == MODEL
+    assert engine.catalogue.offers[0].id == MODEL
 
 
 def test_weights_of_one_name_are_told_apart_by_their_folders(
@@ -90,49 +91,49 @@ def test_a_device_that_is_not_there_is_an_error_at_the_start(tmp_path: Path) -> 
 
 
 def test_a_network_is_loaded_once_and_not_kept_for_ever(engine: Engine) -> None:
-    source = engine.receive("a.png", photo((9, 9)))
+    source = engine.store.receive("a.png", photo((9, 9)))
     first = engine.submit(source, Options(tile=64))
-    first.wait(20)
+    first.future.result(20)
     kept = next(iter(engine._restorers.values()))
-    engine.submit(source, Options(tile=64)).wait(20)
+    engine.submit(source, Options(tile=64)).future.result(20)
     assert next(iter(engine._restorers.values())) is kept
     for tile in range(65, 75):
-        engine.submit(source, Options(tile=tile)).wait(20)
+        engine.submit(source, Options(tile=tile)).future.result(20)
     assert len(engine._restorers) <= 6
     assert kept not in engine._restorers.values()
 
 
 def test_files_stay_while_their_job_runs_and_go_when_old(engine: Engine) -> None:
-    source = engine.receive("a.png", photo())
+    source = engine.store.receive("a.png", photo())
     with busy(engine):
         job = engine.submit(source, Options())
         engine.store.sweep()
         assert source.exists()
-    restored = job.wait(20)
+    restored = job.future.result(20)
     assert restored.preview().exists()
-    engine.discard(source)
+    engine.store.discard(source)
     assert uploads(engine) == []
     with pytest.raises(OutputError, match="no longer kept"):
-        engine.submit(source, Options()).wait(20)
+        engine.submit(source, Options()).future.result(20)
 
 
 def test_what_is_too_large_says_so_when_its_turn_comes(tiny_weights: Path, tmp_path: Path) -> None:
     engine = Engine(Settings(models=(tiny_weights,), max_megapixels=0.001), folder=tmp_path)
-    job = engine.submit(engine.receive("my photo.png", photo()), Options())
+    job = engine.submit(engine.store.receive("my photo.png", photo()), Options())
     with pytest.raises(ImageTooLargeError) as refused:
-        job.wait(20)
-    message = plain_message(refused.value, engine.folder)
+        job.future.result(20)
+    message = plain_message(refused.value, engine.store.folder)
     assert message.startswith("my photo.png: 80×60")
     engine.stop(1)
 
 
 def test_the_time_left_is_known_from_the_second_image_on(engine: Engine) -> None:
-    source = engine.receive("a.png", photo((300, 200)))
-    engine.submit(source, Options()).wait(20)
+    source = engine.store.receive("a.png", photo((300, 200)))
+    engine.submit(source, Options()).future.result(20)
     assert engine._seconds_per_megapixel[f"{MODEL} False"] > 0
 
 
 def test_stopping_removes_all_files(engine: Engine) -> None:
-    engine.receive("a.png", photo())
+    engine.store.receive("a.png", photo())
     engine.stop(1)
-    until(lambda: not engine.folder.exists())
+    until(lambda: not engine.store.folder.exists())

@@ -74,7 +74,7 @@ def test_a_bad_file_stops_no_other(served: Served) -> None:
     assert [image["state"] for image in final["images"]] == ["done", "failed", "failed"]
     assert final["images"][1]["error"].startswith("b.txt: ")
     assert final["images"][2]["error"].startswith("c d.png: ")
-    assert str(served.engine.folder) not in json.dumps(final)
+    assert str(served.engine.store.folder) not in json.dumps(final)
     served.client.delete(f"/v1/jobs/{made['id']}")
 
 

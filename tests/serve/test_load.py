@@ -14,10 +14,11 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from tests.serve.conftest import Serve, server_process
+from tests.serve.conftest import Serve, server_process, until
 
 _log = logging.getLogger(__name__)
 _CLIENTS = 50
+_ROOM_MB = 100
 _STATUS = Path("/proc/self/status")
 
 pytestmark = pytest.mark.skipif(not _STATUS.exists(), reason="reads memory from /proc")
@@ -29,6 +30,7 @@ class Seen:
     lost: list[str] = field(default_factory=list)
     resident: list[float] = field(default_factory=list)
     slowest: float = 0.0
+    health: list[float] = field(default_factory=list)
 
 
 def _quarter_megapixel() -> bytes:
@@ -80,15 +82,29 @@ async def _clients(url: str, process: int, seconds: float) -> Seen:
             seen.resident.append(_resident_mb(process))
             await asyncio.sleep(seconds / 60)
 
-    async with httpx.AsyncClient(limits=limits, timeout=120, trust_env=False) as http:
-        await asyncio.gather(watch(), *(client(http) for _ in range(_CLIENTS)))
+    async def ask_for_health(http: httpx.AsyncClient) -> None:
+        while time.monotonic() < end:
+            start = time.monotonic()
+            answer = await http.get(f"{url}healthz")
+            assert answer.status_code == 200
+            seen.health.append(time.monotonic() - start)
+            await asyncio.sleep(0.25)
+
+    async with (
+        httpx.AsyncClient(limits=limits, timeout=600, trust_env=False) as http,
+        httpx.AsyncClient(timeout=20, trust_env=False) as other,
+    ):
+        await asyncio.gather(
+            watch(), ask_for_health(other), *(client(http) for _ in range(_CLIENTS))
+        )
     return seen
 
 
 def _check(seen: Seen, room_mb: float) -> None:
     third = len(seen.resident) // 3
     early, late = seen.resident[third : 2 * third], seen.resident[2 * third :]
-    told = f"{dict(seen.answers)}, slowest {seen.slowest:.1f} s, resident MB at 0, 1/3, 2/3, end: "
+    told = f"{dict(seen.answers)}, slowest {seen.slowest:.1f} s, {len(seen.health)} times health, "
+    told += f"slowest {max(seen.health):.2f} s, resident MB at 0, 1/3, 2/3, end: "
     told += ", ".join(f"{seen.resident[i]:.0f}" for i in (0, third, 2 * third, -1))
     _log.info(told)
     assert seen.lost == []
@@ -103,9 +119,40 @@ def test_fifty_clients_for_some_seconds_lose_nothing(serve: Serve) -> None:
     _check(seen, 100)
 
 
+def _restored(url: str, image: bytes) -> None:
+    answer = httpx.post(
+        f"{url}v1/restore", files={"image": ("a.png", image)}, timeout=3600, trust_env=False
+    )
+    assert answer.status_code == 200
+
+
+def _comes_back(process: int, idle_mb: float) -> None:
+    until(lambda: _resident_mb(process) < idle_mb + _ROOM_MB, 60)
+    _log.info("resident MB: idle %.0f, afterwards %.0f", idle_mb, _resident_mb(process))
+
+
 @pytest.mark.slow
-def test_fifty_clients_for_two_minutes_lose_nothing_and_memory_is_flat(tmp_path: Path) -> None:
+def test_fifty_clients_for_two_minutes_lose_nothing_and_memory_comes_back(tmp_path: Path) -> None:
     with server_process(tmp_path, None) as (process, url):
+        _restored(url, _quarter_megapixel())
+        idle_mb = _resident_mb(process.pid)
         seen = _load(url, process.pid, 120)
         assert process.poll() is None
-    _check(seen, 30)
+        _check(seen, 30)
+        _comes_back(process.pid, idle_mb)
+
+
+@pytest.mark.slow
+def test_memory_comes_back_after_a_photo_of_94_megapixels(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    large = io.BytesIO()
+    rows, columns = np.ogrid[0:8400, 0:11200]
+    PIL.Image.fromarray(((rows + columns) // 77 % 256).astype(np.uint8)).convert("RGB").save(
+        large, "JPEG"
+    )
+    with server_process(tmp_path, tiny_weights, "--timeout", "3600") as (process, url):
+        _restored(url, _quarter_megapixel())
+        idle_mb = _resident_mb(process.pid)
+        _restored(url, large.getvalue())
+        _comes_back(process.pid, idle_mb)

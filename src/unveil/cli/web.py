@@ -1,4 +1,4 @@
-"""`unveil web`: the page as a folder for any static host, with the network in the browser."""
+"""`unveil web`: the page as a folder for any static host, with networks in the browser."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,13 @@ import typer
 
 def web(
     out: Annotated[Path, typer.Option("--out", help="Folder to write; new, empty or a site.")],
-    model: Annotated[str, typer.Option(help="Model id, weights file or folder.")] = "mtair_small",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model id, weights file or folder; repeatable, the first is preferred. "
+            "Default: mtair_small."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace a site that is there.")
     ] = False,
@@ -20,8 +26,9 @@ def web(
         from unveil.serve.site import write_site
     except ModuleNotFoundError as error:
         raise MissingExtraError("unveil web", "serve,onnx") from error
-    typer.echo("writing the network as ONNX and checking it: this takes minutes", err=True)
-    files = write_site(out, model, force=force)
+    models = model or ["mtair_small"]
+    typer.echo(f"writing {', '.join(models)} as ONNX and checking it: this takes minutes", err=True)
+    files = write_site(out, models, force=force)
     size = sum(file.stat().st_size for file in files)
     typer.echo(str(out / "index.html"))
     typer.echo(f"{len(files)} files, {size / 1e6:.1f} MB", err=True)

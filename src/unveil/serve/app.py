@@ -15,11 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from unveil._version import __version__
 from unveil.errors import BusyError
-from unveil.serve.answers import answer_errors, described
 from unveil.serve.api import api_router
 from unveil.serve.batches import Batches
 from unveil.serve.docs_page import docs_page
 from unveil.serve.engine import Engine
+from unveil.serve.error_responses import answer_errors, described
 from unveil.serve.guard import Guard
 from unveil.serve.jobs_api import jobs_router
 from unveil.serve.limits import Limits
@@ -29,8 +29,6 @@ from unveil.serve.tools_api import tools_router
 
 WEB = Path(__file__).parent / "web"
 _STOP_S = 1.0
-# Fields that name a network or a task of this server.
-_FORMS = ("InspectForm", "RestoreForm", "RunForm", "JobForm")
 
 
 def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = True) -> FastAPI:
@@ -56,7 +54,7 @@ def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = 
     )
     app.state.engine = engine
     metrics = Metrics(engine)
-    answer_errors(app, engine.folder)
+    answer_errors(app, engine.store.folder)
     app.include_router(api_router(engine))
     app.include_router(jobs_router(engine, batches))
     app.include_router(tools_router(engine))
@@ -110,59 +108,28 @@ def _add_service_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
 
 def _describe(app: FastAPI, engine: Engine) -> None:
     """Make the OpenAPI document name the models and tasks that there are."""
-
-    def document() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            made = get_openapi(
-                title=app.title, version=app.version, summary=app.summary, routes=app.routes
-            )
-            schemas = made["components"]["schemas"]
-            for name in _FORMS:
-                fields = {k: _plain(field) for k, field in schemas[name]["properties"].items()}
+    made = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    for schema in made["components"]["schemas"].values():
+        # Forms alone refuse other fields.
+        if schema.get("additionalProperties") is False:
+            fields = schema["properties"]
+            if "model" in fields:
                 fields["model"]["enum"] = [offer.id for offer in engine.catalogue.offers]
-                schemas[name]["properties"] = fields
-                if "task" in fields:
-                    fields["task"]["enum"] = list(engine.tasks())
-            for name in ("ResultForm", "DegradeForm"):
-                given = schemas[name]["properties"]
-                schemas[name]["properties"] = {k: _plain(field) for k, field in given.items()}
-            for schema in schemas.values():
-                for field in schema.get("properties", {}).values():
-                    _call_binary(field)
-            if engine.settings.root_path:
-                made["servers"] = [{"url": engine.settings.root_path}]
-            if engine.settings.token is not None:
-                _demand_token(made)
-            app.openapi_schema = made
-        return app.openapi_schema
-
-    app.openapi = document  # type: ignore[method-assign]
-
-
-def _call_binary(field: dict[str, Any]) -> None:
-    """Mark a field that takes files as generators of clients know it, beside its media type."""
-    for schema in (field, field.get("items", {})):
-        if "contentMediaType" in schema:
-            schema["format"] = "binary"
-
-
-def _plain(field: dict[str, Any]) -> dict[str, Any]:
-    """Return a field's schema without null, which a form cannot hold: it is left out instead."""
-    choices = [c for c in field.get("anyOf", []) if c.get("type") != "null"]
-    rest = {key: value for key, value in field.items() if key != "anyOf"}
-    return rest | choices[0] if choices else rest
-
-
-def _demand_token(document: dict[str, Any]) -> None:
-    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-    for path, methods in document["paths"].items():
-        for operation in methods.values():
-            if path != "/healthz":
-                operation["security"] = [{"token": []}]
+            if "task" in fields:
+                fields["task"]["enum"] = list(engine.catalogue.tasks)
+    if engine.settings.root_path:
+        made["servers"] = [{"url": engine.settings.root_path}]
+    if engine.settings.token is not None:
+        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        for path, methods in made["paths"].items():
+            for operation in methods.values():
+                if path != "/healthz":
+                    operation["security"] = [{"token": []}]
+    app.openapi = lambda: made  # type: ignore[method-assign]
 
 
 def _refuse_other_methods(app: FastAPI) -> None:
-    """Answer what the API does not know ourselves: the page behind it takes any path."""
+    """Answer unknown paths and methods of the API, which the page's files would otherwise take."""
     known = {path: list(operations) for path, operations in app.openapi()["paths"].items()}
     known |= {"/docs": ["get"], "/openapi.json": ["get"]}
     for path, methods in known.items():
@@ -182,7 +149,7 @@ class _Refusing:
 
 
 class _Page(StaticFiles):
-    """The page's files; browsers ask whether they have changed."""
+    """The page's files; browsers check on each visit whether they have changed."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

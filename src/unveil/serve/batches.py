@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from starlette.exceptions import HTTPException
+
 from unveil.errors import BusyError, CancelledError, InputError, UnveilError
-from unveil.serve.engine import Engine, Options, Restored, naming, plain_message
+from unveil.serve.engine import Engine, Options
 from unveil.serve.forms import JobImage, JobStatus, State
 from unveil.serve.jobs import Job
+from unveil.serve.restored import Restored
+from unveil.serve.store import plain_message
 
 # Beyond that a folder is for the command line.
 MOST_IMAGES = 500
@@ -49,22 +53,23 @@ class Item:
         job, made, state = self.job, self.restored, self.state
         if state == "waiting" and job is not None and job.state == "running":
             state = "running"
-        live = job if state in ("waiting", "running") else None
-        return JobImage(
+        status = JobImage(
             name=self.name,
             state=state,
             error=self.error,
-            share=round(live.share, 4) if live else float(state == "done"),
-            position=live.position if live else 0,
-            eta_s=None if live is None or live.eta_s is None else round(live.eta_s, 1),
-            width=made.size[0] if made else None,
-            height=made.size[1] if made else None,
-            model=made.model if made else None,
-            task=made.task if made else None,
-            tiles=made.tiles if made else None,
-            seconds=round(made.seconds, 3) if made else None,
+            share=float(state == "done"),
+            position=0,
+            eta_s=None,
             version=self.version,
         )
+        if job is not None and state in ("waiting", "running"):
+            status.share, status.position = round(job.share, 4), job.position
+            status.eta_s = None if job.eta_s is None else round(job.eta_s, 1)
+        if made is not None:
+            status.width, status.height = made.size
+            status.model, status.task, status.tiles = made.model, made.task, made.tiles
+            status.seconds = round(made.seconds, 3)
+        return status
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Batch:
 
     Attributes:
         items: In the order they came.
-        id: Names it in addresses; nobody can guess it.
+        id: Random; names it in addresses.
         task: What is running.
     """
 
@@ -129,12 +134,34 @@ class Batches:
         self._batches[batch.id] = batch
         return batch
 
-    def find(self, key: str) -> Batch | None:
-        """Return the job with this id; using it keeps it."""
+    def job(self, key: str) -> Batch:
+        """Return the job with this id; using it keeps its files.
+
+        Raises:
+            HTTPException: If it is not there, or no longer.
+        """
         batch = self._batches.get(key)
-        if batch is not None:
-            batch.touch()
+        if batch is None:
+            raise HTTPException(404, "no such job; it may be over: send its pictures again")
+        batch.touch()
         return batch
+
+    def picture(self, key: str, number: int) -> tuple[Item, Path]:
+        """Return a picture of a job and its file; errors as `job`."""
+        items = self.job(key).items
+        if number >= len(items):
+            raise HTTPException(404, f"this job has {len(items)} pictures, counted from 0")
+        item = items[number]
+        if item.source is None or not item.source.exists():
+            raise HTTPException(404, f"{item.name}: no longer kept here; send it again")
+        return item, item.source
+
+    def restored(self, key: str, number: int) -> Restored:
+        """Return the result for a picture of a job; errors as `job`."""
+        item, _ = self.picture(key, number)
+        if item.restored is None:
+            raise HTTPException(404, f"{item.name}: not restored yet")
+        return item.restored
 
     def start(self, batch: Batch, options: Options) -> None:
         """Restore all pictures of a job, or restore them again.
@@ -164,7 +191,7 @@ class Batches:
         self._batches.pop(batch.id, None)
         for item in batch.items:
             if item.source is not None:
-                self._engine.discard(item.source)
+                self._engine.store.discard(item.source)
 
     async def close(self) -> None:
         """End all work."""
@@ -184,25 +211,27 @@ class Batches:
                 except CancelledError:
                     item.state = "cancelled"
                 except UnveilError as error:
-                    item.state, item.error = "failed", plain_message(error, self._engine.folder)
+                    item.state, item.error = (
+                        "failed",
+                        plain_message(error, self._engine.store.folder),
+                    )
                 except Exception:
                     _log.exception("a job failed")
                     item.state, item.error = "failed", "internal error; the server's log says more"
 
     async def _restore(self, batch: Batch, item: Item, options: Options) -> None:
         assert item.source is not None
-        with naming(item.source, item.name):
-            while True:
-                if batch.stopping:
-                    raise CancelledError("cancelled")
-                try:
-                    item.job = self._engine.submit(item.source, options, look=False)
-                    break
-                except BusyError:
-                    if self._engine.queue.stopping:
-                        raise
-                    await asyncio.sleep(_RETRY_S)
-            made = await asyncio.wrap_future(item.job.future)
+        while True:
+            if batch.stopping:
+                raise CancelledError("cancelled")
+            try:
+                item.job = self._engine.submit(item.source, options)
+                break
+            except BusyError:
+                if self._engine.queue.stopping:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+        made = await asyncio.wrap_future(item.job.future)
         older, item.restored = item.restored, made
         item.version += 1
         item.state = "done"

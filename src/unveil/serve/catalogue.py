@@ -1,38 +1,32 @@
 """Which networks a server offers, and what each of them does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.loading import LoadedModel, default_model, load, read_out, steering
 from unveil.inference.options import TASKS, TaskChoice
+from unveil.inference.readout import Readout
 from unveil.models.base import count_parameters
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record, list_models
 
 
-@dataclass(frozen=True)
-class Offer:
-    """A network that clients may choose.
-
-    Attributes:
-        id: What they call it.
-        source: What `unveil.Restorer` takes for it.
-        tasks: What it does beside ``"auto"``.
-        inspects: Whether it says what is wrong with a picture.
-        parameters: How many it has.
-        paper: Title and arXiv id.
-        default: Whether it is taken when clients name none.
-    """
+class Model(BaseModel):
+    """A network on offer."""
 
     id: str
-    source: str | Path
-    tasks: tuple[TaskChoice, ...]
-    inspects: bool
+    tasks: list[TaskChoice] = Field(description="What it does beside auto.")
+    inspects: bool = Field(description="Whether it says what is wrong with a picture.")
     parameters: int
     paper: str
-    default: bool
+    default: bool = Field(description="Whether it is taken when none is named.")
+    # What `unveil.Restorer` takes for it.
+    source: SkipJsonSchema[str | Path] = Field(exclude=True)
 
 
 class Catalogue:
@@ -43,44 +37,41 @@ class Catalogue:
 
     Raises:
         CheckpointError: If a given file is missing or damaged.
-        InputError: If two of them cannot be told apart.
+        InputError: If two of them have one name.
     """
 
     def __init__(self, given: Sequence[Path] = ()) -> None:
-        self._given = _names(given)
+        self._given = names_of(given)
         sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
         sources |= dict(zip(self._given, given, strict=True))
         self._preferred = self._given[0] if self._given else default_model("auto")
         self._offers = {name: self._offer(name, source) for name, source in sources.items()}
 
-    def _offer(self, name: str, source: str | Path) -> Offer:
+    def _offer(self, name: str, source: str | Path) -> Model:
         loaded = load(source)
         model_id = getattr(loaded.network, "model_id", "")
-        return Offer(
+        return Model(
             id=name,
             source=source,
-            tasks=tuple(task for task in TASKS[1:] if _does(loaded, task)),
-            inspects=_inspects(loaded),
+            tasks=tasks_of(loaded),
+            inspects=readout_of(loaded) is not None,
             parameters=count_parameters(loaded.network),
             paper=get_record(model_id).paper if model_id in list_models() else "",
             default=name == self._preferred,
         )
 
     @property
-    def offers(self) -> list[Offer]:
+    def offers(self) -> list[Model]:
         """All of them, the default first."""
         return sorted(self._offers.values(), key=lambda offer: (not offer.default, offer.id))
 
     @property
     def tasks(self) -> tuple[TaskChoice, ...]:
         """``"auto"`` and what some network does."""
-        return tuple(
-            task
-            for task in TASKS
-            if task == "auto" or any(task in offer.tasks for offer in self._offers.values())
-        )
+        done = {task for offer in self._offers.values() for task in offer.tasks}
+        return tuple(task for task in TASKS if task == "auto" or task in done)
 
-    def choose(self, model: str | None, task: str) -> Offer:
+    def choose(self, model: str | None, task: str) -> Model:
         """Return the network for a choice.
 
         Args:
@@ -103,7 +94,7 @@ class Catalogue:
             raise InputError(f"{offer.id} does not {task}; it does {', '.join(offer.tasks)}")
         return offer
 
-    def inspector(self, model: str | None = None) -> Offer | None:
+    def inspector(self, model: str | None = None) -> Model | None:
         """Return the network that says what is wrong with a picture; None when there is none.
 
         Raises:
@@ -114,8 +105,15 @@ class Catalogue:
         return next((o for o in self.offers if o.inspects and model in (None, o.id)), None)
 
 
-def _names(given: Sequence[Path]) -> list[str]:
-    """Name weights files by their stems, with their folders before those that share one."""
+def names_of(given: Sequence[Path]) -> list[str]:
+    """Name weights files by their stems, with their folders before those that share one.
+
+    >>> names_of([Path("mtair_small"), Path("one/tuned"), Path("two/tuned")])
+    ['mtair_small', 'one/tuned', 'two/tuned']
+
+    Raises:
+        InputError: If two of them have one name.
+    """
     names = [path.stem if path.is_file() else path.name for path in given]
     full = [
         name if names.count(name) == 1 else f"{path.absolute().parent.name}/{name}"
@@ -127,17 +125,19 @@ def _names(given: Sequence[Path]) -> list[str]:
     return full
 
 
-def _does(loaded: LoadedModel, task: TaskChoice) -> bool:
-    try:
-        steering(loaded, task)
-    except (InputError, CheckpointError):
-        return False
-    return True
+def tasks_of(loaded: LoadedModel) -> list[TaskChoice]:
+    """Return what a network does beside ``"auto"``."""
+    found = []
+    for task in TASKS[1:]:
+        with suppress(InputError, CheckpointError):
+            steering(loaded, task)
+            found.append(task)
+    return found
 
 
-def _inspects(loaded: LoadedModel) -> bool:
+def readout_of(loaded: LoadedModel) -> Readout | None:
+    """Return a network's degradation estimate; None where its weights hold none."""
     try:
-        read_out(loaded)
+        return read_out(loaded)
     except CheckpointError:
-        return False
-    return True
+        return None

@@ -54,8 +54,8 @@ def _operation(
             (name + ("" if name in needed else " (optional)"), _kind(field), _default(field))
             for name, field in form["properties"].items()
         ]
-        told = [field.get("description", "") for field in form["properties"].values()]
-        yield _table([(*row, text) for row, text in zip(rows, told, strict=True)])
+        texts = [field.get("description", "") for field in form["properties"].values()]
+        yield _table([(*row, text) for row, text in zip(rows, texts, strict=True)])
         yield f'<pre tabindex="0">{escape(_example(path, operation, form))}</pre>'
     yield "<h3>Answers</h3>"
     answers = operation["responses"].items()

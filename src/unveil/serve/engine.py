@@ -1,33 +1,31 @@
 """What the page and the API share: uploads in, one image at a time restored, results out."""
 
-import io
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
+from anyio import CapacityLimiter
 
 from unveil.bounded import SMALLEST_TILE
-from unveil.errors import InputError, OutputError, UnveilError
+from unveil.errors import InputError, OutputError
 from unveil.imaging import Image
 from unveil.inference.change import change_of
 from unveil.inference.inspect import inspect_image
+from unveil.inference.readout import Sighting
 from unveil.inference.restorer import Restorer, read_source
 from unveil.serve.allocator import trim
-from unveil.serve.catalogue import Catalogue, Offer
+from unveil.serve.catalogue import Catalogue, Model
 from unveil.serve.jobs import Job, Queue
 from unveil.serve.preview import write_preview
-from unveil.serve.restored import Report, Restored
+from unveil.serve.restored import Restored
 from unveil.serve.settings import Settings
 from unveil.serve.store import Store
-
-__all__ = ["Engine", "Job", "Options", "Report", "Restored", "naming", "plain_message"]
 
 Tile = int | Literal["auto", "off"]
 Result = TypeVar("Result")
@@ -42,7 +40,7 @@ class Options:
 
     Attributes:
         model: Id of a network the server offers; None leaves it to the task.
-        task: One of `Engine.tasks`.
+        task: One of `Catalogue.tasks`.
         tile: ``"auto"``, ``"off"`` or the side of a tile in pixels.
         ensemble: Average over 8 flips and rotations.
     """
@@ -73,7 +71,7 @@ class Engine:
         self.catalogue = Catalogue(settings.models)
         self._restorers: OrderedDict[tuple[Any, ...], Restorer] = OrderedDict()
         self._turn = threading.Lock()
-        # The first use of a device tells whether it can be used: better now than at the first job.
+        # Fails now, and not at the first job, where the device cannot be used.
         Restorer(torch.nn.Identity(), device=settings.device)
         self.store = Store(
             folder,
@@ -81,45 +79,11 @@ class Engine:
             keep_s=settings.keep_s,
             keep_bytes=settings.keep_bytes,
         )
+        # Results are written one at a time; requests that wait for it must not hold all threads.
+        self.writers = CapacityLimiter(2)
         self.queue = Queue(settings.queue, settings.timeout_s, self._begin)
         self.listeners: list[Callable[[Restored], None]] = []
         self._seconds_per_megapixel: dict[str, float] = {}
-
-    @property
-    def folder(self) -> Path:
-        """The engine's own temporary folder, which goes with it."""
-        return self.store.folder
-
-    def models(self) -> list[dict[str, Any]]:
-        """Describe the networks on offer, the default first."""
-        offers = [asdict(offer) for offer in self.catalogue.offers]
-        return [{k: v for k, v in offer.items() if k != "source"} for offer in offers]
-
-    def tasks(self) -> tuple[str, ...]:
-        """Return ``"auto"`` and the tasks that some network on offer does."""
-        return self.catalogue.tasks
-
-    def receive(self, name: str, stream: BinaryIO | bytes) -> Path:
-        """Take an upload in.
-
-        Args:
-            name: What the sender calls it.
-            stream: Its bytes.
-
-        Returns:
-            The file, named by what it holds.
-
-        Raises:
-            ImageTooLargeError: If it is larger than is allowed.
-            ImageFileError: If it is no image of a kind we read.
-            BusyError: If there is no room for it.
-        """
-        given = io.BytesIO(stream) if isinstance(stream, bytes) else stream
-        return self.store.receive(name, given)
-
-    def discard(self, source: Path) -> None:
-        """Remove an upload and all that was made of it; whoever uses it yet sees it gone."""
-        self.store.discard(source)
 
     def check(self, options: Options) -> None:
         """Refuse options that no job could be done with.
@@ -131,23 +95,18 @@ class Engine:
         if isinstance(options.tile, int) and options.tile < SMALLEST_TILE:
             raise InputError(f"tile is {SMALLEST_TILE} pixels or more, got {options.tile}")
 
-    def submit(self, source: Path, options: Options, *, look: bool = True) -> Job[Restored]:
-        """Put a picture in line.
-
-        Args:
-            source: From `receive`.
-            options: What to do with it.
-            look: Also report what the network sees, where it can tell.
+    def submit(self, source: Path, options: Options) -> Job[Restored]:
+        """Queue a picture of the store to be restored.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.
             InputError: If the options make no sense.
         """
         self.check(options)
-        return self._submit(source, lambda job: self._restore(job, source, options, look))
+        return self._submit(source, lambda job: self._restore(job, source, options))
 
-    def submit_inspection(self, source: Path, model: str | None = None) -> Job[Report | None]:
-        """Put a look at a picture in line; the result is None when no network can tell.
+    def submit_inspection(self, source: Path, model: str | None = None) -> Job[Sighting | None]:
+        """Queue a degradation estimate; the result is None where no network makes one.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.
@@ -155,7 +114,7 @@ class Engine:
         """
         offer = self.catalogue.inspector(model)
 
-        def work(job: Job[Report | None]) -> Report | None:
+        def work(job: Job[Sighting | None]) -> Sighting | None:
             if offer is None:
                 return None
             image = self._read(source)
@@ -164,19 +123,8 @@ class Engine:
 
         return self._submit(source, work)
 
-    def inspect(self, source: Path, model: str | None = None) -> Report | None:
-        """Tell what a picture suffers from, as `unveil inspect`; waits for its turn.
-
-        Returns:
-            What the network sees; None when no network on offer can tell.
-
-        Raises:
-            UnveilError: As `submit_inspection`, or if the picture cannot be read.
-        """
-        return self.submit_inspection(source, model).wait(self.settings.timeout_s)
-
     def submit_work(self, source: Path, work: Callable[[], Result]) -> Job[Result]:
-        """Put other work on an upload in line.
+        """Queue other work on an upload.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.
@@ -192,10 +140,10 @@ class Engine:
             BusyError: If the disk is full.
         """
         with self._turn, self.store.holding(source):
-            target = beside(source, "before.jpg")
+            # Names of uploads do not begin with a dot.
+            target = source.with_name(".before.jpg")
             if not target.exists():
-                image = self._read(source)
-                write_preview(target, image)
+                write_preview(target, self._read(source))
                 trim()
             return target
 
@@ -218,7 +166,7 @@ class Engine:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
 
-    def _restore(self, job: Job[Restored], source: Path, options: Options, look: bool) -> Restored:
+    def _restore(self, job: Job[Restored], source: Path, options: Options) -> Restored:
         image = self._read(source)
         offer = self.catalogue.choose(options.model, options.task)
         restorer = self._restorer(offer, options)
@@ -228,7 +176,6 @@ class Engine:
         if kind in self._seconds_per_megapixel:
             job.expected_s = self._seconds_per_megapixel[kind] * megapixels
         tally = _Tally(job)
-        report = inspect_image(restorer, image) if look and offer.inspects else None
         start = time.perf_counter()
         pages = [image, *image.pages]
         changes = tuple(source.with_name(f"{job.id}.{i}.change") for i in range(len(pages)))
@@ -249,7 +196,6 @@ class Engine:
             model=offer.id,
             task=options.task,
             tiles=tally.tiles,
-            report=report,
             changes=changes,
             max_megapixels=self.settings.max_megapixels,
             store=self.store,
@@ -261,10 +207,10 @@ class Engine:
 
     def _read(self, source: Path) -> Image:
         if not source.exists():
-            raise OutputError(f"{source.name}: no longer kept here; upload it again")
+            raise OutputError(f"{source}: no longer kept here; upload it again")
         return read_source(source, self.settings.max_megapixels)
 
-    def _restorer(self, offer: Offer, options: Options) -> Restorer:
+    def _restorer(self, offer: Model, options: Options) -> Restorer:
         """Return a loaded network; only the worker calls this."""
         key = (offer.id, options.task, options.tile, options.ensemble)
         if key not in self._restorers:
@@ -281,7 +227,7 @@ class Engine:
         return self._restorers[key]
 
     def _check_pass(self, image: Image, restorer: Restorer, tile: Tile) -> None:
-        """Refuse tiles larger than the network's record calls for: memory is everybody's.
+        """Refuse tiles larger than the network's record gives, as all clients share the memory.
 
         Raises:
             InputError: If one pass would take more pixels.
@@ -313,37 +259,3 @@ class _Tally:
             self.tiles = self.tiles + 1 if share > self._last else int(share > 0)
         self._last = share
         self._job.report(share)
-
-
-def beside(source: Path, name: str) -> Path:
-    """Return the path of a file of the server's own beside an upload, whose name has no dot first.
-
-    >>> beside(Path("a/photo.png"), "before.jpg").name
-    '.before.jpg'
-    """
-    return source.with_name(f".{name}")
-
-
-@contextmanager
-def naming(source: Path, name: str) -> Iterator[None]:
-    """Let errors call a file what its sender calls it, not where it lies on the server.
-
-    Raises:
-        UnveilError: Whatever the block raised, with its message put right.
-    """
-    try:
-        yield
-    except UnveilError as error:
-        text = str(error).replace(str(source), name).replace(source.name, name)
-        error.args = (text,)
-        raise
-
-
-def plain_message(error: UnveilError, folder: Path) -> str:
-    """Return an error's message in one line without the server's own paths.
-
-    >>> plain_message(InputError("/tmp/x/0a/photo.png: damaged"), Path("/tmp/x"))
-    'photo.png: damaged'
-    """
-    first, *others = " ".join(str(error).split()).split(f"{folder}/")
-    return first + "".join(text.partition("/")[2] for text in others)

@@ -1,24 +1,36 @@
 """What clients send and receive: the forms and answers of the API."""
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
-from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Form, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from unveil.bounded import SMALLEST_TILE, STRENGTHS
 from unveil.inference.options import RestoreOptions
 from unveil.inference.strength import Strength
+from unveil.serve.catalogue import Model
 from unveil.serve.engine import Options, Tile
 
 FormatName = Literal[
     "jpeg", "jpg", "png", "tiff", "tif", "webp", "avif", "heic", "heif", "bmp", "jxl", "ppm",
 ]  # fmt: skip
+Share = Annotated[float, Field(ge=STRENGTHS[0], le=STRENGTHS[1])]
 State = Literal["received", "waiting", "running", "done", "failed", "cancelled"]
 
+MULTIPART = Form(media_type="multipart/form-data")
 _TENS, _ONES = divmod(SMALLEST_TILE, 10)
 _TILES = f"^(auto|off|{_TENS}[{_ONES}-9]|[{_TENS + 1}-9][0-9]|[1-9][0-9]{{2,4}})$"
-_LEAST, _MOST = STRENGTHS
 _IMAGE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC, BMP, JPEG XL, PPM or a raw photograph."
+
+
+# Generators of clients know files by their format, which FastAPI leaves out.
+File = Annotated[
+    UploadFile,
+    WithJsonSchema(
+        {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+    ),
+]
 
 
 class _Form(BaseModel):
@@ -28,22 +40,19 @@ class _Form(BaseModel):
 class StrengthForm(_Form):
     """How much of the change is applied, and what the result is stored as."""
 
-    strength: float = Field(
-        default=1.0, ge=_LEAST, le=_MOST, description="Share of the change that is applied."
+    strength: Share = Field(default=1.0, description="Share of the change that is applied.")
+    strength_luma: Share | SkipJsonSchema[None] = Field(
+        default=None, description="The same of luminance; default: as strength."
     )
-    strength_luma: float | None = Field(
-        default=None,
-        ge=_LEAST,
-        le=_MOST,
-        description="The same of luminance; default: as strength.",
+    strength_chroma: Share | SkipJsonSchema[None] = Field(
+        default=None, description="The same of colour; default: as strength."
     )
-    strength_chroma: float | None = Field(
-        default=None, ge=_LEAST, le=_MOST, description="The same of colour; default: as strength."
-    )
-    format: FormatName | None = Field(
+    format: FormatName | SkipJsonSchema[None] = Field(
         default=None, description="Of the result; default: as the upload."
     )
-    quality: int | None = Field(default=None, ge=1, le=100, description="Of lossy formats.")
+    quality: Annotated[int, Field(ge=1, le=100)] | SkipJsonSchema[None] = Field(
+        default=None, description="Of lossy formats."
+    )
 
     def shares(self) -> Strength:
         """Return the strength of luminance and of colour."""
@@ -57,7 +66,7 @@ class StrengthForm(_Form):
 class ResultForm(StrengthForm):
     """How a result of a job is written."""
 
-    mask: UploadFile | None = Field(
+    mask: File | SkipJsonSchema[None] = Field(
         default=None,
         description="Picture of any size and the same proportions: restored where white, as it "
         "was where black.",
@@ -67,7 +76,7 @@ class ResultForm(StrengthForm):
 class RunForm(_Form):
     """What a network does with a picture."""
 
-    model: str | None = Field(
+    model: str | SkipJsonSchema[None] = Field(
         default=None, description="Of /v1/models; default: the server's choice."
     )
     task: str = Field(
@@ -89,15 +98,13 @@ class RunForm(_Form):
 class RestoreForm(StrengthForm, RunForm):
     """What a client sends to have a picture restored."""
 
-    image: UploadFile = Field(description=_IMAGE)
+    image: File = Field(description=_IMAGE)
 
 
 class JobForm(RunForm):
     """What a client sends to have many pictures restored."""
 
-    image: list[UploadFile] = Field(
-        min_length=1, description=f"{_IMAGE} Repeat the field for each file."
-    )
+    image: list[File] = Field(min_length=1, description=f"{_IMAGE} Repeat the field for each file.")
     start: bool = Field(
         default=True, description="Whether to restore at once, or when /start is called."
     )
@@ -106,8 +113,8 @@ class JobForm(RunForm):
 class InspectForm(_Form):
     """What a client sends to have a picture looked at."""
 
-    image: UploadFile = Field(description=_IMAGE)
-    model: str | None = Field(
+    image: File = Field(description=_IMAGE)
+    model: str | SkipJsonSchema[None] = Field(
         default=None, description="Of /v1/models; default: the server's choice."
     )
 
@@ -115,8 +122,8 @@ class InspectForm(_Form):
 class DegradeForm(_Form):
     """What a client sends to have a clean picture degraded."""
 
-    image: UploadFile = Field(description=_IMAGE)
-    degradation: str | None = Field(
+    image: File = Field(description=_IMAGE)
+    degradation: str | SkipJsonSchema[None] = Field(
         default=None,
         max_length=500,
         description="As for `unveil degrade`, such as noise:sigma_255=25; default: none, which "
@@ -131,8 +138,8 @@ class DegradeForm(_Form):
 class ScoreForm(_Form):
     """What a client sends to have a picture measured."""
 
-    image: UploadFile = Field(description="The picture; compared as 8-bit RGB.")
-    reference: UploadFile = Field(description="The clean picture, of the same size.")
+    image: File = Field(description="The picture; compared as 8-bit RGB.")
+    reference: File = Field(description="The clean picture, of the same size.")
 
 
 class Scores(BaseModel):
@@ -148,17 +155,6 @@ class Seen(BaseModel):
     verdict: list[str] = Field(description="Degradations more likely than not, or clean.")
     probabilities: dict[str, float] = Field(description="Of each degradation, 0 to 1.")
     sigma_255: float = Field(description="Standard deviation of the noise, on the 0-255 scale.")
-
-
-class Model(BaseModel):
-    """A network on offer."""
-
-    id: str
-    tasks: list[str] = Field(description="What it does beside auto.")
-    inspects: bool = Field(description="Whether it says what is wrong with a picture.")
-    parameters: int
-    paper: str
-    default: bool = Field(description="Whether it is taken when none is named.")
 
 
 class ServerLimits(BaseModel):

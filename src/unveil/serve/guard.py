@@ -4,7 +4,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
 from html import escape
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -18,7 +17,7 @@ from unveil.serve.settings import LOOPBACK_NAMES, Settings, hostname, is_address
 
 COOKIE = "unveil_session"
 LOGIN = "/login"
-# Says only that the process lives: what asks has no token.
+# Says only that the process lives; health checks have no token.
 _OPEN = frozenset({"/healthz"})
 _LOGIN_BYTES = 4096
 _LOGIN_S = 10.0
@@ -69,18 +68,13 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on what may pass."""
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        answer: Callable[[Scope, Receive, Send], Awaitable[None]] | None
         answer = self._misdirected(headers)
         if answer is None and self._token is not None:
             answer = await self._unknown(scope, headers, receive)
-        if answer is not None and scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
-            return
         await (answer or self._app)(scope, receive, _with_headers(send))
 
     def _misdirected(self, headers: Headers) -> Response | None:
@@ -122,13 +116,13 @@ class Guard:
     async def _unknown(self, scope: Scope, headers: Headers, receive: Receive) -> Response | None:
         """Let a client in by its token or session; show others the way."""
         path = scope["path"]
-        if scope["type"] == "http" and path == LOGIN:
+        if path == LOGIN:
             return await self._login(scope, receive)
         if path in _OPEN or self._is_known(headers):
             return None
         query = parse_qs(scope["query_string"].decode("latin-1"))
         given = query.pop("token", [""])[0]
-        reads = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+        reads = scope["method"] in ("GET", "HEAD")
         if given and reads and self._is_token(given):
             # Not a redirect: browsers leave a strict cookie out of one that another site began.
             rest = urlencode(query, doseq=True)

@@ -21,7 +21,7 @@ _STOPPING_RETRY_S = 10
 
 
 class Job(Generic[Result]):
-    """Something the worker does for someone who waits.
+    """Work for the queue's thread, with its progress and result.
 
     Attributes:
         id: Unguessable.
@@ -62,7 +62,7 @@ class Job(Generic[Result]):
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the job is done, as far as can be told."""
+        """Estimated seconds until the job is done; None afterwards."""
         return None if self.future.done() else self._queue.eta_s(self)
 
     def report(self, share: float) -> None:
@@ -83,24 +83,6 @@ class Job(Generic[Result]):
         """Give the job up: a waiting one at once, a running one after the tile it is at."""
         self._cancelled.set()
         self._queue.drop(self)
-
-    def wait(self, timeout_s: float | None = None) -> Result:
-        """Return the result once it is there.
-
-        Args:
-            timeout_s: Seconds to wait at most; the job goes on meanwhile and afterwards.
-
-        Raises:
-            TimedOutError: If it is not there in time, or the job took longer than it may.
-            CancelledError: If the job was cancelled.
-            UnveilError: If it failed.
-        """
-        try:
-            return self.future.result(timeout_s)
-        except TimeoutError as error:
-            if isinstance(error, TimedOutError) or self.future.done():
-                raise
-            raise TimedOutError(f"not done after {timeout_s:g} s") from None
 
     @property
     def elapsed_s(self) -> float:
@@ -125,7 +107,7 @@ class Job(Generic[Result]):
         try:
             self.report(0.0)
             result = self._work(self)
-        # Whatever it is, it belongs to who waits; this thread has others to serve.
+        # Any error is the job's result; the thread goes on with the next job.
         except BaseException as error:
             # Whoever cancels may take the files away, too.
             self.settle(CancelledError("cancelled") if self._cancelled.is_set() else error)

@@ -4,24 +4,33 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Form, Query, Request, UploadFile
+from fastapi import APIRouter, Depends, Query, Request, UploadFile
 from fastapi import Path as InPath
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from unveil.errors import BusyError, InputError, UnveilError
 from unveil.imaging import load_rgb
-from unveil.serve.answers import described
-from unveil.serve.api import image_described, image_response, report_of
+from unveil.serve.api import seen_in
 from unveil.serve.batches import MOST_IMAGES, Batch, Batches, Item
-from unveil.serve.engine import Engine, Restored, naming, plain_message
-from unveil.serve.forms import JobForm, JobStatus, ResultForm, RunForm, Seen, StrengthForm
+from unveil.serve.engine import Engine
+from unveil.serve.error_responses import described, file_of
+from unveil.serve.forms import (
+    MULTIPART,
+    JobForm,
+    JobStatus,
+    ResultForm,
+    RunForm,
+    Seen,
+    StrengthForm,
+)
+from unveil.serve.restored import Pixels
+from unveil.serve.results import RESULT, result_file
+from unveil.serve.store import plain_message
 from unveil.serve.uploads import check_form, named, received, result
 
 # Of a picture, from 0.
@@ -36,67 +45,30 @@ _EVENTS = {
     "changes, and `end` with the status once nothing waits or runs.",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
-_JPEG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}
-}
+_JPEG = file_of("image/jpeg")
+_SENDING_ERRORS = (400, 408, 413, 415, *_ERRORS)
 
 
 def jobs_router(engine: Engine, batches: Batches) -> APIRouter:
-    """Return the routes below ``/v1/jobs``; who knows an id may have what it names.
+    """Return the routes below ``/v1/jobs``; a job's id is all that is needed to read it.
 
     Args:
         engine: Does the work.
         batches: Keeps the jobs.
     """
-    router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-    finder = _Finder(batches)
-    _add_jobs(router, engine, batches, finder)
-    _add_pictures(router, engine, finder)
-    _add_results(router, engine, finder)
+    router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(check_form)])
+    _add_jobs(router, engine, batches)
+    _add_pictures(router, engine, batches)
+    _add_results(router, engine, batches)
     return router
 
 
-class _Finder:
-    """Finds what addresses name.
-
-    Raises:
-        HTTPException: If it is not there, or no longer.
-    """
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def job(self, key: str) -> Batch:
-        batch = self._batches.find(key)
-        if batch is None:
-            raise HTTPException(404, "no such job; it may be over: send its pictures again")
-        return batch
-
-    def picture(self, key: str, number: int) -> tuple[Item, Path]:
-        items = self.job(key).items
-        if number >= len(items):
-            raise HTTPException(404, f"this job has {len(items)} pictures, counted from 0")
-        item = items[number]
-        if item.source is None or not item.source.exists():
-            raise HTTPException(404, f"{item.name}: no longer kept here; send it again")
-        return item, item.source
-
-    def finished(self, key: str, number: int) -> tuple[Item, Path, Restored]:
-        item, source = self.picture(key, number)
-        if item.restored is None:
-            raise HTTPException(404, f"{item.name}: not restored yet")
-        return item, source, item.restored
-
-
-def _add_jobs(router: APIRouter, engine: Engine, batches: Batches, finder: _Finder) -> None:
+def _add_jobs(router: APIRouter, engine: Engine, batches: Batches) -> None:
     streams = CapacityLimiter(_MOST_STREAMS)
 
-    @router.post("", status_code=201, responses=described(400, 408, 413, 415, *_ERRORS))
-    async def create(
-        request: Request, form: Annotated[JobForm, Form(media_type="multipart/form-data")]
-    ) -> JobStatus:
+    @router.post("", status_code=201, responses=described(*_SENDING_ERRORS))
+    async def create(form: Annotated[JobForm, MULTIPART]) -> JobStatus:
         """Take pictures in, and restore them one after the other."""
-        await check_form(request, repeated="image")
         options = form.options()
         engine.check(options)
         if len(form.image) > MOST_IMAGES:
@@ -109,29 +81,26 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches, finder: _Find
     @router.get("/{job}", responses=described(*_ERRORS))
     async def show(job: str) -> JobStatus:
         """Say how far a job is."""
-        return finder.job(job).status()
+        return batches.job(job).status()
 
-    @router.post("/{job}/start", responses=described(400, 408, 413, 415, *_ERRORS))
-    async def start(
-        request: Request, job: str, form: Annotated[RunForm, Form(media_type="multipart/form-data")]
-    ) -> JobStatus:
+    @router.post("/{job}/start", responses=described(*_SENDING_ERRORS))
+    async def start(job: str, form: Annotated[RunForm, MULTIPART]) -> JobStatus:
         """Restore the pictures of a job, or restore them again with other options."""
-        await check_form(request)
-        batch = finder.job(job)
+        batch = batches.job(job)
         batches.start(batch, form.options())
         return batch.status()
 
     @router.post("/{job}/cancel", responses=described(*_ERRORS))
     async def cancel(job: str) -> JobStatus:
         """Stop restoring; the pictures and what has been restored stay."""
-        batch = finder.job(job)
+        batch = batches.job(job)
         batches.cancel(batch)
         return batch.status()
 
     @router.delete("/{job}", status_code=204, responses=described(*_ERRORS))
     async def remove(job: str) -> Response:
         """Stop restoring, and delete the pictures and the results."""
-        batches.remove(finder.job(job))
+        batches.remove(batches.job(job))
         return Response(status_code=204)
 
     @router.get(
@@ -141,7 +110,7 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches, finder: _Find
     )
     async def events(job: str) -> Response:
         """Send the progress of a job as server-sent events."""
-        batch = finder.job(job)
+        batch = batches.job(job)
         if streams.available_tokens < 1:
             raise BusyError(f"{_MOST_STREAMS} streams are open already; try again in 2 s", 2)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -149,18 +118,15 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches, finder: _Find
         return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
 
 
-def _add_pictures(router: APIRouter, engine: Engine, finder: _Finder) -> None:
-    writers = CapacityLimiter(2)
-
+def _add_pictures(router: APIRouter, engine: Engine, batches: Batches) -> None:
     @router.get("/{job}/images/{number}/seen", responses=described(504, *_ERRORS))
     async def seen(request: Request, job: str, number: Annotated[int, _NUMBER]) -> Seen:
         """Say what the network sees in a picture."""
-        item, source = finder.picture(job, number)
+        _, source = batches.picture(job, number)
         if engine.catalogue.inspector() is None:
             raise HTTPException(404, "no model here can say what it sees; see /v1/models")
         looking = engine.submit_inspection(source)
-        with naming(source, item.name):
-            return report_of(await result(request, looking, engine.settings.timeout_s))
+        return seen_in(await result(request, looking, engine.settings.timeout_s))
 
     @router.get(
         "/{job}/images/{number}/before",
@@ -169,9 +135,8 @@ def _add_pictures(router: APIRouter, engine: Engine, finder: _Finder) -> None:
     )
     async def before(job: str, number: Annotated[int, _NUMBER]) -> Response:
         """Return the picture as it came, as a JPEG that browsers can show."""
-        item, source = finder.picture(job, number)
-        with naming(source, item.name):
-            return _shown(await to_thread.run_sync(engine.preview, source, limiter=writers))
+        _, source = batches.picture(job, number)
+        return _shown(await to_thread.run_sync(engine.preview, source, limiter=engine.writers))
 
     @router.get(
         "/{job}/images/{number}/after",
@@ -180,61 +145,34 @@ def _add_pictures(router: APIRouter, engine: Engine, finder: _Finder) -> None:
     )
     async def after(job: str, number: Annotated[int, _NUMBER]) -> Response:
         """Return the restored picture at full strength, as a JPEG that browsers can show."""
-        item, source, made = finder.finished(job, number)
-        with naming(source, item.name):
-            return _shown(await to_thread.run_sync(made.preview, limiter=writers))
+        preview = batches.restored(job, number).preview
+        return _shown(await to_thread.run_sync(preview, limiter=engine.writers))
 
 
-def _add_results(router: APIRouter, engine: Engine, finder: _Finder) -> None:
-    writers = CapacityLimiter(2)
-
-    async def written(
-        job: str, number: int, form: StrengthForm, mask: UploadFile | None
-    ) -> Response:
-        item, source, made = finder.finished(job, number)
-        shares = None if mask is None else await _mask(engine, mask)
-        folder = await to_thread.run_sync(engine.store.make_folder)
-        with naming(source, item.name):
-            write = partial(
-                made.write,
-                folder,
-                strength=form.shares(),
-                format=form.format,
-                quality=form.quality,
-                mask=shares,
-            )
-            try:
-                target = await to_thread.run_sync(write, limiter=writers)
-            except BaseException:
-                engine.discard(folder / "x")
-                raise
-        return image_response(engine, target, made, form.shares())
-
+def _add_results(router: APIRouter, engine: Engine, batches: Batches) -> None:
     @router.get(
         "/{job}/images/{number}/result",
         response_class=Response,
-        responses={200: image_described(), **described(*_ERRORS)},
+        responses={**RESULT, **described(*_ERRORS)},
     )
     async def fetch(
         job: str, number: Annotated[int, _NUMBER], form: Annotated[StrengthForm, Query()]
     ) -> Response:
         """Return a restored picture at any strength; the network does not run again."""
-        return await written(job, number, form, None)
+        return await result_file(engine, batches.restored(job, number), form)
 
     @router.post(
         "/{job}/images/{number}/result",
         response_class=Response,
-        responses={200: image_described(), **described(400, 408, 413, 415, *_ERRORS)},
+        responses={**RESULT, **described(*_SENDING_ERRORS)},
     )
     async def fetch_masked(
-        request: Request,
-        job: str,
-        number: Annotated[int, _NUMBER],
-        form: Annotated[ResultForm, Form(media_type="multipart/form-data")],
+        job: str, number: Annotated[int, _NUMBER], form: Annotated[ResultForm, MULTIPART]
     ) -> Response:
         """Return a restored picture, with parts kept as they were."""
-        await check_form(request)
-        return await written(job, number, form, form.mask)
+        made = batches.restored(job, number)
+        mask = None if form.mask is None else await _mask(engine, form.mask)
+        return await result_file(engine, made, form, mask)
 
 
 async def _item(engine: Engine, image: UploadFile) -> Item:
@@ -244,7 +182,7 @@ async def _item(engine: Engine, image: UploadFile) -> Item:
     except BusyError:
         raise
     except UnveilError as error:
-        return Item(name, None, plain_message(error, engine.folder), state="failed")
+        return Item(name, None, plain_message(error, engine.store.folder), state="failed")
 
 
 async def _events(engine: Engine, batch: Batch) -> AsyncIterator[str]:
@@ -277,16 +215,17 @@ async def _limited(limiter: CapacityLimiter, stream: AsyncIterator[str]) -> Asyn
             yield part
 
 
-async def _mask(
-    engine: Engine, mask: UploadFile
-) -> "np.ndarray[tuple[int, int], np.dtype[np.uint8]]":
+async def _mask(engine: Engine, mask: UploadFile) -> Pixels:
     source = await received(engine, mask)
+
+    def read() -> Pixels:
+        with engine.store.holding(source):
+            return load_rgb(source, max_megapixels=_MASK_MEGAPIXELS)[..., 0].copy()
+
     try:
-        with naming(source, named(mask)):
-            read = partial(load_rgb, source, max_megapixels=_MASK_MEGAPIXELS)
-            return (await to_thread.run_sync(read))[..., 0].copy()
+        return await to_thread.run_sync(read)
     finally:
-        engine.discard(source)
+        engine.store.discard(source)
 
 
 def _shown(file: Path) -> Response:

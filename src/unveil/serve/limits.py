@@ -5,12 +5,13 @@ import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unveil.errors import BusyError
 from unveil.serve.engine import Engine
 from unveil.serve.guard import refusal
-from unveil.serve.store import Store
+from unveil.serve.store import Store, disk_is_full
 
 # Paths that take files, and how many times the largest file their bodies may be.
 UPLOADS = {"/v1/restore": 1, "/v1/inspect": 1, "/v1/degrade": 1, "/v1/score": 2, "/v1/jobs": 20}
@@ -53,43 +54,45 @@ class Limits:
             await self._app(scope, receive, send)
             return
         path, headers = scope.get("path", ""), Headers(scope=scope)
-        takes_file = path in UPLOADS or path.endswith("/result")
         limit = self._limit(path)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > limit + _FORM_BYTES:
+        takes_file = scope["method"] == "POST" and (path in UPLOADS or path.endswith("/result"))
+        refused = self._refused(path, headers, limit, takes_file)
+        if refused is not None:
             if "expect" not in headers:
                 await _drain(receive, self._max_bytes)
-            await refusal(413, _too_large(limit))(scope, receive, send)
+            await refused(scope, receive, send)
             return
-        if takes_file and scope["method"] == "POST" and not _is_form(headers):
-            await _drain(receive, self._max_bytes)
-            await refusal(415, _NO_FORM)(scope, receive, send)
-            return
-        if not takes_file:
-            await self._app(scope, _counted(receive, limit), send)
-            return
+        self._at_once += takes_file
         try:
-            self._check(path)
-        except BusyError as error:
-            await _drain(receive, self._max_bytes)
-            await refusal(503, str(error), _retry(error))(scope, receive, send)
-            return
-        self._at_once += 1
-        try:
-            await self._app(scope, _counted(receive, limit, self._engine.store), send)
+            store = self._engine.store if takes_file else None
+            await self._app(scope, _counted(receive, limit, store), send)
         finally:
-            self._at_once -= 1
+            self._at_once -= takes_file
 
     def _limit(self, path: str) -> int:
         if path in UPLOADS:
             return UPLOADS[path] * self._max_bytes
         return _MASK_BYTES if path.endswith("/result") else _MESSAGE_BYTES
 
-    def _check(self, path: str) -> None:
-        if path in _AT_ONCE or self._engine.queue.stopping:
-            self._engine.queue.check()
-        if self._at_once >= self._max_at_once:
-            raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
+    def _refused(
+        self, path: str, headers: Headers, limit: int, takes_file: bool
+    ) -> Response | None:
+        """Return the answer to a request that its head alone rules out."""
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > limit + _FORM_BYTES:
+            return refusal(413, _too_large(limit))
+        if not takes_file:
+            return None
+        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return refusal(415, _NO_FORM)
+        try:
+            if path in _AT_ONCE or self._engine.queue.stopping:
+                self._engine.queue.check()
+            if self._at_once >= self._max_at_once:
+                raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
+        except BusyError as error:
+            return refusal(503, str(error), _retry(error))
+        return None
 
 
 _NO_FORM = (
@@ -97,15 +100,11 @@ _NO_FORM = (
 )
 
 
-def _is_form(headers: Headers) -> bool:
-    return headers.get("content-type", "").lower().startswith("multipart/form-data")
-
-
 def _too_large(limit: int) -> str:
     return f"the upload is larger than {limit / 1e6:g} MB, which is the most taken here"
 
 
-def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receive:
+def _counted(receive: Receive, limit: int, store: Store | None) -> Receive:
     """Pass a body on while it is not too large, and there is room where `store` has its files."""
     size, whole, began = 0, False, time.monotonic()
 
@@ -121,7 +120,13 @@ def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receiv
         if time.monotonic() - began > IDLE_S + size / _SLOWEST_BYTES_PER_S:
             raise HTTPException(408, "the upload is too slow; send again over a faster connection")
         whole = not message.get("more_body", False)
-        refused = _refused(size, limit, store)
+        refused = None
+        if size > limit + _FORM_BYTES:
+            refused = HTTPException(413, _too_large(limit))
+        elif store is not None and not store.has_room():
+            # FastAPI takes any other error for a torn form.
+            error = disk_is_full()
+            refused = HTTPException(503, str(error), _retry(error))
         if refused is not None:
             if not whole:
                 await _drain(receive, limit)
@@ -129,17 +134,6 @@ def _counted(receive: Receive, limit: int, store: Store | None = None) -> Receiv
         return message
 
     return counting
-
-
-def _refused(size: int, limit: int, store: Store | None) -> HTTPException | None:
-    if size > limit + _FORM_BYTES:
-        return HTTPException(413, _too_large(limit))
-    try:
-        if store is not None:
-            store.check_room()
-    except BusyError as error:
-        return HTTPException(503, str(error), _retry(error))
-    return None
 
 
 def _retry(error: BusyError) -> dict[str, str]:

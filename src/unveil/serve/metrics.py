@@ -1,4 +1,4 @@
-"""What /metrics tells: requests, images, the queue, memory."""
+"""Metrics for Prometheus: requests, images, the queue, memory."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,8 @@ from prometheus_client import (
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unveil.serve.engine import Engine, Restored
+from unveil.serve.engine import Engine
+from unveil.serve.restored import Restored
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -17,14 +17,12 @@ from unveil.imaging.image import Array
 from unveil.imaging.losses import losses
 from unveil.inference.change import with_change
 from unveil.inference.naming import Naming
-from unveil.inference.readout import Sighting
 from unveil.inference.restorer import read_source
 from unveil.inference.strength import Strength
 from unveil.serve.allocator import trim
 from unveil.serve.preview import write_preview
 from unveil.serve.store import Store
 
-Report = Sighting
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -39,7 +37,6 @@ class Restored:
         model: Id of the network.
         task: What it was asked to do.
         tiles: In how many parts it was done.
-        report: What the network sees in the picture; None when it does not tell or was not asked.
     """
 
     source: Path
@@ -48,11 +45,10 @@ class Restored:
     model: str
     task: str
     tiles: int
-    report: Report | None
     changes: tuple[Path, ...] = field(repr=False)
     max_megapixels: float = field(repr=False)
     store: Store = field(repr=False)
-    # Decoding takes memory by the image: one at a time, however many ask.
+    # One image is decoded at a time, which bounds the memory of many requests.
     turn: threading.Lock = field(repr=False)
     # What a result does not keep of the upload, in words, by its file.
     lost: dict[Path, list[str]] = field(default_factory=dict, repr=False)
@@ -123,7 +119,7 @@ class Restored:
 
     def _image(self, strength: Strength, mask: Pixels | None) -> Image:
         if not all(file.exists() for file in (self.source, *self.changes)):
-            raise OutputError(f"{self.source.name}: no longer kept here; restore it again")
+            raise OutputError(f"{self.source}: no longer kept here; restore it again")
         image = read_source(self.source, self.max_megapixels)
         pages = []
         for page, file in zip([image, *image.pages], self.changes, strict=True):

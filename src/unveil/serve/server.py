@@ -1,4 +1,4 @@
-"""Run the application: listen, serve until told to stop, answer what is running, clean up."""
+"""Run the application: listen, serve until a signal, answer running requests, clean up."""
 
 import asyncio
 import logging
@@ -19,6 +19,9 @@ from unveil.serve.settings import Settings
 # Together below the ten seconds after which supervisors lose patience.
 _GRACE_S = 5.0
 _CLOSE_S = 6
+# Longer than clients and proxies keep idle connections: one that the server closes first may have
+# its next request under way. `PER_CLIENT` bounds their number.
+_KEEP_ALIVE_S = 75
 _BACKLOG = 256
 
 
@@ -47,6 +50,7 @@ def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool =
                 http=limited_connections(),
                 server_header=False,
                 timeout_graceful_shutdown=_CLOSE_S,
+                timeout_keep_alive=_KEEP_ALIVE_S,
             )
             server = _Server(config, engine, lambda: ready(_address(settings, listening)))
             _until_stopped(server, listening)
@@ -57,7 +61,7 @@ def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool =
 
 
 class _Server(uvicorn.Server):
-    """Tells the engine at once when it is to stop: who waits in line is answered, not kept."""
+    """Stops the engine's queue at once on a signal, so that waiting requests are answered."""
 
     def __init__(self, config: uvicorn.Config, engine: Engine, ready: Callable[[], None]) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What a server is told: where it listens, who may use it, how much it takes."""
+"""Options of a server: address, access and limits."""
 
 import ipaddress
 from pathlib import Path
@@ -20,8 +20,8 @@ class Settings(BaseModel):
         max_bytes: Larger uploads are refused.
         queue: Images that may wait while one is being restored.
         timeout_s: Seconds after which a request, or a job's run, is given up.
-        keep_s: Seconds that files nobody uses are kept.
-        keep_bytes: Above this, files nobody uses go earlier, the oldest first.
+        keep_s: Seconds that unused files are kept.
+        keep_bytes: Above this total, unused files go earlier, the oldest first.
         threads: Of the network; None leaves the choice to torch.
         device: As `unveil.Restorer`.
         allowed_hosts: More names this server is known by, such as a reverse proxy's.

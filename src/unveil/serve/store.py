@@ -1,6 +1,7 @@
-"""Where files lie: a folder per upload, kept while somebody needs it, gone with the server."""
+"""Files of the server: a folder per upload, kept for a time after its last use."""
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -56,20 +57,21 @@ class Store:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._max_bytes, self._keep_s, self._keep_bytes = max_bytes, keep_s, keep_bytes
         self._held: Counter[Path] = Counter()
+        self._names: dict[Path, str] = {}
         self._guard = threading.Lock()
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_often, name="unveil-sweep", daemon=True)
         self._sweeper.start()
 
-    def receive(self, name: str, stream: BinaryIO) -> Path:
-        """Write an upload into a folder of its own, named by what it holds.
+    def receive(self, name: str, content: BinaryIO | bytes) -> Path:
+        """Write an upload into a folder of its own.
 
         Args:
-            name: What the sender calls it; a suffix that lies is replaced.
-            stream: Its bytes.
+            name: What the sender calls it; a wrong suffix is replaced.
+            content: Its bytes.
 
         Returns:
-            The file; its suffix tells the truth.
+            The file, with the suffix of its format.
 
         Raises:
             ImageTooLargeError: If it is larger than is allowed.
@@ -77,6 +79,8 @@ class Store:
             BusyError: If there is no room for it.
         """
         raw = self.make_folder() / _plain_stem(name)
+        self._names[raw.parent] = name
+        stream = io.BytesIO(content) if isinstance(content, bytes) else content
         try:
             with self.holding(raw):
                 self._copy(stream, raw, name)
@@ -85,10 +89,6 @@ class Store:
                 if suffix.lower() not in kind.suffixes:
                     suffix = kind.suffixes[0]
                 return raw.rename(raw.with_name(raw.name + suffix))
-        except UnveilError as error:
-            error.args = (str(error).replace(str(raw), name),)
-            self.discard(raw)
-            raise
         except BaseException:
             self.discard(raw)
             raise
@@ -109,17 +109,13 @@ class Store:
                         f"{name}: more than {self._max_bytes / 1e6:g} MB, which is the most this "
                         "server takes"
                     )
-                self.check_room()
+                if not self.has_room():
+                    raise disk_is_full()
                 out.write(chunk)
 
-    def check_room(self) -> None:
-        """Tell whether there is room for more.
-
-        Raises:
-            BusyError: If not.
-        """
-        if shutil.disk_usage(self.folder).free < _RESERVE:
-            raise _disk_is_full()
+    def has_room(self) -> bool:
+        """Whether the disk has room for more files."""
+        return shutil.disk_usage(self.folder).free >= _RESERVE
 
     def create(self, file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """Return a zeroed array in the new `file` beside an upload, as `scratch.create`."""
@@ -131,14 +127,18 @@ class Store:
 
         Raises:
             BusyError: If the disk fills while inside.
+            UnveilError: From inside; the message calls the file what its sender calls it.
         """
         with self._guard:
             self._held[file.parent] += 1
         try:
             yield
-        except OSError as error:
-            if scratch.is_disk_full(error):
-                raise _disk_is_full() from error
+        except (OSError, UnveilError) as error:
+            if isinstance(error, OSError) and scratch.is_disk_full(error):
+                raise disk_is_full() from error
+            if isinstance(error, UnveilError):
+                name = self._names.get(file.parent, file.name)
+                error.args = (str(error).replace(str(file), name), *error.args[1:])
             raise
         finally:
             with self._guard:
@@ -148,12 +148,13 @@ class Store:
                 os.utime(file.parent)
 
     def discard(self, file: Path) -> None:
-        """Remove the folder of `file`, if it is one of ours."""
+        """Remove the folder of `file`, if it is one of the store's."""
         if file.parent.parent == self.folder:
+            self._names.pop(file.parent, None)
             shutil.rmtree(file.parent, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove folders that nobody has used for long, and more while all take too much room."""
+        """Remove folders that were long unused, and further ones while all take too much room."""
         found = []
         for folder in self.folder.iterdir():
             with contextlib.suppress(OSError):
@@ -167,7 +168,7 @@ class Store:
                     now - used <= self._keep_s and total <= self._keep_bytes
                 ):
                     continue
-                shutil.rmtree(folder, ignore_errors=True)
+                self.discard(folder / "x")
             total -= size
 
     def close(self) -> None:
@@ -182,12 +183,23 @@ class Store:
             self.sweep()
 
 
-def _disk_is_full() -> BusyError:
+def plain_message(error: UnveilError, folder: Path) -> str:
+    """Return an error's message in one line without the server's own paths.
+
+    >>> plain_message(UnveilError("/tmp/x/0a/photo.png: damaged"), Path("/tmp/x"))
+    'photo.png: damaged'
+    """
+    first, *others = " ".join(str(error).split()).split(f"{folder}/")
+    return first + "".join(text.partition("/")[2] for text in others)
+
+
+def disk_is_full() -> BusyError:
+    """Return the error of a server without room for files."""
     return BusyError("the server's disk is full; try again later", _FULL_RETRY_S)
 
 
 def remove_stale(place: Path) -> None:
-    """Remove the folders of servers that were killed: those whose lock nobody holds.
+    """Remove the folders of servers that were killed: those whose lock is free.
 
     Args:
         place: Folder in which servers make theirs.

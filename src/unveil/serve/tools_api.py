@@ -1,11 +1,11 @@
 """The routes that make something to restore, and measure what came of it."""
 
 import math
-from pathlib import Path
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -16,19 +16,14 @@ from unveil.imaging import load_rgb
 from unveil.imaging.convert import to_uint8, to_unit
 from unveil.imaging.image import Array
 from unveil.metrics import psnr, ssim
-from unveil.serve.answers import described
-from unveil.serve.engine import Engine, naming
-from unveil.serve.forms import DegradeForm, SampleInfo, ScoreForm, Scores
+from unveil.serve.engine import Engine
+from unveil.serve.error_responses import UPLOAD_ERRORS, described, file_of
+from unveil.serve.forms import MULTIPART, DegradeForm, SampleInfo, ScoreForm, Scores
 from unveil.serve.preview import reduced
 from unveil.serve.samples import CLEAN, SAMPLES, Sample, png, sample_named
-from unveil.serve.uploads import check_form, named, result, upload
+from unveil.serve.uploads import check_form, result, upload
 
-_UPLOAD_ERRORS = (400, 401, 403, 408, 413, 415, 422, 503, 504)
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": _BINARY}}}
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": _BINARY, "image/jpeg": _BINARY}}
-}
+_PNG, _FILE = file_of("image/png"), file_of("image/png", "image/jpeg")
 _KEPT = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -38,22 +33,20 @@ def tools_router(engine: Engine) -> APIRouter:
     Args:
         engine: Does the work.
     """
-    router = APIRouter(prefix="/v1", tags=["tools"])
+    router = APIRouter(prefix="/v1", tags=["tools"], dependencies=[Depends(check_form)])
+    read = partial(load_rgb, max_megapixels=engine.settings.max_megapixels)
 
     @router.post(
-        "/degrade", response_class=Response, responses={**_PNG, **described(*_UPLOAD_ERRORS)}
+        "/degrade", response_class=Response, responses={**_PNG, **described(*UPLOAD_ERRORS)}
     )
-    async def degrade(
-        request: Request, form: Annotated[DegradeForm, Form(media_type="multipart/form-data")]
-    ) -> Response:
+    async def degrade(request: Request, form: Annotated[DegradeForm, MULTIPART]) -> Response:
         """Add noise, rain, haze and more to a clean picture; the answer is a PNG of 8 bits."""
-        await check_form(request)
         pipeline = parse(form.degradation or "")
         async with upload(engine, form.image) as held:
             source = held.source
 
             def work() -> bytes:
-                clean = _reduced(engine, source, form.max_megapixels)
+                clean = _reduced(read(source), form.max_megapixels)
                 if not form.degradation:
                     return png(clean)
                 return png(pipeline(to_unit(clean), np.random.default_rng(form.seed)))
@@ -62,19 +55,14 @@ def tools_router(engine: Engine) -> APIRouter:
             made = await result(request, job, engine.settings.timeout_s)
         return Response(made, media_type="image/png")
 
-    @router.post("/score", responses=described(*_UPLOAD_ERRORS))
-    async def score(
-        request: Request, form: Annotated[ScoreForm, Form(media_type="multipart/form-data")]
-    ) -> Scores:
+    @router.post("/score", responses=described(*UPLOAD_ERRORS))
+    async def score(request: Request, form: Annotated[ScoreForm, MULTIPART]) -> Scores:
         """Measure PSNR and SSIM of a picture against a clean one."""
-        await check_form(request)
         async with upload(engine, form.image) as held, upload(engine, form.reference) as other:
 
             def work() -> Scores:
-                with naming(other.source, named(form.reference)):
-                    clean = load_rgb(other.source, max_megapixels=engine.settings.max_megapixels)
-                picture = load_rgb(held.source, max_megapixels=engine.settings.max_megapixels)
-                return scores(picture, clean)
+                with engine.store.holding(other.source):
+                    return scores(read(held.source), read(other.source))
 
             held.job = other.job = job = engine.submit_work(held.source, work)
             return await result(request, job, engine.settings.timeout_s)
@@ -82,7 +70,7 @@ def tools_router(engine: Engine) -> APIRouter:
     @router.get("/samples", responses=described(401, 403))
     async def samples() -> list[SampleInfo]:
         """List pictures to try: degraded ones that a network here restores, and clean ones."""
-        tasks = engine.tasks()
+        tasks = engine.catalogue.tasks
         return [
             SampleInfo(
                 id=s.id, title=s.title, about=s.about, degradation=s.degradation, task=s.task
@@ -134,8 +122,7 @@ def scores(picture: Array, clean: Array) -> Scores:
     return Scores(psnr=level if math.isfinite(level) else None, ssim=similarity)
 
 
-def _reduced(engine: Engine, source: Path, max_megapixels: float) -> Array:
-    picture = load_rgb(source, max_megapixels=engine.settings.max_megapixels)
+def _reduced(picture: Array, max_megapixels: float) -> Array:
     pixels = picture.shape[0] * picture.shape[1]
     return reduced(to_uint8(picture), max(1, math.ceil(math.sqrt(pixels / (max_megapixels * 1e6)))))
 

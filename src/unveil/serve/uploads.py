@@ -11,41 +11,36 @@ from fastapi import Request, UploadFile
 from starlette.exceptions import HTTPException
 
 from unveil.errors import CancelledError, ImageFileError, ImageTooLargeError, TimedOutError
-from unveil.serve.answers import NotAnImageError
-from unveil.serve.engine import Engine, naming
+from unveil.serve.engine import Engine
+from unveil.serve.error_responses import NotAnImageError
 from unveil.serve.jobs import Job
 
 Result = TypeVar("Result")
 
 
 class Upload:
-    """An upload while it is served: gone afterwards, once nobody works on it.
+    """An upload of one request; removed afterwards, once no work on it runs.
 
     Attributes:
         source: The file.
         job: The work on it.
-        keep: Whether the file stays: what is sent lies beside it.
     """
 
     def __init__(self, source: Path) -> None:
         self.source = source
         self.job: Job[Any] | None = None
-        self.keep = False
 
 
-async def check_form(request: Request, *, repeated: str = "") -> None:
+async def check_form(request: Request) -> None:
     """Refuse what the parser lets pass: fields that are empty, or there twice.
-
-    Args:
-        request: Its form is checked.
-        repeated: The one field that may be there more than once.
 
     Raises:
         HTTPException: If there are any; an unset variable of a script must not mean the default.
     """
     seen = set()
+    takes_many = request.url.path.endswith("/v1/jobs")
     for name, value in (await request.form()).multi_items():
-        if name in seen and name != repeated:
+        if name in seen and not (takes_many and name == "image"):
             raise HTTPException(422, f"{name}: given more than once")
         if value == "":
             raise HTTPException(422, f"{name}: empty; give a value or leave it out")
@@ -61,7 +56,7 @@ async def received(engine: Engine, image: UploadFile) -> Path:
         BusyError: If there is no room for it.
     """
     try:
-        return await to_thread.run_sync(engine.receive, named(image), image.file)
+        return await to_thread.run_sync(engine.store.receive, named(image), image.file)
     except ImageTooLargeError:
         raise
     except ImageFileError as error:
@@ -77,18 +72,16 @@ def named(image: UploadFile) -> str:
 
 @contextlib.asynccontextmanager
 async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
-    """Hold an upload while it is served; errors name it as its sender does."""
-    source = await received(engine, image)
-    held = Upload(source)
+    """Hold an upload while it is served."""
+    held = Upload(await received(engine, image))
     try:
-        with naming(source, named(image)):
-            yield held
+        yield held
     finally:
         if held.job is not None and not held.job.future.done():
             held.job.cancel()
-            held.job.future.add_done_callback(lambda _: engine.discard(source))
-        elif not held.keep:
-            engine.discard(source)
+            held.job.future.add_done_callback(lambda _: engine.store.discard(held.source))
+        else:
+            engine.store.discard(held.source)
 
 
 async def result(request: Request, job: Job[Result], timeout_s: float) -> Result:
@@ -100,7 +93,7 @@ async def result(request: Request, job: Job[Result], timeout_s: float) -> Result
         UnveilError: If the job failed.
     """
     done = asyncio.wrap_future(job.future)
-    # What a job that was given up ends with is nobody's business.
+    # Errors of a job that was given up need no handler.
     done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     gone = asyncio.ensure_future(_gone(request))
     try:

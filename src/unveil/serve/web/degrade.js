@@ -1,7 +1,7 @@
 // The second tab: add noise, rain and haze to a clean photo, restore it, measure.
 
 import { html } from "./vendor/lit-html.js";
-import { ACCEPT } from "./drop.js";
+import { ACCEPT, dropArea, sampleList } from "./drop.js";
 import { bar } from "./restore.js";
 import { t } from "./texts.js";
 
@@ -105,9 +105,7 @@ export class DegradeTab {
       event.target.value = "";
     };
     return html`<div class="drop ${this.clean ? "small" : ""}">
-        <button type="button" class="area" @click=${() => document.getElementById("clean").click()}>
-          <svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2" /><circle cx="8.5" cy="10" r="1.5" /><path d="M21 16l-5-5-8 8" /></svg>
-          <strong>${t(this.clean ? "another" : "dropOne")}</strong><span class="more">${t("dropDegrade")}</span></button>
+        ${dropArea("drop-clean", "clean", t(this.clean ? "another" : "dropOne"), t("dropDegrade"))}
         <input id="clean" type="file" accept=${ACCEPT} hidden @change=${take}></div>
       ${this.clean ? "" : this.samples()}
       ${this.problem ? html`<p class="problem" role="alert">${this.problem}</p>` : ""}
@@ -116,13 +114,11 @@ export class DegradeTab {
   }
 
   samples() {
-    const tried = async (sample) => {
-      await this.take([await this.engine.sample(sample)]);
+    const offered = this.page.samples.filter((sample) => !sample.degradation);
+    return sampleList(this.engine, offered, async (file) => {
+      await this.take([file]);
       this.page.focus("#degrade-go");
-    };
-    return html`<div class="samples" role="group" aria-label=${t("samplesHead")}><p>${t("samplesHead")}</p>
-      ${this.page.samples.filter((sample) => !sample.degradation).map((sample) => html`<button type="button" data-sample=${sample.id}
-        @click=${() => tried(sample)}><img src=${this.engine.thumbnail(sample)} alt="" width="96" height="72"><span>${t(sample.id)}</span></button>`)}</div>`;
+    });
   }
 
   pairs() {

@@ -1,4 +1,7 @@
-// Files from a drop (folders too), a chooser or the clipboard.
+// Files from a drop (folders too), a chooser, the clipboard or the samples.
+
+import { html } from "./vendor/lit-html.js";
+import { t } from "./texts.js";
 
 const SUFFIXES = (
   "jpg jpeg jpe jfif png tif tiff webp avif heic heif bmp jxl ppm pgm pnm " +
@@ -53,3 +56,15 @@ async function walk(entry, found, named) {
     for (const inner of some.sort((a, b) => a.name.localeCompare(b.name))) await walk(inner, found, false);
   }
 }
+
+// The button that opens the file chooser `field`.
+export const dropArea = (id, field, head, more) => html`<button type="button" id=${id} class="area"
+  @click=${() => document.getElementById(field).click()}>
+  <svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2" /><circle cx="8.5" cy="10" r="1.5" /><path d="M21 16l-5-5-8 8" /></svg>
+  <strong>${head}</strong><span class="more">${more}</span></button>`;
+
+// Samples as buttons; `take` gets the file of the one that is chosen.
+export const sampleList = (engine, samples, take) => samples.length ? html`<div class="samples" role="group" aria-label=${t("samplesHead")}>
+  <p>${t("samplesHead")}</p>${samples.map((sample) => html`<button type="button" data-sample=${sample.id}
+    @click=${async () => take(await engine.sample(sample))}><img src=${engine.thumbnail(sample)} alt="" width="96" height="72">
+    <span>${t(sample.id)}</span></button>`)}</div>` : "";

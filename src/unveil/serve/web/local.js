@@ -1,10 +1,12 @@
 // The engine that works in the browser: decoding and encoding here, the network in a worker.
 
+import { images } from "./drop.js";
 import { t } from "./texts.js";
 import { carried, withMetadata } from "./metadata.js";
 
 const BASE = document.baseURI;
 const TYPES = { jpeg: "image/jpeg", png: "image/png", webp: "image/webp" };
+const DECODED = /\.(jpe?g|jpe|jfif|png|webp|avif|bmp)$/i;
 const MOST_MEGAPIXELS = 100;
 const QUALITY = 95;
 // Of a change that is kept: 1/64 of a level of 255.
@@ -20,13 +22,25 @@ class LocalEngine {
   files = new Map();
 
   constructor(site) {
-    Object.assign(this, { site, models: [site.model], tasks: ["auto"], removes: site.removes, list: site.samples });
+    Object.assign(this, { site, models: site.models, tasks: Object.keys(site.tasks), list: site.samples });
     this.limits = { max_bytes: Infinity, max_megapixels: MOST_MEGAPIXELS, keep_s: 0 };
     this.formats = ["jpeg", "png", "webp", "avif", "bmp"];
     this.outputs = Object.keys(TYPES);
-    this.inspects = site.model.inspects;
-    // The network is exported with its own choice of the task.
-    Object.assign(this, { degrades: false, deep: false, chooses: false, place: "browser" });
+    this.inspector = site.models.find((model) => model.inspects);
+    this.inspects = Boolean(this.inspector);
+    Object.assign(this, { degrades: false, deep: false, averages: false, place: "browser" });
+  }
+
+  // The network for a photo's options.
+  modelFor({ model, task }) {
+    const id = model || this.site.tasks[task].model;
+    return this.site.models.find((found) => found.id === id);
+  }
+
+  // The options that give `unveil restore` the same network.
+  commandOptions(options) {
+    const { model, named } = this.site.tasks[options.task];
+    return { ...options, model: options.model || (named ? model : "") };
   }
 
   async samples() {
@@ -60,10 +74,11 @@ class LocalEngine {
 
   async look(saved) {
     const { rgba, width, height } = pixels(await decoded(this.files.get(saved.id)));
-    return this.ask("look", { rgba, width, height });
+    return this.ask("look", this.inspector, { rgba, width, height });
   }
 
-  async restore(saved, _options, { progress, signal }) {
+  async restore(saved, options, { progress, signal }) {
+    const model = this.modelFor(options);
     const picture = await decoded(this.files.get(saved.id));
     const { rgba, width, height } = pixels(picture);
     const began = performance.now();
@@ -71,9 +86,9 @@ class LocalEngine {
       const passed = (performance.now() - began) / 1000;
       progress({ share, eta_s: share > 0.02 ? (passed * (1 - share)) / share : null, text: text && t(text) });
     };
-    const { change, tiles } = await this.ask("restore", { rgba, width, height }, told, signal);
+    const { change, tiles } = await this.ask("restore", model, { rgba, width, height }, told, signal);
     const seconds = (performance.now() - began) / 1000;
-    const made = { size: [width, height], model: this.site.model.id, task: "auto", tiles, seconds };
+    const made = { size: [width, height], model: model.id, task: options.task, tiles, seconds };
     // A blob may lie on the disk: memory does not grow with the list.
     const kept = { ...saved, change: new Blob([change]), made };
     return { ...made, saved: kept, after: await this.after(picture, kept) };
@@ -102,7 +117,7 @@ class LocalEngine {
   }
 
   // Ask the worker, which does one thing at a time; to stop it is to end it.
-  ask(kind, given, progress, signal) {
+  ask(kind, model, image, progress, signal) {
     const turn = async () => {
       signal?.throwIfAborted();
       this.worker ??= new Worker(new URL("worker.js", BASE), { type: "module" });
@@ -128,7 +143,8 @@ class LocalEngine {
           end(reject, new Error(event.message || t("outOfMemory")));
         };
         const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
-        worker.postMessage({ kind, site: this.site, base: BASE, threads, ...given }, [given.rgba.buffer]);
+        const { weights } = this.site;
+        worker.postMessage({ kind, model, weights, base: BASE, threads, ...image }, [image.rgba.buffer]);
       });
     };
     const asked = (this.last ?? Promise.resolve()).catch(() => {}).then(turn);
@@ -149,7 +165,8 @@ async function decoded(file) {
     return picture;
   } catch (error) {
     if (error instanceof RangeError) throw error;
-    throw new Error(t(/\.(tiff?|hei[cf])$/i.test(file.name) ? "browserCannot" : "unknown", { name: file.name }));
+    const foreign = images([file]).length && !DECODED.test(file.name);
+    throw new Error(t(foreign ? "browserCannot" : "unknown", { name: file.name }));
   }
 }
 

@@ -3,7 +3,7 @@
 import { html } from "./vendor/lit-html.js";
 import { downloadZip } from "./vendor/client-zip.js";
 import { command, shares } from "./command.js";
-import { ACCEPT, images } from "./drop.js";
+import { ACCEPT, dropArea, images, sampleList } from "./drop.js";
 import { forget, keep, kept } from "./store.js";
 import { listed, t } from "./texts.js";
 
@@ -300,14 +300,9 @@ export class RestoreTab {
       this.take(event.target.webkitdirectory ? images(event.target.files) : [...event.target.files]);
       event.target.value = "";
     };
-    const pick = (id) => () => document.getElementById(id).click();
     return html`<div class="drop ${small ? "small" : ""}">
-      <button type="button" id="drop" class="area" @click=${pick("files")}>
-        <svg viewBox="0 0 24 24" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2" /><circle cx="8.5" cy="10" r="1.5" /><path d="M21 16l-5-5-8 8" /></svg>
-        <strong>${t(small ? "add" : "drop")}</strong>
-        <span class="more">${t("dropMore", { kinds: kinds + t(this.engine.deep ? "deep" : "shallow") })}</span>
-      </button>
-      <button type="button" class="quiet" @click=${pick("folder")}>${t("folder")}</button>
+      ${dropArea("drop", "files", t(small ? "add" : "drop"), t("dropMore", { kinds: kinds + t(this.engine.deep ? "deep" : "shallow") }))}
+      <button type="button" class="quiet" @click=${() => document.getElementById("folder").click()}>${t("folder")}</button>
       <input id="files" type="file" accept=${ACCEPT} multiple hidden @change=${take}>
       <input id="folder" type="file" webkitdirectory hidden @change=${take}>
     </div>`;
@@ -315,14 +310,10 @@ export class RestoreTab {
 
   samples() {
     const offered = this.page.samples.filter((sample) => sample.degradation);
-    if (!offered.length) return "";
-    const tried = async (sample) => {
-      await this.take([await this.engine.sample(sample)]);
+    return sampleList(this.engine, offered, async (file) => {
+      await this.take([file]);
       this.page.focus("#go");
-    };
-    return html`<div class="samples" role="group" aria-label=${t("samplesHead")}><p>${t("samplesHead")}</p>
-      ${offered.map((sample) => html`<button type="button" data-sample=${sample.id} @click=${() => tried(sample)}>
-        <img src=${this.engine.thumbnail(sample)} alt="" width="96" height="72"><span>${t(sample.id)}</span></button>`)}</div>`;
+    });
   }
 
   strip() {
@@ -352,7 +343,7 @@ export class RestoreTab {
     const { photo } = this;
     if (!photo) return "";
     return html`${this.report(photo)} ${photo.notice ? html`<p class="quiet">${photo.notice}</p>` : ""}
-      ${this.engine.chooses ? this.settings(photo) : ""} ${this.go(photo)}
+      ${this.settings(photo)} ${this.go(photo)}
       ${photo.error ? html`<p class="problem" role="alert">${photo.error}</p>` : ""}
       ${photo.made && !this.run ? html`<p class="quiet told">${this.told(photo)}</p>` : ""}
       ${photo.made ? html`${this.strength(photo)} ${this.saveAs(photo)}` : ""} ${this.commandLine(photo)}`;
@@ -376,11 +367,12 @@ export class RestoreTab {
 
   settings(photo) {
     const { options } = photo;
-    const model = this.engine.models.find(({ id }) => id === options.model);
+    const { averages, models } = this.engine;
+    const model = models.find(({ id }) => id === options.model);
     const tasks = model ? ["auto", ...model.tasks] : this.engine.tasks;
     const option = (value, text, chosen) => html`<option value=${value} ?selected=${value === chosen}>${text}</option>`;
     const pickModel = (event) => {
-      const found = this.engine.models.find(({ id }) => id === event.target.value);
+      const found = models.find(({ id }) => id === event.target.value);
       const task = !found || options.task === "auto" || found.tasks.includes(options.task) ? options.task : "auto";
       this.set({ model: event.target.value, task });
     };
@@ -388,10 +380,10 @@ export class RestoreTab {
     return html`<details id="settings"><summary>${t("settings", { chosen: chosen.join(t("comma")) || t("auto").toLowerCase() })}</summary>
       <div class="fields"><label>${t("task")}<select id="task" .value=${options.task} @change=${(e) => this.set({ task: e.target.value })}>
         ${tasks.map((task) => option(task, t(task), options.task))}</select></label>
-      ${this.engine.models.length > 1 ? html`<label>${t("model")}<select id="model" .value=${options.model} @change=${pickModel}>
-        ${option("", t("auto"), options.model)}${this.engine.models.map(({ id }) => option(id, id, options.model))}</select></label>` : ""}
-      <label class="check"><input type="checkbox" id="ensemble" .checked=${options.ensemble}
-        @change=${(e) => this.set({ ensemble: e.target.checked })}><span>${t("ensemble")}</span></label>
+      ${models.length > 1 ? html`<label>${t("model")}<select id="model" .value=${options.model} @change=${pickModel}>
+        ${option("", t("auto"), options.model)}${models.map(({ id }) => option(id, id, options.model))}</select></label>` : ""}
+      ${averages ? html`<label class="check"><input type="checkbox" id="ensemble" .checked=${options.ensemble}
+        @change=${(e) => this.set({ ensemble: e.target.checked })}><span>${t("ensemble")}</span></label>` : ""}
       ${this.photos.length > 1 ? html`<button type="button" class="quiet" @click=${() => this.setForAll()}>${t("forAll")}</button>` : ""}
       </div></details>`;
   }
@@ -450,7 +442,7 @@ export class RestoreTab {
   }
 
   commandLine(photo) {
-    const text = command(photo.name, photo.options);
+    const text = command(photo.name, this.engine.commandOptions?.(photo.options) ?? photo.options);
     const copy = async (event) => {
       const { target } = event;
       await navigator.clipboard?.writeText(text).then(() => {

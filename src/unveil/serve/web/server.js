@@ -14,7 +14,7 @@ class ServerEngine {
     this.formats = limits.formats;
     this.degrades = true;
     this.inspects = models.some((model) => model.inspects);
-    this.deep = this.chooses = true;
+    this.deep = this.averages = true;
     this.place = limits.local ? "machine" : "server";
   }
 
@@ -66,6 +66,12 @@ class ServerEngine {
     form.append("task", task);
     if (model) form.append("model", model);
     form.append("ensemble", String(Boolean(ensemble)));
+    const { state } = await (await asked(`v1/jobs/${saved.job}`, { signal })).json();
+    if (state === "running") {
+      // Left running by a reload or another tab, perhaps with other options.
+      await asked(`v1/jobs/${saved.job}/cancel`, { method: "POST", signal });
+      await this.followed(saved.job, () => {}, signal);
+    }
     await asked(`v1/jobs/${saved.job}/start`, { method: "POST", body: form, signal });
     const image = await this.followed(saved.job, progress, signal);
     if (image.state === "cancelled") throw new DOMException("cancelled", "AbortError");

@@ -8,6 +8,7 @@ const TEXTS = {
   noise: ["noise", "噪点"],
   rain: ["rain", "雨痕"],
   haze: ["haze", "雾霾"],
+  blur: ["blur", "模糊"],
   and: [" and ", "和"],
   comma: [", ", "、"],
   language: ["Language", "语言"],
@@ -102,7 +103,6 @@ const TEXTS = {
   apart: ["Luminance and colour apart", "分别调节亮度与色彩"],
   luma: ["Luminance", "亮度"],
   chroma: ["Colour", "色彩"],
-  save: ["Save as", "保存为"],
   format: ["Format", "格式"],
   sameFormat: ["As the photo", "与原照片相同"],
   quality: ["Quality", "质量"],
@@ -129,10 +129,10 @@ const TEXTS = {
   footApi: ["For other programs: the HTTP API", "供其他程序使用：HTTP API"],
   expired: ["{name}: no longer on the server; restore it again", "{name}：已不在服务器上，请重新修复"],
   eightBits: ["This photo has 16 bits. The browser works on 8; `unveil restore` keeps all.", "此照片为 16 位。浏览器以 8 位处理；`unveil restore` 可保留全部位深。"],
-  browserCannot: ["{name}: the browser cannot read TIFF or HEIC; use `unveil restore` or `unveil serve`", "{name}：浏览器无法读取 TIFF 或 HEIC，请使用 `unveil restore` 或 `unveil serve`"],
+  browserCannot: ["{name}: the browser cannot read this format; use `unveil restore` or `unveil serve`", "{name}：浏览器无法读取此格式，请使用 `unveil restore` 或 `unveil serve`"],
   tooLarge: ["{name}: more than 100 megapixels; use `unveil restore`", "{name}：超过 1 亿像素，请使用 `unveil restore`"],
   outOfMemory: ["the network stopped; memory may be short", "网络已停止，可能内存不足"],
-  unknown: ["{name}: not an image", "{name}：不是图像"],
+  unknown: ["{name}: not an image, or a damaged one", "{name}：不是图像，或图像已损坏"],
 };
 
 export const LANGUAGES = { en: "English", zh: "中文" };

@@ -2,7 +2,8 @@
 
 let ort;
 let sessions = {};
-let site;
+let model;
+let weightsName;
 let base;
 
 const STEPS = 64; // as in local.js
@@ -14,7 +15,7 @@ const TILES_AT_ONCE = 4;
 
 onmessage = async ({ data }) => {
   try {
-    ({ site, base } = data);
+    await choose(data);
     await load(data.threads);
     const image = { data: data.rgba, width: data.width, height: data.height };
     const result = await (data.kind === "look" ? look(image) : restore(image));
@@ -25,6 +26,15 @@ onmessage = async ({ data }) => {
 };
 
 const report = (share, text) => postMessage({ progress: { share, text } });
+
+// One network at a time is in memory.
+async function choose(data) {
+  if (model && model.id !== data.model.id) {
+    for (const graph of Object.values(sessions)) await graph.release();
+    sessions = {};
+  }
+  ({ model, base, weights: weightsName } = data);
+}
 
 async function load(threads) {
   if (ort) return;
@@ -37,11 +47,11 @@ async function load(threads) {
 
 // A graph of the network; all of them share one file of weights.
 async function session(name) {
-  const weights = new URL(`network/${site.weights}`, base).href;
-  sessions[name] ??= await ort.InferenceSession.create(new URL(`network/${name}.onnx`, base).href, {
+  const address = (file) => new URL(`${model.folder}/${file}`, base).href;
+  sessions[name] ??= await ort.InferenceSession.create(address(`${name}.onnx`), {
     executionProviders: ["wasm"],
     graphOptimizationLevel: "all",
-    externalData: [{ path: site.weights, data: weights }],
+    externalData: [{ path: weightsName, data: address(weightsName) }],
   });
   return sessions[name];
 }
@@ -86,7 +96,7 @@ const tensor = (data, ...shape) => new ort.Tensor("float32", data, shape);
 
 // unveil.inference.windows.spread: where the statistics of an image are gathered.
 function crops(height, width, side) {
-  const multiple = site.size_multiple;
+  const multiple = model.size_multiple;
   let [down, across] = [Math.ceil(height / side), Math.ceil(width / side)];
   if (height * width > MOST_PIXELS) {
     const number = Math.max(Math.floor(MOST_PIXELS / (Math.min(side, height) * Math.min(side, width))), 1);
@@ -110,9 +120,9 @@ function evenly(value) {
 async function statistics(image) {
   const { width, height } = image;
   const whole = isWhole(image);
-  const parts = crops(height, width, whole ? Math.max(width, height) : Math.min(WINDOW, site.tile));
-  const sides = [parts[0].tall, parts[0].wide].map((side) => Math.ceil(side / site.size_multiple) * site.size_multiple);
-  const number = whole ? parts.length : Math.max(Math.floor((TILES_AT_ONCE * site.tile ** 2) / (sides[0] * sides[1])), 1);
+  const parts = crops(height, width, whole ? Math.max(width, height) : Math.min(WINDOW, model.tile));
+  const sides = [parts[0].tall, parts[0].wide].map((side) => Math.ceil(side / model.size_multiple) * model.size_multiple);
+  const number = whole ? parts.length : Math.max(Math.floor((TILES_AT_ONCE * model.tile ** 2) / (sides[0] * sides[1])), 1);
   const batches = Math.ceil(parts.length / number);
   const total = {};
   for (let i = 0; i < batches; i += 1) {
@@ -126,7 +136,7 @@ async function statistics(image) {
   return Object.fromEntries(Object.entries(total).map(([name, { data, dims }]) => [name, tensor(data, ...dims)]));
 }
 
-const isWhole = ({ width, height }) => width * height <= site.whole_megapixels * 1e6;
+const isWhole = ({ width, height }) => width * height <= model.whole_megapixels * 1e6;
 
 function samples(image, parts, [rows, columns]) {
   const size = 3 * rows * columns;
@@ -151,7 +161,7 @@ function cut({ data, width }, top, left, rows, columns) {
 
 async function look(image) {
   const { scores } = await statistics(image);
-  const { causes } = site.model;
+  const { causes } = model;
   const probabilities = Object.fromEntries(causes.map((cause, i) => [cause, 1 / (1 + Math.exp(-scores.data[i]))]));
   const verdict = causes.filter((cause) => probabilities[cause] > 0.5);
   const sigma = verdict.includes("noise") ? Math.min(Math.exp(scores.data[causes.length]), 255) : 0;
@@ -167,15 +177,15 @@ async function restore(image) {
     write(change, 0, height, width, (i, c) => restored.data[c * width * height + i] - image.data[4 * i + c] / 255);
     return { change, tiles: 1 };
   }
-  const { tile, overlap } = site;
+  const { tile, overlap } = model;
   const [rows, columns] = [spans(height, tile, overlap), spans(width, tile, overlap)];
   const total = rows.length * columns.length;
-  const passes = total * (site.whole_latent ? 1.43 : 1) + (site.statistics ? 2 : 0);
+  const passes = total * (model.whole_latent ? 1.43 : 1) + (model.statistics ? 2 : 0);
   let done = 0;
   const tick = (some) => report((done += some) / passes);
-  const known = site.statistics ? await statistics(image) : {};
-  if (site.statistics) tick(1.5);
-  const latent = site.whole_latent ? await wholeLatent(image, rows, columns, known, tick) : null;
+  const known = model.statistics ? await statistics(image) : {};
+  if (model.statistics) tick(1.5);
+  const latent = model.whole_latent ? await wholeLatent(image, rows, columns, known, tick) : null;
   let strip = new Float32Array(0);
   for (const [i, [top, bottom]] of rows.entries()) {
     const tall = bottom - top;
@@ -186,7 +196,7 @@ async function restore(image) {
       const wide = right - left;
       const given = { ...known, image: tensor(planes(image, top, left, tall, wide), 1, 3, tall, wide) };
       if (latent) given.latent = latentPart(latent, top, bottom, left, right);
-      const { restored } = await run(site.statistics ? "restore" : "whole", given);
+      const { restored } = await run(model.statistics ? "restore" : "whole", given);
       const across = weights([left, right], width, overlap);
       for (let y = 0; y < tall; y += 1) {
         for (let x = 0; x < wide; x += 1) {
@@ -217,9 +227,9 @@ function write(change, top, rows, width, value) {
 
 // unveil.inference.latent.whole_latent: the coarsest level of the whole image, (f, h, w).
 async function wholeLatent(image, rows, columns, known, tick) {
-  const multiple = site.size_multiple;
+  const multiple = model.size_multiple;
   const [tall, wide] = [Math.ceil(image.height / multiple), Math.ceil(image.width / multiple)];
-  const skip = Math.floor(Math.floor(site.overlap / multiple) / 2);
+  const skip = Math.floor(Math.floor(model.overlap / multiple) / 2);
   let features = null;
   for (const [top, bottom] of rows) {
     for (const [left, right] of columns) {
@@ -238,7 +248,7 @@ async function wholeLatent(image, rows, columns, known, tick) {
     }
   }
   const { depth, data } = features;
-  const side = Math.min(LATENT_SIDE, Math.max(Math.floor((site.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
+  const side = Math.min(LATENT_SIDE, Math.max(Math.floor((model.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
   if (tall <= side && wide <= side) {
     const { refined } = await run("refine_whole", { image: tensor(data, 1, depth, tall, wide) });
     return { ...features, data: refined.data };
@@ -275,7 +285,7 @@ function region({ data, depth, tall, wide }, top, bottom, left, right) {
 }
 
 function latentPart(latent, top, bottom, left, right) {
-  const multiple = site.size_multiple;
+  const multiple = model.size_multiple;
   const place = [Math.floor(top / multiple), Math.ceil(bottom / multiple), Math.floor(left / multiple), Math.ceil(right / multiple)];
   return tensor(region(latent, ...place), 1, latent.depth, place[1] - place[0], place[3] - place[2]);
 }

@@ -1,6 +1,5 @@
-"""How errors are told over HTTP: one shape, one line, a status that says whose fault it is."""
+"""Error responses: one JSON object with one line, and a status by kind of error."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from unveil.errors import (
     TimedOutError,
     UnveilError,
 )
-from unveil.serve.engine import plain_message
 from unveil.serve.guard import refusal
+from unveil.serve.store import plain_message
 
 # The first class that fits.
 _STATUS: tuple[tuple[type[UnveilError], int], ...] = (
@@ -50,6 +49,9 @@ _REASONS = {
 }
 
 
+UPLOAD_ERRORS = (400, 401, 403, 408, 413, 415, 422, 503, 504)
+
+
 class Problem(BaseModel):
     """Every error, as JSON."""
 
@@ -71,6 +73,12 @@ def described(*codes: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
+def file_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says about an answer that is a file of these kinds."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": dict.fromkeys(media_types, binary)}}
+
+
 def answer_errors(app: FastAPI, folder: Path) -> None:
     """Make `app` answer every error as a `Problem`.
 
@@ -79,32 +87,21 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
         folder: The engine's, which clients have no business to see.
     """
 
-    async def ours(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, UnveilError)
-        message = plain_message(error, folder)
-        retry = {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
-        return refusal(_status(error), message, retry)
-
-    async def theirs(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
-
-    async def invalid(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
-
-    async def unexpected(_request: Request, _error: Exception) -> Response:
+    async def answer(_request: Request, error: Exception) -> Response:
+        if isinstance(error, UnveilError):
+            retry = None
+            if isinstance(error, BusyError):
+                retry = {"Retry-After": str(error.retry_after_s)}
+            return refusal(_status(error), plain_message(error, folder), retry)
+        if isinstance(error, HTTPException):
+            return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+        if isinstance(error, RequestValidationError):
+            return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
         # The server logs the traceback.
         return refusal(500, "internal error; the server's log says more", {"Connection": "close"})
 
-    handlers: dict[Any, Callable[[Request, Exception], Any]] = {
-        UnveilError: ours,
-        HTTPException: theirs,
-        RequestValidationError: invalid,
-        Exception: unexpected,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    for kind in (UnveilError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer)
 
 
 def _status(error: UnveilError) -> int:
@@ -121,10 +118,10 @@ def _plain_value_error(message: str) -> str:
 
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
-    told = {
+    texts = {
         "extra_forbidden": "no such field",
         "missing": "missing; send it as a field of a multipart form",
         "value_error": _plain_value_error(problem["msg"]),
         "string_pattern_mismatch": f"{str(problem['input'])[:50]!r} is not of the form expected",
     }
-    return f"{place}: {told.get(problem['type'], problem['msg'])}; see /docs"
+    return f"{place}: {texts.get(problem['type'], problem['msg'])}; see /docs"
