@@ -13,12 +13,11 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 
 from unveil import Restorer, list_models
-from unveil.inference.loading import read_out
+from unveil.inference.loading import TASKS, read_out
 from unveil.inference.readout import look
 from unveil.models.checkpoint import bundled_weights
 
 CATEGORY = "image/restoration"
-TASKS = ["auto", "denoise", "derain", "dehaze"]
 STEPS = 1000
 
 Network = io.Custom("UNVEIL_NETWORK")
@@ -35,10 +34,11 @@ class LoadNetwork(io.ComfyNode):
             node_id="UnveilLoadNetwork",
             display_name="Load unveil network",
             category=CATEGORY,
-            description="mtair_small removes noise, rain and haze; cu_mamba_small noise alone.",
+            description="mtair_small removes noise, rain and haze, cu_mamba_small noise alone, "
+            "cu_mamba_small_deblur blur.",
             inputs=[
                 io.Combo.Input("model", options=bundled),
-                io.Combo.Input("task", options=TASKS, default="auto"),
+                io.Combo.Input("task", options=list(TASKS), default="auto"),
                 io.String.Input("weights", default="", tooltip="A .safetensors file instead."),
             ],
             outputs=[Network.Output(display_name="network")],

@@ -4,9 +4,14 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
 import types
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +20,7 @@ import pytest
 import torch
 
 from unveil import Restorer
+from unveil.imaging import load_rgb, save_png
 
 FOLDER = Path(__file__).parents[2] / "integrations" / "comfyui"
 
@@ -114,19 +120,73 @@ def test_the_example_workflow_fits_the_nodes(nodes):
         assert len(node["inputs"]) + len(node["widgets_values"]) == len(inputs)
 
 
-def test_the_nodes_register_in_comfyui():
+@pytest.fixture
+def comfyui(tmp_path):
+    """A running ComfyUI with the nodes and one noisy image: its address, and its folder."""
     path = os.environ.get("COMFYUI_PATH")
     if not path:
         pytest.skip("COMFYUI_PATH names no ComfyUI")
-    code = f"""
-import asyncio, importlib.util, sys
-sys.path.insert(0, {path!r})
-sys.argv = ["main.py", "--cpu"]
-spec = importlib.util.spec_from_file_location("unveil_comfyui", {str(FOLDER / "__init__.py")!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-extension = asyncio.run(module.comfy_entrypoint())
-for node in asyncio.run(extension.get_node_list()):
-    node.GET_SCHEMA()
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+    shutil.copytree(FOLDER, tmp_path / "custom_nodes" / "unveil")
+    (tmp_path / "input").mkdir()
+    noisy = (np.random.default_rng(0).random((48, 64, 3)) * 60 + 90).astype(np.uint8)
+    save_png(tmp_path / "input" / "example.png", noisy)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    words = [os.environ.get("COMFYUI_PYTHON", sys.executable), "main.py", "--cpu"]
+    words += ["--base-directory", str(tmp_path), "--database-url", "sqlite:///:memory:"]
+    words += ["--listen", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(words, cwd=path, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}", tmp_path, noisy
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _ask(address, body=None, seconds=180):
+    """Return the answer of a server, which may have to start first."""
+    data = None if body is None else json.dumps(body).encode()
+    for _ in range(seconds):
+        try:
+            with urllib.request.urlopen(address, data, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+        except OSError:
+            time.sleep(1)
+    raise AssertionError(f"no answer from {address} in {seconds} s")
+
+
+def _as_prompt(workflow, kinds):
+    """Return a workflow of the page in the form that the server runs."""
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt = {}
+    for node in workflow["nodes"]:
+        linked = {entry["name"]: links[entry["link"]] for entry in node["inputs"]}
+        names = kinds[node["type"]]["input_order"]["required"]
+        free = [name for name in names if name not in linked]
+        inputs = linked | dict(zip(free, node["widgets_values"], strict=False))
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return prompt
+
+
+@pytest.mark.slow
+def test_the_example_workflow_runs_in_comfyui(comfyui):
+    address, folder, noisy = comfyui
+    workflow = json.loads((FOLDER / "example_workflows" / "restore.json").read_text())
+    kinds = _ask(f"{address}/object_info")
+    queued = _ask(f"{address}/prompt", {"prompt": _as_prompt(workflow, kinds)})
+    for _ in range(180):
+        history = _ask(f"{address}/history/{queued['prompt_id']}")
+        if history:
+            break
+        time.sleep(1)
+    (outcome,) = history.values()
+    assert outcome["status"]["status_str"] == "success", outcome["status"]
+    (made,) = outcome["outputs"]["4"]["images"]
+    restored = load_rgb(folder / "output" / made["filename"])
+    expected = Restorer("mtair_small")(noisy)
+    assert np.abs(restored.astype(int) - expected).max() <= 1  # ComfyUI rounds down
+    assert np.abs(restored.astype(int) - noisy).mean() > 2

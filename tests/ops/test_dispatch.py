@@ -8,14 +8,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unveil import create_model
 from unveil.compat.mamba_simple import Mamba
+from unveil.compat.ssd_combined import mamba_chunk_scan_combined
 from unveil.models.cost import count_operations
 from unveil.ops import (
     causal_conv1d,
     depthwise_conv,
+    gated_depthwise,
     gated_unit,
     layer_norm,
     norm_gate,
     selective_scan,
+    selective_scan_2d,
     silu_gate,
 )
 
@@ -89,6 +92,54 @@ OPERATIONS = {
     ),
     "selective_scan": _scan,
 }
+
+
+def _image_scan(x):
+    A = -torch.linspace(0.1, 1, 2 * 8 * 3).view(2, 8, 3)
+    steps, tokens = x.abs()[..., None, :].expand(-1, -1, -1, 2, -1), x[..., None, :3]
+    tokens = tokens.expand(-1, -1, -1, 2, -1).contiguous()
+    orders = ("row", "column_reversed")
+    return selective_scan_2d(x, steps.contiguous(), A, tokens, tokens / 2, orders=orders)
+
+
+def _two_results(x):
+    tokens = x.flatten(1, 2).mT
+    A = torch.linspace(-1, -0.1, 8 * 2).view(8, 2)
+    B = tokens[:, :2].contiguous()
+    return torch.cat([v.flatten(1) for v in selective_scan(
+        tokens, tokens.abs(), A, B, B, return_last_state=True
+    )], 1)  # fmt: skip
+
+
+def _chunks(x):
+    tokens = x.flatten(1, 2).unflatten(2, (2, 4))
+    return mamba_chunk_scan_combined(
+        tokens, tokens[..., 0].abs(), -torch.tensor([0.5, 1.0]), tokens[:, :, :1], tokens[:, :, 1:],
+        chunk_size=16,
+    )  # fmt: skip
+
+
+TRACED = OPERATIONS | {
+    "gated_depthwise": lambda x: gated_depthwise(
+        torch.cat([x, x], -1), torch.outer(W.repeat(2), torch.arange(9.0)).view(16, 1, 3, 3)
+    ),
+    "selective_scan_2d": _image_scan,
+    "selective_scan with its last state": _two_results,
+    "mamba_chunk_scan": _chunks,
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", TRACED)
+def test_a_traced_operation_gives_the_same_at_every_size(name, mode):
+    operation = TRACED[name]
+    with MODES[mode]():
+        traced = torch.jit.trace(operation, torch.randn(2, 4, 5, 8))
+    for shape in [(2, 4, 5, 8), (1, 7, 3, 8), (3, 16, 9, 8)]:
+        x = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(traced(x), operation(x))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # torch.func's own import

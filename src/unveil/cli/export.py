@@ -22,7 +22,7 @@ def export(
             "statistics of their image.",
         ),
     ] = False,
-    task: Annotated[str, typer.Option(help="auto, denoise, derain or dehaze.")] = "auto",
+    task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
