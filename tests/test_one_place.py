@@ -77,6 +77,7 @@ _ATOMIC = "imaging/atomic.py"
 # Where a file renames or writes at once, and why nothing torn can be seen.
 _WRITES = {
     "bench/model.py": "a switch of the kernel's",
+    "export/web.py": "a part of the folder that `serve/site.py` renames",
     "imaging/jxl.py": "the temporary file that `write_image` gives",
     "serve/site.py": "a folder that is renamed when it is complete",
     "serve/store.py": "uploads, in a folder that is deleted",
