@@ -13,6 +13,7 @@ pytest.importorskip("onnxscript")
 from unveil.errors import InputError  # noqa: E402
 from unveil.export import export_darktable  # noqa: E402
 from unveil.export.darktable import TILE, configuration  # noqa: E402
+from unveil.models.card import read_card  # noqa: E402
 
 OVERLAP = 64
 
@@ -55,7 +56,8 @@ def test_the_package_is_one_folder_with_the_configuration_first(package):
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         config = json.loads(archive.read(names[0]).decode())
         session = ort.InferenceSession(archive.read(names[1]))
-    assert config == configuration("cu_mamba_small")
+    assert config == configuration("cu_mamba_small", read_card("cu_mamba_small"))
+    assert config["model_card"]["license"] == "Apache-2.0"
     assert config["num_inputs"] == len(session.get_inputs()) == len(session.get_outputs()) == 1
     assert session.get_inputs()[0].shape == [1, 3, "height", "width"]
     assert session.get_inputs()[0].type == "tensor(float)"

@@ -5,8 +5,9 @@ import yaml
 from unveil import from_pretrained
 from unveil.errors import CheckpointError
 from unveil.integrations.hugging_face import card, write_model, write_space_card
+from unveil.models.card import read_card
 from unveil.models.checkpoint import bundled_weights
-from unveil.models.registry import create_model
+from unveil.models.registry import create_model, get_record
 
 
 @pytest.mark.parametrize("name", bundled_weights())
@@ -25,7 +26,12 @@ def test_a_card_starts_with_metadata_and_holds_the_models_description(name):
     entries = yaml.safe_load(head)
     assert entries["license"] == "apache-2.0"
     assert entries["pipeline_tag"] == "image-to-image"
-    assert any(tag.startswith("arxiv:2") for tag in entries["tags"])
+    about, record = read_card(name), get_record(name)
+    assert f"arxiv:{about.arxiv}" in entries["tags"]
+    # One file states it, and it is true of the network.
+    assert about.arxiv in record.paper
+    ends = {"denoise": "denoising", "derain": "deraining", "dehaze": "dehazing"}
+    assert {ends.get(task, "deblurring") for task in record.tasks} <= set(about.tags)
     assert f"# {name}" in text
 
 

@@ -22,6 +22,8 @@ from unveil.export.onnx import (
 )
 from unveil.imaging.atomic import replacing
 from unveil.inference.loading import load
+from unveil.models.card import ModelCard, read_card
+from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record
 
 TILE = 768
@@ -62,25 +64,33 @@ def export_darktable(model: str | Path, target: Path, *, force: bool = False) ->
     for item in (*graph.graph.input, *graph.graph.output):
         item.type.tensor_type.shape.dim[0].dim_value = 1
     agreements = check_whole(loaded, graph, ((64, 64), (TILE, TILE)))
-    config = json.dumps(configuration(network.model_id), indent=2, ensure_ascii=False) + "\n"
+    about = read_card(loaded.name) if loaded.name in bundled_weights() else None
+    content = configuration(network.model_id, about)
+    config = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _add(archive, f"{network.model_id}/config.json", config.encode())
         _add(archive, f"{network.model_id}/model.onnx", graph.SerializeToString())
     return Exported((target,), tuple(agreements))
 
 
-def configuration(model_id: str) -> dict[str, Any]:
+def configuration(model_id: str, about: ModelCard | None = None) -> dict[str, Any]:
     """Return what ``config.json`` holds.
+
+    Args:
+        model_id: Of the network.
+        about: What darktable shows of the weights; None for weights that are not bundled.
 
     >>> configuration("cu_mamba_small")["task"]
     'denoise'
     """
     major, minor = __version__.split(".")[:2]
-    return {
+    record = get_record(model_id)
+    made: dict[str, Any] = {
         "id": model_id,
         "name": f"unveil {model_id}",
-        "description": f"Blind colour denoising by {get_record(model_id).paper}, Apache-2.0",
+        "description": f"Blind colour denoising by {record.paper}",
         "task": "denoise",
+        "arch": model_id.rpartition("_")[0],
         "backend": "onnx",
         "version": f"{major}.{minor}",
         "tiling": True,
@@ -88,6 +98,18 @@ def configuration(model_id: str) -> dict[str, Any]:
         "attributes": {"input_sizes": [TILE]},
         "cpu_only": list(_PROVIDERS),
     }
+    if about is not None:
+        made["model_card"] = {
+            "long_description": about.summary,
+            "scope": "single-image denoising",
+            "author": about.author,
+            "paper": f"https://arxiv.org/abs/{about.arxiv}",
+            "license": about.license,
+            "training_data": about.training_data,
+            "training_data_license": about.training_data_license,
+            "notes": about.notes,
+        }
+    return made
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

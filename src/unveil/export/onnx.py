@@ -23,6 +23,7 @@ from unveil.inference.loading import LoadedModel, load
 from unveil.inference.options import TaskChoice
 from unveil.inference.padding import restore_tensor
 from unveil.models.base import RestorationModel
+from unveil.models.card import read_card
 from unveil.models.checkpoint import bundled_weights
 
 SMALLEST, LARGEST = 1, 8192
@@ -233,7 +234,7 @@ def _describe(
     entries: dict[str, Any] = {
         "id": network.model_id,
         "version": __version__,
-        "licence": "Apache-2.0" if loaded.name in bundled_weights() else "",
+        "licence": read_card(loaded.name).license if loaded.name in bundled_weights() else "",
         "sha256": weights_digest(network),
         "config": json.dumps(network.config.model_dump(mode="json")),
         "part": part,

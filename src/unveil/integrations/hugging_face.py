@@ -8,11 +8,9 @@ import yaml
 
 from unveil.errors import CheckpointError
 from unveil.imaging.atomic import write_text
-from unveil.models.checkpoint import bundled_weights, save_pretrained
-from unveil.models.registry import create_model, get_record
-
-_TAGS = ["image-restoration", "mamba", "state-space-model", "denoising"]
-_TAGS_OF = {"derain": "deraining", "dehaze": "dehazing", "deblur": "deblurring"}
+from unveil.models.card import read_card
+from unveil.models.checkpoint import save_pretrained
+from unveil.models.registry import create_model
 
 
 def card(model_id: str) -> str:
@@ -27,11 +25,8 @@ def card(model_id: str) -> str:
     >>> card("cu_mamba_small").splitlines()[0]
     '---'
     """
-    if model_id not in bundled_weights():
-        known = ", ".join(bundled_weights()) or "none"
-        raise CheckpointError(f"no weights are bundled for {model_id!r} (bundled: {known})")
-    text = (files("unveil") / "weights" / f"{model_id}.md").read_text(encoding="utf-8")
     head = yaml.safe_dump(metadata(model_id), sort_keys=False, allow_unicode=True)
+    text = (files("unveil") / "weights" / f"{model_id}.md").read_text(encoding="utf-8")
     use = (
         "```python\nimport unveil\n\n"
         f'network = unveil.from_pretrained("hf://OWNER/{model_id}")  # downloads it\n'
@@ -41,19 +36,23 @@ def card(model_id: str) -> str:
 
 
 def metadata(model_id: str) -> dict[str, Any]:
-    """Return what the hub reads from a card's head.
+    """Return what the hub reads from a card's head: `read_card` in the hub's words.
+
+    Args:
+        model_id: A bundled model's id.
+
+    Raises:
+        CheckpointError: No weights of this id are bundled.
 
     >>> metadata("cu_mamba_small")["license"]
     'apache-2.0'
     """
-    record = get_record(model_id)
-    arxiv = record.paper.rpartition("arXiv ")[2].rstrip(")")
-    tags = [*_TAGS, *(_TAGS_OF[task] for task in record.tasks if task in _TAGS_OF)]
+    about = read_card(model_id)
     return {
-        "license": "apache-2.0",
+        "license": about.license.lower(),
         "library_name": "unveil",
         "pipeline_tag": "image-to-image",
-        "tags": [*tags, f"arxiv:{arxiv}"],
+        "tags": [*about.tags, f"arxiv:{about.arxiv}"],
     }
 
 
