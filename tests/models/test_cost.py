@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unveil import create_model
 from unveil.models.cost import count_operations
-from unveil.ops import _route
+from unveil.ops import dispatch
 
 ONE_LEVEL = [{"width": 8, "encoder": 1, "parts": ("spatial",)}]
 
@@ -60,7 +60,7 @@ def test_the_papers_blocks_cost_what_they_cost_by_hand(name, level, per_token, o
 
 def test_counting_agrees_with_a_real_pass_and_changes_nothing(monkeypatch):
     # The fused kernels are no PyTorch operations.
-    monkeypatch.setattr(_route, "library", lambda: None)
+    monkeypatch.setattr(dispatch, "library", lambda: None)
     model = create_model("mtair_tiny", branches="channel")
     state = {name: value.clone() for name, value in model.state_dict().items()}
     counted = count_operations(model, 32, 32)

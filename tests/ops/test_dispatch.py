@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unveil import create_model
 from unveil.compat.mamba_simple import Mamba
 from unveil.compat.ssd_combined import mamba_chunk_scan_combined
+from unveil.errors import InputError
 from unveil.models.cost import count_operations
 from unveil.ops import (
     causal_conv1d,
@@ -21,6 +22,7 @@ from unveil.ops import (
     selective_scan_2d,
     silu_gate,
 )
+from unveil.ops.ssd import ssd_scan
 
 NETWORKS = {
     "cu_mamba": (lambda: create_model("cu_mamba_tiny"), [(1, 3, 32, 32), (2, 3, 24, 40)]),
@@ -171,3 +173,26 @@ def test_a_flop_counter_counts_the_kernels(name):
         network(x)
     # Six operations per state update, docs of `unveil.ops._flops`.
     assert counter.get_total_flops() == 2 * cost.multiply_adds + 6 * cost.scan_updates
+
+
+ONES = torch.ones(1, 3, 1, 1)
+SCANS = {
+    "selective_scan": lambda: selective_scan(
+        *[ONES[..., 0]] * 2, -ONES[0, :, 0], *[ONES[:, 0]] * 2
+    ),
+    "ssd_scan": lambda: ssd_scan(ONES, ONES[..., 0], torch.zeros(1), ONES, ONES),
+}
+
+
+@pytest.mark.parametrize("scan", SCANS)
+def test_a_backend_that_no_scan_has_is_refused_in_the_environment(scan, monkeypatch):
+    SCANS[scan]()
+    monkeypatch.setenv("UNVEIL_SCAN_BACKEND", "nativ")
+    with pytest.raises(InputError, match="backend is 'nativ', expected one of auto, reference"):
+        SCANS[scan]()
+
+
+def test_a_backend_of_other_scans_leaves_the_choice_to_this_one(monkeypatch):
+    monkeypatch.setenv("UNVEIL_SCAN_BACKEND", "triton")
+    y, _ = SCANS["ssd_scan"]()
+    assert y.flatten().tolist() == [1, 2, 3]

@@ -66,7 +66,7 @@ def test_pass_by_pass_it_gives_the_same(project: bool, monkeypatch: pytest.Monke
 
 
 def test_a_library_without_the_unit_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "library", object)
+    monkeypatch.setattr("unveil.ops.dispatch.library", object)
     assert not native.has_fast_kernel()
 
 

@@ -76,7 +76,7 @@ def test_the_operator_runs_without_a_library(
 
 
 def test_without_a_library_auto_runs_and_native_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unveil.ops._route.library", lambda: None)
+    monkeypatch.setattr("unveil.ops.dispatch.library", lambda: None)
     x, weight = torch.randn(2, 8), torch.ones(8)
     assert torch.equal(layer_norm(x, weight), layer_norm(x, weight, backend="reference"))
     with pytest.raises(BackendUnavailableError):

@@ -13,6 +13,7 @@ import torch
 from unveil._version import __version__
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native, selective_scan
+from unveil.ops.dispatch import environment_backend
 from unveil.ops.selective_scan.contract import BACKENDS
 
 _LIBRARIES = ("torch", "numpy", "pyvips", "safetensors", "pydantic", "huggingface_hub")
@@ -56,7 +57,7 @@ def describe_machine() -> dict[str, Any]:
         "cuda": torch.cuda.is_available(),
         "kernel": asdict(native.status()) | {"path": str(native.status().path or "none")},
         "backends": {name: _why_not(name) for name in BACKENDS if name != "auto"},
-        "forced_backend": os.environ.get("UNVEIL_SCAN_BACKEND"),
+        "forced_backend": environment_backend(),
     }
 
 

@@ -1,7 +1,7 @@
 """Register passes of the kernel library: for autograd, and as operators for compilers."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native
-from unveil.ops._route import Route, library, refuse_second_derivatives
+from unveil.ops.dispatch import Route, is_plain, library, missing, needs_gradients
 
 POINTER, SIZE, INT, FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
@@ -31,6 +31,9 @@ class FusedPass:
             anything for those that are None.
         plain: The forward in plain PyTorch operations.
         shape: Returns the output's shape.
+        kept: Returns a buffer, or None, that `forward` fills and `backward` reads, both as their
+            argument ``kept``, where autograd records the kernels at once. The registered operator
+            has none.
     """
 
     name: str
@@ -39,6 +42,7 @@ class FusedPass:
     backward: Callable[..., tuple[Tensor, ...]]
     plain: Callable[..., Tensor]
     shape: Callable[..., tuple[int, ...]]
+    kept: Callable[..., Tensor | None] | None = None
 
     @cached_property
     def tensors(self) -> int:
@@ -55,10 +59,12 @@ class FusedPass:
         count = self.tensors
         tensors = [None if t is None else ready(t) for t in arguments[:count]]
         numbers = arguments[count:]
+        y: Tensor
         if how is Route.OPERATOR:
-            y: Tensor = getattr(torch.ops.unveil, self.name)(*tensors, *numbers)
-        elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-            y = _Recorded.apply(self, *tensors, *numbers)  # type: ignore[no-untyped-call]
+            y = getattr(torch.ops.unveil, self.name)(*tensors, *numbers)
+        elif needs_gradients(tensors):
+            kept = () if self.kept is None else (self.kept(*tensors, *numbers),)
+            y = self._recorded(*kept, *tensors, *numbers)
         else:
             y = self.forward(*tensors, *numbers)
         dtype: torch.dtype = arguments[0].dtype
@@ -108,23 +114,43 @@ class FusedPass:
         grads = operator(grad, *ctx.saved_tensors, *ctx.numbers)
         return _only_given(grads, ctx.saved_tensors) + (None,) * len(ctx.numbers)
 
+    @cached_property
+    def _recorded(self) -> Callable[..., Tensor]:
+        """The kernels as autograd records them, without the operator's dispatch."""
+        extra = int(self.kept is not None)
+        count = self.tensors + extra
 
-class _Recorded(torch.autograd.Function):
-    """The kernels without the operator's dispatch, which costs as much as a small image."""
+        def forward(*inputs: Any) -> Tensor:
+            named = {"kept": inputs[0]} if extra else {}
+            return self.forward(*inputs[extra:], **named)
 
-    @staticmethod
-    def forward(ctx: Any, fused: FusedPass, *arguments: Any) -> Tensor:
-        ctx.fused = fused
-        ctx.save_for_backward(*arguments[: fused.tensors])
-        ctx.numbers = arguments[fused.tensors :]
-        return fused.forward(*arguments)
+        def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
+            ctx.save_for_backward(*inputs[:count])
+            ctx.numbers = inputs[count:]
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_second_derivatives()
-        tensors, numbers = ctx.saved_tensors, ctx.numbers
-        grads = ctx.fused.backward(ready(grad), *tensors, *numbers)
-        return (None, *_only_given(grads, tensors), *(None,) * len(numbers))
+        def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+            tensors, numbers = ctx.saved_tensors, ctx.numbers
+            named = {"kept": tensors[0]} if extra else {}
+            tensors = tensors[extra:]
+            grads = self.backward(ready(grad), *tensors, *numbers, **named)
+            none = (None,) * len(numbers)
+            return (*(None,) * extra, *_only_given(grads, tensors), *none)
+
+        return recorded(forward, save, differentiate)
+
+
+def refuse_second_derivatives() -> None:
+    """Raise in a kernel's backward that is itself to be differentiated.
+
+    Called there, as PyTorch's own decorator for this doubles the cost of a call.
+
+    Raises:
+        BackendUnavailableError: It is.
+    """
+    if torch.is_grad_enabled():
+        raise BackendUnavailableError(
+            "the native backend has no second derivatives: ask for backend='reference'"
+        )
 
 
 def recorded(
@@ -157,6 +183,27 @@ def recorded(
 
     apply: Callable[..., Any] = Recorded.apply
     return apply
+
+
+def call(
+    operator: Callable[..., Any],
+    record: Callable[..., Any],
+    forward: Callable[..., Any],
+    tensors: Sequence[Tensor | None],
+    options: tuple[Any, ...] = (),
+) -> Any:
+    """Run kernels that the library has: as an operator, recorded by autograd, or at once.
+
+    Args:
+        operator: The registered operator, for what intercepts a call.
+        record: `recorded` of `forward`.
+        forward: The kernels.
+        tensors: The call's tensors.
+        options: Its other arguments, after the tensors.
+    """
+    if not is_plain(tensors):
+        return operator(*tensors, *options)
+    return (record if needs_gradients(tensors) else forward)(*tensors, *options)
 
 
 def _only_given(
@@ -204,8 +251,7 @@ def function(name: str, *types: type) -> Callable[..., None]:
     try:
         entry = getattr(native.load(), f"unveil_{name}")
     except AttributeError:
-        reason = f"the kernel library has no function unveil_{name}: build it anew"
-        raise BackendUnavailableError(reason) from None
+        raise BackendUnavailableError(missing(name)) from None
     entry.argtypes = types
     entry.restype = None
     found: Callable[..., None] = entry

@@ -67,6 +67,11 @@ def load() -> ctypes.CDLL:
     return library
 
 
+def load_or_none() -> ctypes.CDLL | None:
+    """Return the kernel library's handle, None where it cannot be used."""
+    return _load()[0]
+
+
 def status() -> NativeStatus:
     """Describe the kernel library and the instruction set in use.
 

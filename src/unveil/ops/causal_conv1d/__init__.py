@@ -4,10 +4,10 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops._route import Backend, Route, route
+from unveil.errors import InputError
 from unveil.ops.causal_conv1d.native import CAUSAL_CONV, MOST_TAPS
 from unveil.ops.causal_conv1d.reference import plain_causal_conv1d
+from unveil.ops.dispatch import Backend, Route, route
 from unveil.ops.selective_scan import ScanOrder
 
 __all__ = ["causal_conv1d"]
@@ -54,12 +54,9 @@ def causal_conv1d(
     """
     _check(x, weight, bias, activation, order)
     options = activation == "silu", order.startswith("column"), order.endswith("reversed")
-    chosen = route(backend, x, weight, bias)
-    if weight.shape[2] > MOST_TAPS and chosen is not Route.PLAIN:
-        if backend == "native":
-            taps = f"{weight.shape[2]} taps, expected at most {MOST_TAPS}"
-            raise BackendUnavailableError(f"the native backend cannot run this call: {taps}")
-        chosen = Route.PLAIN
+    taps = weight.shape[2]
+    limit = f"{taps} taps, expected at most {MOST_TAPS}" if taps > MOST_TAPS else None
+    chosen = route(backend, x, weight, bias, limit=limit)
     image = x if x.dim() == 4 else x.unsqueeze(1)
     if chosen is Route.PLAIN:
         y = plain_causal_conv1d(image, weight, bias, *options)

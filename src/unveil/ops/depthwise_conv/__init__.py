@@ -5,9 +5,9 @@ from typing import Literal
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops._route import Backend, Route, route
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
 from unveil.ops.depthwise_conv.reference import plain_depthwise_conv
+from unveil.ops.dispatch import Backend, Route, route
 
 __all__ = ["Activation", "check_depthwise", "depthwise_conv"]
 

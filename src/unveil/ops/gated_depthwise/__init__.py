@@ -5,9 +5,9 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops._route import Backend, Route, route
 from unveil.ops.depthwise_conv import check_depthwise
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
+from unveil.ops.dispatch import Backend, Route, route
 from unveil.ops.gated_depthwise.reference import plain_gated_depthwise
 
 __all__ = ["Gate", "gated_depthwise"]

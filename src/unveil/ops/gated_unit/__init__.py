@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops._route import Backend, Route, route
 from unveil.ops.depthwise_conv.native import ACTIVATIONS
+from unveil.ops.dispatch import Backend, Route, route
 from unveil.ops.gated_depthwise import Gate, gated_depthwise
-from unveil.ops.gated_unit.native import has_fast_kernel, run
+from unveil.ops.gated_unit.native import GATED_UNIT, has_fast_kernel
 from unveil.ops.gated_unit.reference import add_linear, plain_gated_unit
 from unveil.ops.layer_norm import check_norm, layer_norm
 
@@ -71,7 +71,7 @@ def gated_unit(
         return plain_gated_unit(*tensors, gate=gate, epsilon=epsilon)
     if chosen is Route.DIRECT and backend == "auto" and not has_fast_kernel():
         return _in_parts(*tensors, gate, epsilon)
-    return run(chosen, *tensors, ACTIVATIONS.index(gate), epsilon)
+    return GATED_UNIT.run(chosen, *tensors, ACTIVATIONS.index(gate), epsilon)
 
 
 def _in_parts(

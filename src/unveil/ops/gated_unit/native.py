@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from unveil.ops import native
-from unveil.ops._fused import FLOAT, INT, POINTER, SIZE, FusedPass, address, function, ready
-from unveil.ops._route import Route, library, refuse_second_derivatives
+from unveil.ops._fused import FLOAT, INT, POINTER, SIZE, FusedPass, address, function
 from unveil.ops.depthwise_conv.native import ACTIVATIONS
+from unveil.ops.dispatch import has_function
 from unveil.ops.gated_unit.reference import plain_gated_unit
 
 # Above this size in bytes the expansion is computed anew: it would not fit into any cache, and
@@ -22,52 +22,14 @@ def has_fast_kernel() -> bool:
 
     A library built earlier has no unit; the portable products are slower than torch's.
     """
-    loaded = library()
-    has_unit = loaded is not None and hasattr(loaded, "unveil_unit_forward")
-    return has_unit and native.status().chosen != "portable"
+    return has_function("unit_forward") and native.status().chosen != "portable"
 
 
-def run(how: Route, x: Tensor, *others: Any) -> Tensor:
-    """Run the unit; the output is typed as x.
-
-    Args:
-        how: `Route.DIRECT` or `Route.OPERATOR`.
-        x: Features (b, h, w, c).
-        others: The operator's other arguments, checked.
-    """
-    if how is Route.OPERATOR or not _is_recorded(x, *others[:6]):
-        return GATED_UNIT.run(how, x, *others)
-    given = [None if t is None else ready(t) for t in (x, *others[:6])]
-    y: Tensor = _Recorded.apply(*given, *others[6:])  # type: ignore[no-untyped-call]
-    return y if y.dtype is x.dtype else y.to(x.dtype)
-
-
-def _is_recorded(*tensors: Tensor | None) -> bool:
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
-class _Recorded(torch.autograd.Function):
-    """The unit whose expansion is kept for the backward, which the operator computes anew."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *others: Any) -> Tensor:
-        """Run the unit and save what the backward needs."""
-        weight, ctx.numbers = others[3], others[6:]
-        kept = None
-        pixels, wide = x.numel() // x.shape[3], 2 * (-(-(weight.shape[0] // 2) // 16) * 16)
-        if 4 * pixels * wide <= _MOST_KEPT:
-            kept = x.new_empty(pixels * wide)
-        ctx.save_for_backward(kept, x, *others[:6])
-        return _forward(x, *others, kept=kept)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of all inputs."""
-        refuse_second_derivatives()
-        kept, *tensors = ctx.saved_tensors
-        grads = _backward(ready(grad), *tensors, *ctx.numbers, kept=kept)
-        given = [g if t is not None else None for g, t in zip(grads, tensors, strict=True)]
-        return (*given, None, None)
+def _kept(x: Tensor, *others: Any) -> Tensor | None:
+    """Return a buffer for the expansion, which the operator's backward computes anew."""
+    weight = others[3]
+    pixels, wide = x.numel() // x.shape[3], 2 * (-(-(weight.shape[0] // 2) // 16) * 16)
+    return x.new_empty(pixels * wide) if 4 * pixels * wide <= _MOST_KEPT else None
 
 
 def _forward(x: Tensor, *others: Any, kept: Tensor | None = None) -> Tensor:
@@ -115,4 +77,5 @@ GATED_UNIT = FusedPass(
     backward=_backward,
     plain=_plain,
     shape=_shape,
+    kept=_kept,
 ).register()

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops._route import Backend, Route, route
+from unveil.ops.dispatch import Backend, Route, route
 from unveil.ops.layer_norm import check_norm
 from unveil.ops.layer_norm.native import NORM
 from unveil.ops.layer_norm.reference import plain_norm

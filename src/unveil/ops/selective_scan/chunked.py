@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from unveil.ops._route import is_tracing, transformed
+from unveil.ops.dispatch import is_tracing, transformed
 from unveil.ops.selective_scan.reference import per_channel
 
 BLOCK = 16

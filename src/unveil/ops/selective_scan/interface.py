@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from unveil.errors import BackendUnavailableError, InputError
+from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
+from unveil.ops.dispatch import named_backend
 from unveil.ops.selective_scan import chunked, native, plain, reference
 from unveil.ops.selective_scan.contract import (
     BACKENDS,
@@ -229,16 +230,13 @@ def choose_backend(backend: Backend, arguments: ScanArguments) -> str:
         InputError: There is no such backend.
         BackendUnavailableError: The backend named cannot run this call.
     """
-    if backend == "auto":
-        backend = os.environ.get("UNVEIL_SCAN_BACKEND", "auto")  # type: ignore[assignment]
-    if backend not in BACKENDS:
-        raise InputError(f"backend is {backend!r}, expected one of {', '.join(BACKENDS)}")
+    chosen = named_backend(backend, BACKENDS)
     if os.environ.get("UNVEIL_CHECK_FINITE") == "1":
         check_finite(arguments)
-    if backend in _LOOPS:
-        return backend
-    named = backend != "auto"
-    fast = backend if named else ("triton" if arguments.u.is_cuda else "native")
+    if chosen in _LOOPS:
+        return chosen
+    named = chosen != "auto"
+    fast = chosen if named else ("triton" if arguments.u.is_cuda else "native")
     reason = (_triton() if fast == "triton" else native).why_not(arguments)
     if named and reason is not None:
         raise BackendUnavailableError(reason)

@@ -15,15 +15,21 @@ from torch import Tensor
 
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native as library
-from unveil.ops._fused import recorded
-from unveil.ops._route import is_plain, is_tracing, transformed
+from unveil.ops._fused import call, recorded
+from unveil.ops.dispatch import (
+    has_library,
+    is_plain,
+    is_tracing,
+    needs_gradients,
+    refusal,
+    unfit,
+)
 from unveil.ops.selective_scan.contract import ScanArguments
 from unveil.ops.selective_scan.packing import Sizes, pack, shares_delta
 
 # Tokens between two states kept for the backward.
 SEGMENT = 32
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _TENSORS = (
     "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, "
     "Tensor? delta_bias, Tensor? initial_state, Tensor? delta_weight"
@@ -52,58 +58,32 @@ def why_not(a: ScanArguments) -> str | None:
 
     >>> x = torch.zeros(1, 2, 3, dtype=torch.float64)
     >>> why_not(ScanArguments(x, x, x[0], x, x, None, None, None, False))
-    'the native backend takes float32, bfloat16 and float16; u is torch.float64'
+    'the native backend cannot run this call: u is torch.float64, expected float32, bfloat16 or \
+float16'
     """
-    if a.u.device.type != "cpu":
-        return f"the native backend runs on the CPU; u is on {a.u.device}"
-    for name, value in a.tensors():
-        if value.dtype not in _DTYPES:
-            return (
-                f"the native backend takes float32, bfloat16 and float16; {name} is {value.dtype}"
-            )
-    reason = transformed()
+    reason = unfit(a.tensors())
     if reason is not None:
-        return f"the native backend cannot run this call: {reason}"
-    return None if _is_loaded() else library.status().reason
-
-
-def _is_loaded() -> bool:
-    return library.status().reason is None
-
-
-# What `torch.compiler.assume_constant_result` sets; that function imports all of torch._dynamo,
-# which takes as long as importing torch itself.
-_is_loaded._dynamo_marked_constant = True  # type: ignore[attr-defined]
+        return refusal(reason)
+    return None if has_library() else library.status().reason
 
 
 def run(a: ScanArguments) -> tuple[Tensor, Tensor]:
     """Run a scan.
 
     Args:
-        a: Checked arguments; `z` only for sequences.
+        a: Checked arguments, of which `why_not` is None; `z` only for sequences.
 
     Returns:
         y, shaped and typed as u, and the last state (b, d, n), for the 2-D form (b, k, d, n).
-
-    Raises:
-        BackendUnavailableError: The kernel library cannot run this call.
     """
-    reason = why_not(a)
-    if reason is not None:
-        raise BackendUnavailableError(reason)
     tensors = (
         a.u, a.delta, a.A, a.B, a.C, a.D, a.z, a.delta_bias, a.initial_state, a.delta_weight,
     )  # fmt: skip
     # A traced graph serves with and without gradients; its backward recomputes the states.
-    keep = torch.is_grad_enabled() and not is_tracing()
-    keep = keep and any(x is not None and x.requires_grad for x in tensors)
+    keep = needs_gradients(tensors) and not is_tracing()
     options = (a.delta_softplus, a.layout, ",".join(a.orders), keep)
-    if not is_plain(tensors):
-        y, last, _ = torch.ops.unveil.selective_scan.default(*tensors, *options)
-    elif keep:
-        y, last, _ = _recorded(*tensors, *options)
-    else:
-        y, last, _ = _forward(*tensors, *options)
+    operator = torch.ops.unveil.selective_scan.default
+    y, last, _ = call(operator, _recorded, _forward, tensors, options)
     return y, last
 
 

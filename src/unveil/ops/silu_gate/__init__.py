@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops._route import Backend, Route, route
+from unveil.ops.dispatch import Backend, Route, route
 from unveil.ops.silu_gate.native import SILU_GATE
 from unveil.ops.silu_gate.reference import plain_silu_gate
 

@@ -1,15 +1,14 @@
 """The scan of Mamba-2: one decay per head, computed as products of matrices."""
 
 import math
-import os
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops._route import Route, route
+from unveil.errors import InputError
+from unveil.ops.dispatch import Route, named_backend, route
 from unveil.ops.silu_gate import silu_gate
 from unveil.ops.ssd import _flops as _flops
 from unveil.ops.ssd import chunked, native, reference
@@ -83,35 +82,15 @@ def ssd_scan(
     tensors = [v.to(wide) for v in (x, step, A, B, C, skip, initial)]
     if x.shape[1] == 0:
         return torch.empty_like(x), initial.to(wide)
-    named: Any = _backend(backend)
-    chosen = Route.PLAIN if named == "torch" else _route(named, tensors)
-    if chosen is Route.PLAIN:
+    named = named_backend(backend, get_args(SsdBackend))
+    plain = named == "torch" or route(named, *tensors, function="ssd_chunk") is Route.PLAIN
+    if plain:
         form: Any = reference.loop if named == "reference" else chunked.scan
         y, last = form(*tensors, fresh)
     else:
-        y, last = native.run(chosen, *tensors, fresh)
+        y, last = native.run(*tensors, fresh)
     y = y.to(x.dtype)
     return y if z is None else silu_gate(y, z), last
-
-
-def _route(named: Any, tensors: list[Tensor]) -> Route:
-    chosen = route(named, *tensors)
-    if chosen is not Route.PLAIN:
-        try:
-            native.require_kernels()
-        except BackendUnavailableError:
-            if named == "native":
-                raise
-            return Route.PLAIN
-    return chosen
-
-
-def _backend(asked: SsdBackend) -> Any:
-    if asked not in get_args(SsdBackend):
-        names = ", ".join(get_args(SsdBackend))
-        raise InputError(f"backend is {asked!r}, expected one of {names}")
-    named = os.environ.get("UNVEIL_SCAN_BACKEND", "auto") if asked == "auto" else asked
-    return named if named in get_args(SsdBackend) else "auto"
 
 
 def _step(dt: Tensor, bias: Tensor | None, softplus: bool, limit: tuple[float, float]) -> Tensor:

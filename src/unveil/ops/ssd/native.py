@@ -5,10 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError
-from unveil.ops import native as library
-from unveil.ops._fused import POINTER, SIZE, address, function, ready, recorded
-from unveil.ops._route import Route, is_plain
+from unveil.ops._fused import POINTER, SIZE, address, call, function, ready, recorded
+from unveil.ops.dispatch import is_plain
 from unveil.ops.ssd.chunked import CHUNK
 
 _SIZES = (SIZE,) * 6
@@ -24,21 +22,10 @@ _ops.define(
 )
 
 
-def require_kernels() -> None:
-    """Check that the kernel library has this scan.
-
-    Raises:
-        BackendUnavailableError: There is no library, or it is older than this scan.
-    """
-    if getattr(library.load(), "unveil_ssd_chunk", None) is None:
-        raise BackendUnavailableError("the kernel library is of another version: build it anew")
-
-
-def run(how: Route, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
+def run(*tensors: Tensor | None) -> tuple[Tensor, Tensor]:
     """Scan with the kernel library.
 
     Args:
-        how: `Route.DIRECT` or `Route.OPERATOR`.
         tensors: x, dt, A, B, C, D, initial, fresh; see `chunked.scan`.
 
     Returns:
@@ -47,13 +34,8 @@ def run(how: Route, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
     *floats, fresh = tensors
     prepared = [None if x is None else ready(x) for x in floats]
     flags = None if fresh is None else fresh.to(torch.uint8).contiguous()
-    needed = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in prepared)
-    if how is Route.OPERATOR:
-        y, last, _ = torch.ops.unveil.ssd.default(*prepared, flags)
-    elif needed:
-        y, last, _ = _recorded(*prepared, flags)
-    else:
-        y, last, _ = _forward(*prepared, flags)
+    operator = torch.ops.unveil.ssd.default
+    y, last, _ = call(operator, _recorded, _forward, (*prepared, flags))
     return y, last
 
 
