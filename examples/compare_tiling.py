@@ -21,7 +21,7 @@ from unveil.evaluation.table import pipe_table
 from unveil.imaging import load_rgb
 from unveil.imaging.convert import to_unit
 from unveil.inference import Restorer
-from unveil.inference.engine import Engine, Tiling
+from unveil.inference.tiling import TiledInference, Tiling
 from unveil.metrics import psnr
 
 _DEGRADATIONS = (
@@ -51,7 +51,9 @@ def compare(
         given = degrade(clean, np.random.default_rng(seed)).astype(np.float32)
         for name, tiling in tilings.items():
             restored = np.empty_like(given)
-            Engine(engine.model, engine.device, tiling, forced=True).restore(given, restored)
+            TiledInference(engine.model, engine.device, tiling, forced=True).restore(
+                given, restored
+            )
             # A perfect copy would have an infinite PSNR, and so would the mean.
             scores[name].append(min(psnr(np.clip(restored, 0, 1), clean, data_range=1), 100.0))
     return {name: float(np.mean(values)) for name, values in scores.items()}

@@ -4,8 +4,8 @@
 
 Clean photographs are degraded with noise, rain, haze, noise on top of rain or haze, or left clean,
 some of them gray, dim, faded, soft or as a JPEG; drawn pictures stand among the clean ones. The
-read-out is fitted on the network's statistics of crops and stored in the weights file. Printed is
-how it does on the held-out photographs: the confusion matrix, how often each kind of picture is
+probe is fitted on the network's statistics of crops and stored in the weights file. Printed is how
+it does on the held-out photographs: the confusion matrix, how often each kind of picture is
 named right, and the error of the noise level.
 
 Then `--task derain` and `--task dehaze` are fitted: prompt weights set to their mean over such
@@ -29,9 +29,15 @@ from unveil.degradations import parse
 from unveil.errors import UnveilError
 from unveil.imaging import load_rgb
 from unveil.inference import Restorer
-from unveil.inference.engine import Engine
-from unveil.inference.readout import CAUSES, Readout, fit_readout, look, store_readout
-from unveil.layers.context import Context
+from unveil.inference.diagnosis import (
+    CAUSES,
+    LinearProbe,
+    estimate_degradation,
+    fit_probe,
+    store_probe,
+)
+from unveil.inference.tiling import TiledInference
+from unveil.layers.statistics import GlobalStatistics
 from unveil.metrics import psnr
 
 Pixels = np.ndarray[Any, Any]
@@ -74,7 +80,7 @@ class Shown:
     kind: tuple[str, ...]
     causes: frozenset[str]
     sigma_255: float
-    context: Context
+    context: GlobalStatistics
 
 
 def show(
@@ -100,7 +106,7 @@ def show(
                 picture = draw_generated(drawn, min(picture.shape[:2]), rng)
             degraded, causes, sigma = degrade(picture, kind, rng)
             pixels = np.clip(np.rint(degraded * 255), 0, 255).astype(np.uint8)
-            yield Shown(kind, causes, sigma, restorer.engine.describe(pixels))
+            yield Shown(kind, causes, sigma, restorer.engine.collect_statistics(pixels))
 
 
 def degrade(
@@ -136,19 +142,19 @@ def _spread(folders: Sequence[Path], limit: int) -> list[Path]:
 
 
 def choose_steering(
-    restorer: Restorer, readout: Readout, paths: Sequence[Path]
-) -> tuple[Readout, dict[str, dict[str, float]]]:
-    """Find what helps each task; return the read-out with it and the PSNR of each way in dB."""
+    restorer: Restorer, probe: LinearProbe, paths: Sequence[Path]
+) -> tuple[LinearProbe, dict[str, dict[str, float]]]:
+    """Find what helps each task; return the linear probe with it and the PSNR of each way in dB."""
     engine = restorer.engine
-    windows = dict(readout.windows)
+    windows = dict(probe.windows)
     by_prompts: list[str] = []
     scores: dict[str, dict[str, float]] = {}
     for cause, degradations in _TASKS.items():
-        means = readout.means.get(cause, {})
+        means = probe.means.get(cause, {})
         prompts = {name: torch.tensor([values]) for name, values in means.items()}
         ways = {
             "alone": engine,
-            **({"prompts": replace(engine, steering=prompts)} if means else {}),
+            **({"prompts": replace(engine, conditioning=prompts)} if means else {}),
         }
         for side in _WINDOWS:
             ways[str(side)] = replace(engine, tiling=replace(engine.tiling, window=side))
@@ -158,10 +164,10 @@ def choose_steering(
             windows |= {} if best == "prompts" else {cause: int(best)}
             by_prompts += [cause] if best == "prompts" else []
         scores[cause] = found
-    return replace(readout, windows=windows, by_prompts=tuple(by_prompts)), scores
+    return replace(probe, windows=windows, by_prompts=tuple(by_prompts)), scores
 
 
-def _mean_psnr(engine: Engine, paths: Sequence[Path], degradations: Sequence[str]) -> float:
+def _mean_psnr(engine: TiledInference, paths: Sequence[Path], degradations: Sequence[str]) -> float:
     scores = []
     for number, path in enumerate(paths):
         rng = np.random.default_rng(number)
@@ -174,9 +180,13 @@ def _mean_psnr(engine: Engine, paths: Sequence[Path], degradations: Sequence[str
     return float(np.mean(scores))
 
 
-def describe_quality(readout: Readout, restorer: Restorer, held_out: list[Shown]) -> dict[str, Any]:
-    """Return what the held-out pictures say of a read-out."""
-    seen = [look(readout, restorer.loaded.network, shown.context) for shown in held_out]
+def describe_quality(
+    probe: LinearProbe, restorer: Restorer, held_out: list[Shown]
+) -> dict[str, Any]:
+    """Return what the held-out pictures say of a linear probe."""
+    seen = [
+        estimate_degradation(probe, restorer.loaded.network, shown.context) for shown in held_out
+    ]
     right: dict[str, list[bool]] = {}
     for shown, told in zip(held_out, seen, strict=True):
         label = "+".join(shown.kind) or "clean"
@@ -184,7 +194,7 @@ def describe_quality(readout: Readout, restorer: Restorer, held_out: list[Shown]
     pairs = zip(held_out, seen, strict=True)
     errors = [told.sigma_255 / h.sigma_255 - 1 for h, told in pairs if h.sigma_255 * told.sigma_255]
     return {
-        "confusion": readout.confusion,
+        "confusion": probe.confusion,
         "right": {label: f"{sum(marks)}/{len(marks)}" for label, marks in right.items()},
         "median_relative_error_of_sigma": float(np.median(np.abs(errors))) if errors else None,
     }
@@ -220,20 +230,20 @@ def main() -> None:
         restorer, held, _HELD_OUT_KINDS, per_photo=len(_HELD_OUT_KINDS), crops=crops, seed=1
     )
     held_out = list(shown)
-    readout = fit_readout(
+    probe = fit_probe(
         restorer.loaded.network,
         ((s.context, s.causes, s.sigma_255) for s in fit),
         held_out=((s.context, s.causes, s.sigma_255) for s in held_out),
     )
     tried = _spread(options.clean, options.steering_limit)
-    readout, steering = choose_steering(restorer, readout, tried)
-    store_readout(options.weights, readout)
-    quality = describe_quality(readout, restorer, held_out) | {"steering": steering}
+    probe, steering = choose_steering(restorer, probe, tried)
+    store_probe(options.weights, probe)
+    quality = describe_quality(probe, restorer, held_out) | {"steering": steering}
     if options.json:
         print(json.dumps(quality))
         return
     print(f"| true \\ told | {' | '.join((*CAUSES, 'clean'))} |\n|---|---|---|---|---|")
-    for name, row in zip((*CAUSES, "clean"), readout.confusion or [], strict=False):
+    for name, row in zip((*CAUSES, "clean"), probe.confusion or [], strict=False):
         print(f"| {name} | {' | '.join(map(str, row))} |")
     for label, share in quality["right"].items():
         print(f"{label}: exactly right {share}")
@@ -241,7 +251,7 @@ def main() -> None:
         print(f"sigma: median error {100 * quality['median_relative_error_of_sigma']:.0f} %")
     for cause, found in quality["steering"].items():
         told = ", ".join(f"{way} {score:.2f}" for way, score in found.items())
-        chosen = "prompts" if cause in readout.by_prompts else readout.windows.get(cause, "alone")
+        chosen = "prompts" if cause in probe.by_prompts else probe.windows.get(cause, "alone")
         print(f"steering against {cause}: {told} dB: {chosen}")
     print(f"{time.perf_counter() - start:.0f} s")
 

@@ -13,8 +13,9 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 
 from unveil import Restorer, list_models
-from unveil.inference.loading import TASKS, read_out
-from unveil.inference.readout import look
+from unveil.inference.conditioning import probe_of
+from unveil.inference.diagnosis import estimate_degradation
+from unveil.inference.options import TASKS
 from unveil.models.checkpoint import bundled_weights
 
 CATEGORY = "image/restoration"
@@ -103,10 +104,10 @@ class DescribeImage(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, network: Restorer) -> Any:
         """Describe the first image of a batch."""
-        readout = read_out(network.loaded)
+        probe = probe_of(network.loaded)
         with torch.inference_mode():
-            context = network.engine.describe(_pixels(image[0]))
-            found = look(readout, network.loaded.network, context)
+            context = network.engine.collect_statistics(_pixels(image[0]))
+            found = estimate_degradation(probe, network.loaded.network, context)
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found.probabilities.items())
         return io.NodeOutput(f"{', '.join(found.verdict)} ({shares})")
 

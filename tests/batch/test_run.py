@@ -24,7 +24,7 @@ from unveil.batch.run import Outcome, Saving, restore_files
 from unveil.imaging import Develop, Image, Metadata, read_image, write_image
 from unveil.inference import Restorer
 from unveil.inference.restorer import read_source
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.checkpoint import save_checkpoint
 
 
@@ -187,7 +187,7 @@ def test_reading_restoring_and_writing_overlap(
     class Waits(Identity):
         calls = 0
 
-        def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, context: GlobalStatistics | None = None) -> torch.Tensor:
             assert second_read.wait(20), "the second is not read while the first is restored"
             Waits.calls += 1
             if Waits.calls == 2:

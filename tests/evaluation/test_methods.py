@@ -51,7 +51,7 @@ def test_a_network_restores_any_size_as_it_does_alone(noisy):
 
 def test_a_network_that_looks_at_windows_is_scored_as_it_restores(noisy, tmp_path, monkeypatch):
     from unveil.inference import loading
-    from unveil.inference.engine import Tiling
+    from unveil.inference.tiling import Tiling
     from unveil.models.checkpoint import save_pretrained
 
     save_pretrained(create_model("mtair_tiny"), tmp_path / "saved")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unveil import create_model
-from unveil.inference.engine import Tiling
+from unveil.inference.tiling import Tiling
 from unveil.models.checkpoint import save_checkpoint
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -1,4 +1,4 @@
-"""The example fits a read-out from clean photographs and stores it with the weights."""
+"""The example fits a linear probe from clean photographs and stores it with the weights."""
 
 import runpy
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unveil import create_model
-from unveil.inference.readout import read_readout
+from unveil.inference.diagnosis import read_probe
 from unveil.models.checkpoint import save_checkpoint
 
 _EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,7 +30,7 @@ def test_a_readout_is_fitted_and_stored(
     ]
     monkeypatch.setattr(sys, "argv", ["fit_readout.py", *map(str, words)])
     runpy.run_path(str(_EXAMPLES / "fit_readout.py"), run_name="__main__")
-    readout = read_readout(weights)
+    readout = read_probe(weights)
     assert readout is not None
     assert sum(map(sum, readout.confusion)) == 7 * 1  # a photograph in seven kinds
     assert set(readout.means) == {"noise", "rain", "haze"}

@@ -96,7 +96,7 @@ def test_a_pair_shares_an_images_statistics_between_tiles(network, tmp_path, mon
     session = ort.InferenceSession(str(gather))
     names = [output.name for output in session.get_outputs()]
     found = session.run(names, {"image": crops.numpy(), "places": places.numpy()})
-    context = network[0].describe(crops)
+    context = network[0].collect_statistics(crops)
     for name, value in zip(names, found, strict=True):
         expected = context.statistics[name.removeprefix("statistic.")]
         np.testing.assert_allclose(value, expected.numpy(), atol=2e-4, rtol=2e-4)

@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.context import Context, ImageWide
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 
 class Identity(nn.Module):
     size_multiple = 1
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
         return x
 
 
@@ -19,7 +19,7 @@ class Blur(nn.Module):
 
     size_multiple = 4
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
         return F.avg_pool2d(F.pad(x, (4, 4, 4, 4), "replicate"), 9, 1)
 
 
@@ -28,7 +28,7 @@ class Darker(nn.Module):
 
     size_multiple = 8
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
         return x - 0.1
 
 
@@ -39,19 +39,19 @@ class MinusMean(ImageWide):
     has_statistics = True
     statistic_name = "mean"
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         return x - self.image_statistic(lambda: x.mean((2, 3), keepdim=True), context)
 
-    def describe(self, samples: Tensor) -> Context:
-        recorder = Context()
+    def collect_statistics(self, samples: Tensor) -> GlobalStatistics:
+        recorder = GlobalStatistics()
         self(samples, recorder)
-        return recorder.finished()
+        return recorder.recorded()
 
 
 class MinusSpread(MinusMean):
     """Subtracts the standard deviation, which windows see smaller than the whole image."""
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         return x - self.image_statistic(lambda: x.std((2, 3), correction=0, keepdim=True), context)
 
 
@@ -62,7 +62,7 @@ class Hungry(Blur):
         super().__init__()
         self.side, self.refused = side, 0
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         if max(x.shape[-2:]) > self.side:
             self.refused += 1
             raise torch.OutOfMemoryError("no room")

@@ -11,8 +11,8 @@ from torch import nn
 from unveil import create_model
 from unveil.degradations import parse
 from unveil.imaging import load_rgb
-from unveil.inference.engine import Engine, Tiling
 from unveil.inference.loading import load
+from unveil.inference.tiling import TiledInference, Tiling
 from unveil.metrics import psnr
 from unveil.models.checkpoint import bundled_weights
 
@@ -21,7 +21,7 @@ _CPU = torch.device("cpu")
 
 def _restored(model: nn.Module, pixels: np.ndarray, tiling: Tiling) -> np.ndarray:
     out = np.empty_like(pixels)
-    Engine(model, _CPU, tiling).restore(pixels, out)
+    TiledInference(model, _CPU, tiling).restore(pixels, out)
     return out
 
 
@@ -42,12 +42,12 @@ def test_tiles_of_a_network_share_statistics_of_many_samples(
 def test_a_task_can_be_steered_whole_and_in_tiles(model_id: str) -> None:
     model = create_model(model_id).eval()
     pixels = np.random.default_rng(0).random((100, 90, 3), dtype=np.float32)
-    plain = Engine(model, _CPU).describe(pixels)
+    plain = TiledInference(model, _CPU).collect_statistics(pixels)
     assert plain.statistics
     name, value = next(iter(plain.statistics.items()))
     for tiling in (Tiling(), Tiling(0.0, 64, 16)):
         out = np.empty_like(pixels)
-        Engine(model, _CPU, tiling, steering={name: value + 3}).restore(pixels, out)
+        TiledInference(model, _CPU, tiling, conditioning={name: value + 3}).restore(pixels, out)
         assert not np.array_equal(out, _restored(model, pixels, tiling))
 
 

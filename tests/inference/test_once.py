@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from unveil import create_model
-from unveil.inference import once, windows
-from unveil.inference.engine import Engine, Tiling
+from unveil.inference import once, statistics
 from unveil.inference.once import SkipStore
+from unveil.inference.tiling import TiledInference, Tiling
 from unveil.models.base import RestorationModel
 
 _TILES = Tiling(whole_megapixels=0.0, tile=128, overlap=32, whole_latent=True)
@@ -24,8 +24,8 @@ def network() -> RestorationModel:
 
 @pytest.fixture(autouse=True)
 def _small_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(windows, "SIDE", 96)
-    monkeypatch.setattr(windows, "MOST_PIXELS", 4 * 96**2)
+    monkeypatch.setattr(statistics, "SIDE", 96)
+    monkeypatch.setattr(statistics, "MOST_PIXELS", 4 * 96**2)
     return
 
 
@@ -37,7 +37,7 @@ def _pixels(height: int, width: int) -> np.ndarray:
 
 def _change(network: RestorationModel, pixels: np.ndarray, tiling: Tiling) -> np.ndarray:
     out = np.empty_like(pixels)
-    Engine(network, torch.device("cpu"), tiling).change(pixels, out)
+    TiledInference(network, torch.device("cpu"), tiling).change(pixels, out)
     return out
 
 

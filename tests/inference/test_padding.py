@@ -55,7 +55,7 @@ def test_padding_mirrors_where_it_can_and_repeats_the_edge_where_not():
 
 def test_the_context_reaches_the_network(model):
     x = torch.rand(1, 3, 8, 8)
-    context = model.describe(torch.zeros(1, 3, 8, 8))
+    context = model.collect_statistics(torch.zeros(1, 3, 8, 8))
     with torch.no_grad():
         assert torch.equal(restore_tensor(model, x, context), model(x, context))
     assert not torch.equal(restore_tensor(model, x, context), restore_tensor(model, x))

@@ -1,9 +1,9 @@
 import torch
 import torch.nn.functional as F
 
-from unveil.layers.context import Context
 from unveil.layers.functional import cell_sums
 from unveil.layers.prompt import PromptBlock, PromptMixer, _cell_means
+from unveil.layers.statistics import GlobalStatistics
 
 
 def test_mixing_weights_are_a_softmax_and_blend_the_prompts():
@@ -70,7 +70,7 @@ def test_parts_of_an_image_that_know_their_place_pool_like_the_whole():
     x += torch.linspace(0, 3, 16, dtype=torch.float64)[:, None, None]
     halves = torch.cat([x[:, :8], x[:, 8:]])
     whole, told, untold = (
-        Context(places=places)
+        GlobalStatistics(places=places)
         for places in (None, torch.tensor([[0, 0.5, 0, 1], [0.5, 1, 0, 1]]), None)
     )
     expected = cross(x, prompt, whole)
@@ -78,7 +78,7 @@ def test_parts_of_an_image_that_know_their_place_pool_like_the_whole():
     together = torch.cat(list(cross(halves, prompt, told)))[None]
     torch.testing.assert_close(together, expected)
     cross(halves, prompt, untold)
-    assert not torch.allclose(cross(x, prompt, untold.finished()), expected, rtol=1e-3)
+    assert not torch.allclose(cross(x, prompt, untold.recorded()), expected, rtol=1e-3)
 
 
 def test_what_no_part_has_shown_is_taken_for_the_mean_of_what_was_seen():

@@ -120,7 +120,7 @@ def test_a_pass_with_the_images_own_context_equals_a_pass_without(name, override
     model = create_model(name, **overrides).eval()
     x = _images(model, count=1)
     with torch.no_grad():
-        torch.testing.assert_close(model(x, model.describe(x)), model(x))
+        torch.testing.assert_close(model(x, model.collect_statistics(x)), model(x))
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -128,7 +128,7 @@ def test_with_a_context_a_tile_does_not_see_its_own_statistics(name):
     overrides = {"channel_ssm": True} if name == "cu_mamba_small" else {}
     model = create_model(name, **overrides).eval()
     x = _images(model, count=2)
-    context = model.describe(x[:1])
+    context = model.collect_statistics(x[:1])
     with torch.no_grad():
         alone, together = model(x[1:], context), model(x, context)
         assert not torch.equal(alone, model(x[1:]))
@@ -140,7 +140,7 @@ def test_a_context_averages_over_equal_samples(name):
     overrides = {"channel_ssm": True} if name == "cu_mamba_small" else {}
     model = create_model(name, **overrides).eval()
     x = _images(model, count=1)
-    one, twice = model.describe(x), model.describe(x.repeat(2, 1, 1, 1))
+    one, twice = model.collect_statistics(x), model.collect_statistics(x.repeat(2, 1, 1, 1))
     assert one.statistics
     for key, value in one.statistics.items():
         torch.testing.assert_close(twice.statistics[key], value, rtol=1e-3, atol=1e-5)

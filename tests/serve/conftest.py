@@ -19,8 +19,8 @@ import torch
 import uvicorn
 
 import unveil
-from unveil.inference.readout import CAUSES, fit_readout, mixer_names, store_readout
-from unveil.layers.context import Context
+from unveil.inference.diagnosis import CAUSES, fit_probe, mixer_names, store_probe
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 from unveil.serve.app import build_app
@@ -60,14 +60,16 @@ def all_in_one_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         parameter.data += 0.02 * torch.randn_like(parameter)
     path = save_checkpoint(network, tmp_path_factory.mktemp("mtair") / "all.safetensors")
     network = load_checkpoint(path)
-    store_readout(path, fit_readout(network, list(_pictures(network))))
+    store_probe(path, fit_probe(network, list(_pictures(network))))
     return path
 
 
-def _pictures(network: RestorationModel) -> Iterator[tuple[Context, frozenset[str], float]]:
+def _pictures(
+    network: RestorationModel,
+) -> Iterator[tuple[GlobalStatistics, frozenset[str], float]]:
     """Make up what is seen in pictures: prompt weights that depend on what is wrong."""
     names = mixer_names(network)
-    base = network.describe(torch.rand(1, 3, 64, 64))
+    base = network.collect_statistics(torch.rand(1, 3, 64, 64))
     for i in range(24):
         found = frozenset({CAUSES[i % 4]}) if i % 4 < 3 else frozenset()
         told = {
@@ -76,7 +78,7 @@ def _pictures(network: RestorationModel) -> Iterator[tuple[Context, frozenset[st
             .index_add(1, torch.tensor([i % 2]), torch.tensor([[3.0 * (i % 4 - 1)]]))
             for name in names
         }
-        yield Context({**base.statistics, **told}), found, 25.0 * ("noise" in found)
+        yield GlobalStatistics({**base.statistics, **told}), found, 25.0 * ("noise" in found)
 
 
 def photo(size: tuple[int, int] = (80, 60), kind: str = "PNG", seed: int = 0) -> bytes:

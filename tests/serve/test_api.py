@@ -23,7 +23,7 @@ from tests.serve.conftest import MODEL, Serve, Served, busy, photo, until, uploa
 from unveil.cli import app as cli
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import FORMATS, format_named
-from unveil.inference.readout import Sighting
+from unveil.inference.diagnosis import DegradationEstimate
 from unveil.serve.limits import Limits
 
 _RNG = np.random.default_rng(1)
@@ -363,7 +363,7 @@ def test_inspect_says_that_no_model_can(served: Served) -> None:
 def test_inspect_answers_as_the_command_does(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = Sighting({"noise": 0.987654, "rain": 0.1, "haze": 0.0}, 24.56, ("noise",))
+    seen = DegradationEstimate({"noise": 0.987654, "rain": 0.1, "haze": 0.0}, 24.56, ("noise",))
     offer = served.engine.catalogue.offers[0]
     monkeypatch.setattr(served.engine.catalogue, "inspector", lambda _model=None: offer)
     monkeypatch.setattr("unveil.serve.engine.inspect_image", lambda *_: seen)

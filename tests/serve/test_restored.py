@@ -50,7 +50,7 @@ def test_blending_does_not_run_the_network(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(20)
-    monkeypatch.setattr("unveil.inference.engine.Engine._residual", None)
+    monkeypatch.setattr("unveil.inference.tiling.TiledInference._residual", None)
     assert restored.write(tmp_path / "a.png", strength=Strength(0.5, 0.5)).exists()
 
 

@@ -126,14 +126,16 @@ class _Run:
         self.restorer, self.saving, self.share = restorer, saving, share
         self.journal = Journal()
         engine = restorer.engine
-        steering = {name: value.flatten().tolist() for name, value in engine.steering.items()}
+        conditioning = {
+            name: value.flatten().tolist() for name, value in engine.conditioning.items()
+        }
         luma, chroma = engine.strength.luma, engine.strength.chroma
         strength = luma if luma == chroma else [luma, chroma]
         options = [restorer.loaded.digest, repr(engine.tiling), strength, engine.ensemble]
         # What older journals have no word for is left out where it is as it was then.
         if restorer.options.develop != Develop():
             options.append(repr(restorer.options.develop))
-        self.options = json.dumps([*options, steering, saving.quality])
+        self.options = json.dumps([*options, conditioning, saving.quality])
 
     def read(self, job: Job) -> _Read | Outcome:
         try:

@@ -194,7 +194,7 @@ class _Frames:
 
     def __init__(self, restorer: Restorer, damping: float) -> None:
         self.engine, self.damping = restorer.engine, damping
-        self.fixed = dict(self.engine.steering)
+        self.fixed = dict(self.engine.conditioning)
         self.running: dict[str, torch.Tensor] = {}
         self.last: Array | None = None
         self.gathers = bool(getattr(self.engine.model, "has_statistics", False))
@@ -207,7 +207,7 @@ class _Frames:
         try:
             self.engine.restore(pixels, out)
         finally:
-            self.engine.steering = self.fixed
+            self.engine.conditioning = self.fixed
         if self.damping and self.last is not None and self.last.shape == out.shape:
             out += self._still(out) * (self.last - out)
         self.last = out
@@ -215,11 +215,11 @@ class _Frames:
 
     def _gather(self, pixels: Array) -> None:
         """Let the engine use the average of the last frames' statistics."""
-        own = self.engine.describe(pixels).statistics
+        own = self.engine.collect_statistics(pixels).statistics
         for name, value in own.items():
             before = self.running.get(name, value)
             self.running[name] = torch.lerp(before, value, _SHARE_OF_NEW)
-        self.engine.steering = {**self.running, **self.fixed}
+        self.engine.conditioning = {**self.running, **self.fixed}
 
     def _still(self, out: Array) -> Array:
         """Return how much of the last result counts at each pixel, ``(h, w, 1)``."""

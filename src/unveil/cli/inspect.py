@@ -9,7 +9,7 @@ from unveil.cli.options import MaxMegapixels
 from unveil.cli.wording import complain
 
 if TYPE_CHECKING:
-    from unveil.inference.readout import Sighting
+    from unveil.inference.diagnosis import DegradationEstimate
 
 
 def inspect(
@@ -54,7 +54,7 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _entry(seen: "Sighting") -> dict[str, Any]:
+def _entry(seen: "DegradationEstimate") -> dict[str, Any]:
     chances = {cause: round(chance, 4) for cause, chance in seen.probabilities.items()}
     return {
         "verdict": list(seen.verdict),
@@ -63,7 +63,7 @@ def _entry(seen: "Sighting") -> dict[str, Any]:
     }
 
 
-def _sentence(seen: "Sighting") -> str:
+def _sentence(seen: "DegradationEstimate") -> str:
     def one(cause: str) -> str:
         level = f" (σ ≈ {seen.sigma_255:.0f})" if cause == "noise" else ""
         chance = seen.probabilities.get(cause)

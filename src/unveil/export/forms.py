@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from unveil.inference.readout import Readout
-from unveil.layers.context import Context, ImageWide
+from unveil.inference.diagnosis import LinearProbe
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.models.base import RestorationModel
 
 
-class FixedStatistics(Context):
+class FixedStatistics(GlobalStatistics):
     """Statistics of which some are given; every image of a batch has the others to itself.
 
     Args:
@@ -20,7 +20,7 @@ class FixedStatistics(Context):
     def __init__(self, given: Mapping[str, Tensor]) -> None:
         super().__init__(given)
 
-    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    def statistic(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """Return what is given for layer `name`, else what `compute` makes of each image."""
         return self.statistics[name] if name in self.statistics else compute()
 
@@ -50,34 +50,34 @@ class ImageStatistics(nn.Module):
     Args:
         model: The network.
         names: The layers, in the order of the outputs.
-        readout: Linear probe of the statistics; None gives no scores.
+        probe: Linear probe of the statistics; None gives no scores.
     """
 
     def __init__(
-        self, model: RestorationModel, names: list[str], readout: Readout | None = None
+        self, model: RestorationModel, names: list[str], probe: LinearProbe | None = None
     ) -> None:
         super().__init__()
-        self.model, self.names, self.readout = model, names, readout
+        self.model, self.names, self.probe = model, names, probe
 
     def forward(self, image: Tensor, places: Tensor) -> tuple[Tensor, ...]:
         """Gather statistics of one image from crops ``(n, 3, h, w)`` at ``places`` ``(n, 4)``.
 
         Returns:
-            One tensor per layer, then, with a readout, ``(causes + 1,)``: the log odds of each
+            One tensor per layer, then, with a probe, ``(causes + 1,)``: the log odds of each
             cause and the log of the noise level.
         """
-        recorder = Context(places=places)
+        recorder = GlobalStatistics(places=places)
         self.model(padded(image, self.model.size_multiple), recorder)
         found = [recorder.statistics[name] for name in self.names]
-        if self.readout is None:
+        if self.probe is None:
             return tuple(found)
         parts = [
             layer.summary(recorder.statistics[layer.statistic_name])[0]
             for layer in self.model.modules()
             if isinstance(layer, ImageWide)
         ]
-        scores = torch.tensor(self.readout.weight) @ torch.cat(parts)
-        return (*found, scores + torch.tensor(self.readout.bias))
+        scores = torch.tensor(self.probe.weight) @ torch.cat(parts)
+        return (*found, scores + torch.tensor(self.probe.bias))
 
 
 class TilesOfAnImage(nn.Module):
@@ -103,7 +103,7 @@ class TilesOfAnImage(nn.Module):
         self, image: Tensor, statistics: list[Tensor], latent: Tensor | None = None
     ) -> Tensor:
         """Restore tiles, with their part of the image's latent ``(n, h, w, f)`` where given."""
-        known = Context(dict(zip(self.names, statistics, strict=True)) | self.given)
+        known = GlobalStatistics(dict(zip(self.names, statistics, strict=True)) | self.given)
         restored: Tensor = self.model(padded(image, self.model.size_multiple), known, latent=latent)
         return restored[..., : image.shape[2], : image.shape[3]]
 

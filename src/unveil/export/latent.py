@@ -1,6 +1,6 @@
 """The forms of a network whose tiles share statistics and one latent of their whole image.
 
-What `unveil.inference.engine.Engine` does in tiles, in pieces: gather the statistics, encode every
+What `unveil.inference.tiling.TiledInference` does, in pieces: gather the statistics, encode every
 tile, refine the latent of the whole image, restore every tile. Features are ``(1, f, h, w)`` here,
 as images are, so that one rule frees their axes.
 """
@@ -8,7 +8,7 @@ as images are, so that one rule frees their axes.
 from torch import Tensor, nn
 
 from unveil.export.forms import TilesOfAnImage, padded
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 
 
@@ -26,7 +26,7 @@ class EncodedTile(nn.Module):
 
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
         """Encode a tile ``(1, 3, h, w)``; sides of the result are rounded up."""
-        context = Context(dict(zip(self.names, statistics, strict=True)))
+        context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
         features = self.model.encode(padded(image, self.model.size_multiple), context)[0]
         return features.permute(0, 3, 1, 2)
 
@@ -47,7 +47,7 @@ class RefinedLatent(nn.Module):
         """Refine features ``(1, f, h, w)``."""
         context = None
         if self.names is not None and statistics is not None:
-            context = Context(dict(zip(self.names, statistics, strict=True)))
+            context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
         refined = self.model.refine_latent(image.permute(0, 2, 3, 1).contiguous(), context)
         return refined.permute(0, 3, 1, 2)
 

@@ -137,7 +137,7 @@ def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic")
         loaded: The network, with its task.
         size: As for `export_onnx`.
     """
-    form = WholeImages(prepared(loaded), loaded.steering)
+    form = WholeImages(prepared(loaded), loaded.conditioning)
     shape = _EXAMPLE if size == "dynamic" else (1, 3, size, size)
     graph = build_graph(
         form, (torch.rand(shape),), ["image"], ["restored"], dynamic=size == "dynamic"
@@ -150,7 +150,7 @@ def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """Return the graphs that gather an image's statistics, and that restore tiles with them."""
     network = restoration_model(loaded)
     statistics = statistics_of(network)
-    names = [name for name in statistics if name not in loaded.steering]
+    names = [name for name in statistics if name not in loaded.conditioning]
     outputs = [f"statistic.{name}" for name in names]
     image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
     first = build_graph(
@@ -159,7 +159,7 @@ def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     )  # fmt: skip
     given = [statistics[name] for name in names]
     second = build_graph(
-        TilesOfAnImage(prepared(loaded), names, loaded.steering), (image, given),
+        TilesOfAnImage(prepared(loaded), names, loaded.conditioning), (image, given),
         ["image", *outputs], ["restored"], dynamic=True,
     )  # fmt: skip
     shapes = {key: list(value.shape) for key, value in zip(outputs, given, strict=True)}
@@ -198,7 +198,7 @@ def check_pair(
 
 def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     """Return the network itself, on whole images, with the statistics of its task."""
-    context = FixedStatistics(loaded.steering) if loaded.steering else None
+    context = FixedStatistics(loaded.conditioning) if loaded.conditioning else None
     model = restoration_model(loaded)
     return lambda image: restore_tensor(model, image, context)
 
@@ -220,7 +220,7 @@ def prepared(loaded: LoadedModel) -> RestorationModel:
 def statistics_of(network: RestorationModel) -> dict[str, Tensor]:
     """Return statistics of a small random image by layer, as examples of names and shapes."""
     side = network.size_multiple * 2
-    return dict(network.describe(torch.rand(1, 3, side, side)).statistics)
+    return dict(network.collect_statistics(torch.rand(1, 3, side, side)).statistics)
 
 
 def _describe(

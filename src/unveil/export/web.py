@@ -12,8 +12,8 @@ from unveil.export.forms import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
 from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
 from unveil.export.onnx import check_whole, prepared, restoration_model, statistics_of
+from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
-from unveil.inference.readout import Readout
 
 WEIGHTS = "weights.bin"
 # Smaller tensors stay in their graph.
@@ -23,7 +23,7 @@ _CHECKED = ((65, 47), (128, 96))
 Form = tuple[torch.nn.Module, tuple[Any, ...], list[str], list[str]]
 
 
-def write_network(folder: Path, loaded: LoadedModel, readout: Readout | None) -> dict[str, Any]:
+def write_network(folder: Path, loaded: LoadedModel, readout: LinearProbe | None) -> dict[str, Any]:
     """Write the graphs and their weights.
 
     Args:
@@ -56,7 +56,7 @@ def write_network(folder: Path, loaded: LoadedModel, readout: Readout | None) ->
     }
 
 
-def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, Form]:
+def network_forms(loaded: LoadedModel, readout: LinearProbe | None) -> dict[str, Form]:
     """Return the forms of a network that `worker.js` runs, by the names it calls them.
 
     Args:
@@ -70,7 +70,7 @@ def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, For
     network = prepared(loaded)
     image = torch.rand(2, 3, 52, 68)
     forms: dict[str, Form] = {
-        "whole": (WholeImages(network, loaded.steering), (image,), ["image"], ["restored"])
+        "whole": (WholeImages(network, loaded.conditioning), (image,), ["image"], ["restored"])
     }
     if not network.has_statistics:
         return forms
@@ -85,7 +85,7 @@ def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, For
         return [sample[name] for name in chosen]
 
     if not loaded.tiling.whole_latent:
-        tiles = TilesOfAnImage(network, names, loaded.steering)
+        tiles = TilesOfAnImage(network, names, loaded.conditioning)
         forms["restore"] = tiles, (image, given(names)), ["image", *names], ["restored"]
         return forms
     features = network.encode(torch.rand(2, 3, 56, 72), None)[0].permute(0, 3, 1, 2).contiguous()
@@ -101,7 +101,7 @@ def network_forms(loaded: LoadedModel, readout: Readout | None) -> dict[str, For
     )  # fmt: skip
     forms["refine_whole"] = RefinedLatent(network, None), (features,), ["image"], ["refined"]
     forms["restore"] = (
-        TileWithLatent(network, late, loaded.steering), (image, features, given(late)),
+        TileWithLatent(network, late, loaded.conditioning), (image, features, given(late)),
         ["image", "latent", *late], ["restored"],
     )  # fmt: skip
     return forms

@@ -1,4 +1,4 @@
-"""Any picture a caller may hand over, as samples, and the result back as the same kind."""
+"""Images of any input type as samples, and the result as the same type."""
 
 from collections.abc import Callable
 from typing import Any
@@ -124,7 +124,7 @@ def _in_order(samples: Array, mode: str) -> Array:
 
 
 def _without_keys(picture: Any) -> Any:
-    """Return a picture whose samples are colours and alpha, not numbers or names of colours."""
+    """Return an image whose samples are colours and alpha, not indices or keys."""
     keyed = "transparency" in picture.info
     if picture.mode in ("1", "L"):
         return picture.convert("LA" if keyed else "L")

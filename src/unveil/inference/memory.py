@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Return the memory a pass may take on `device`; None when nobody knows."""
+    """Return the memory a pass may take on `device`; None where that is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     limits = [_system(), _cgroup(), _address_space()]

@@ -1,6 +1,6 @@
 """An image in tiles, each of which is encoded once: for the latent, and for its own restoration.
 
-The statistics come from tiles as well: those nearest to where `windows.spread` would look pass the
+The statistics come from tiles as well: those nearest to where `spread_crops` would look pass the
 encoder and the decoder together and record them; what the decoder gives is part of the result.
 """
 
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from unveil.errors import OutputError
 from unveil.imaging.scratch import allocate, release
-from unveil.inference import windows
-from unveil.inference.latent import cut, encoded, refined
+from unveil.inference import statistics
+from unveil.inference.bottleneck import cut, encoded, refined
 from unveil.inference.memory import available_bytes
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.samples import Array, to_network
+from unveil.inference.statistics import StatisticsCrop
 from unveil.inference.tiles import Grid
-from unveil.inference.windows import Window
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 
 # Of the memory and of the disk that are free, for skips.
@@ -114,7 +114,7 @@ class SinglePass:
         pixels: ``(h, w, c)`` samples, c 1 or 3.
         grid: Of the tiles; it becomes an even one.
         recorder: Makes what records the statistics of samples that lie at given places, see
-            `unveil.layers.context.Context`; None where the network has none.
+            `unveil.layers.statistics.GlobalStatistics`; None where the network has none.
         tick: Called after every tile that was encoded.
     """
 
@@ -122,9 +122,9 @@ class SinglePass:
     device: torch.device
     pixels: Array
     grid: Grid
-    recorder: Callable[[Tensor | None], Context] | None
+    recorder: Callable[[Tensor | None], GlobalStatistics] | None
     tick: Callable[[], None]
-    _context: Context | None = None
+    _context: GlobalStatistics | None = None
     _latent: Array | None = None
     _skips: SkipStore | None = None
     _features: dict[Corner, Tensor] = field(default_factory=dict)
@@ -147,12 +147,12 @@ class SinglePass:
         if self.recorder is not None:
             recorder = self.recorder(self._places([self._windows[corner] for corner in samples]))
             self._encode_together(samples, recorder)
-            self._context = recorder.finished()
+            self._context = recorder.recorded()
         features = encoded(self._size, self.grid, self._multiple, self._encode)
         self._latent = refined(features, self.grid, self._refine(features))
         if recorder is not None:
             self._decode_together(samples, recorder)
-            self._context = recorder.finished()
+            self._context = recorder.recorded()
 
     @torch.inference_mode()
     def change(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
@@ -179,14 +179,14 @@ class SinglePass:
         top, left = self._lead(corner)
         return features[:, top // self._multiple :, left // self._multiple :]
 
-    def _encode_together(self, samples: list[Corner], recorder: Context) -> None:
+    def _encode_together(self, samples: list[Corner], recorder: GlobalStatistics) -> None:
         together = torch.cat([self._tile(corner) for corner in samples])
         features, skips = self.model.encode(together, recorder)
         for i, corner in enumerate(samples):
             self._features[corner] = features[i : i + 1].clone()
             self._keep(corner, [skip[i : i + 1] for skip in skips])
 
-    def _decode_together(self, samples: list[Corner], recorder: Context) -> None:
+    def _decode_together(self, samples: list[Corner], recorder: GlobalStatistics) -> None:
         parts = [self._skips_of(corner) for corner in samples]
         skips = [torch.cat(level) for level in zip(*parts, strict=True)]
         del parts
@@ -208,21 +208,21 @@ class SinglePass:
 
         return refine
 
-    def _latent_context(self, features: Array) -> Context:
+    def _latent_context(self, features: Array) -> GlobalStatistics:
         """Gather the latent's statistics, for pieces of it, in windows spread over all of it."""
         assert self.recorder is not None, "there are statistics"
-        parts = windows.spread(*self._size, windows.SIDE, self._multiple)
+        parts = statistics.spread_crops(*self._size, statistics.SIDE, self._multiple)
         recorder = self.recorder(self._places(parts))
         together = torch.cat([self._features_in(features, part) for part in parts])
         self.model.refine_latent(together, recorder)
-        return recorder.finished()
+        return recorder.recorded()
 
     def _samples(self) -> list[Corner]:
         """Choose the tiles nearest to where the statistics of an image would be gathered."""
         side = max(max(w.height, w.width) for w in self._windows.values())
-        wanted = windows.spread(*self._size, side, self._multiple)
+        wanted = statistics.spread_crops(*self._size, side, self._multiple)
 
-        def distance(corner: Corner, window: Window) -> int:
+        def distance(corner: Corner, window: StatisticsCrop) -> int:
             tile = self._windows[corner]
             down = 2 * (tile.top - window.top) + tile.height - window.height
             across = 2 * (tile.left - window.left) + tile.width - window.width
@@ -230,10 +230,10 @@ class SinglePass:
 
         return sorted({min(self._windows, key=lambda c: distance(c, w)) for w in wanted})
 
-    def _places(self, parts: list[Window]) -> Tensor:
+    def _places(self, parts: list[StatisticsCrop]) -> Tensor:
         return torch.tensor([part.place(*self._size) for part in parts], device=self.device)
 
-    def _window(self, rows: tuple[int, int], columns: tuple[int, int]) -> Window:
+    def _window(self, rows: tuple[int, int], columns: tuple[int, int]) -> StatisticsCrop:
         spans = []
         for (_, end), length in zip((rows, columns), self._size, strict=True):
             tile = self.grid.spans(length)[0][1]
@@ -241,7 +241,9 @@ class SinglePass:
             fill = -length % self._multiple if end == length else 0
             spans.append((max(end + fill - tile, 0), min(tile, end)))
         (top, height), (left, width) = spans
-        return Window(top, left, min(height, self._size[0] - top), min(width, self._size[1] - left))
+        return StatisticsCrop(
+            top, left, min(height, self._size[0] - top), min(width, self._size[1] - left)
+        )
 
     def _lead(self, corner: Corner) -> tuple[int, int]:
         window = self._windows[corner]
@@ -256,7 +258,7 @@ class SinglePass:
         assert self._latent is not None, "the image was prepared"
         return self._features_in(self._latent, self._windows[corner])
 
-    def _features_in(self, features: Array, part: Window) -> Tensor:
+    def _features_in(self, features: Array, part: StatisticsCrop) -> Tensor:
         rows, columns = (part.top, part.top + part.height), (part.left, part.left + part.width)
         return cut(features, rows, columns, self._multiple).to(self.device, self._dtype)
 

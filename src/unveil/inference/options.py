@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TaskChoice = Literal["auto", Task]
 TASKS: tuple[TaskChoice, ...] = ("auto", "denoise", "derain", "dehaze", "deblur")
 Tile = int | Literal["auto", "off"]
+DEFAULT_MODEL, DENOISER, DEBLURRER = "mtair_small", "cu_mamba_small", "cu_mamba_small_deblur"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel, check_floats
 
 
@@ -38,7 +38,7 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 def restore_tensor(
     model: RestorationModel,
     degraded: Tensor,
-    context: Context | None = None,
+    context: GlobalStatistics | None = None,
     latent: Tensor | None = None,
 ) -> Tensor:
     """Restore images of any size, whole.
@@ -46,7 +46,7 @@ def restore_tensor(
     Args:
         model: The network, in evaluation mode.
         degraded: ``(b, 3, h, w)`` or ``(3, h, w)``, RGB, nominally in [0, 1], h and w ≥ 1.
-        context: Image-wide statistics from ``model.describe``, or None.
+        context: Image-wide statistics from ``model.collect_statistics``, or None.
         latent: What ``model.refine_latent`` made of a whole image, cut to this tile of it, or None.
 
     Returns:

@@ -20,7 +20,6 @@ from unveil.imaging.losses import losses
 from unveil.imaging.scratch import allocate_like
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
-from unveil.inference.engine import Engine, Progress, Tiling
 from unveil.inference.kinds import (
     is_pillow,
     restore_array,
@@ -32,6 +31,7 @@ from unveil.inference.naming import Naming
 from unveil.inference.options import RestoreOptions, TaskChoice, Tile
 from unveil.inference.samples import Array
 from unveil.inference.threads import using_threads
+from unveil.inference.tiling import Progress, TiledInference, Tiling
 from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 
@@ -55,10 +55,10 @@ _log = logging.getLogger(__name__)
 
 
 class Restorer:
-    """A loaded model that restores pictures.
+    """A loaded model that restores images.
 
     A program that does little else may call `unveil.ops.heap.keep_freed_memory` first, as the
-    commands do: on Linux a megapixel of a large picture then takes no longer than one of a small.
+    commands do: on Linux a megapixel of a large image then takes no longer than one of a small.
 
     Args:
         model: Id as in `unveil.list_models`, a weights file or folder, or a network (one that is in
@@ -73,7 +73,7 @@ class Restorer:
             cuts; ``"off"`` never does.
         ensemble: Average over the 8 flips and rotations: slower, slightly better.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
-        threads: Of the processor, set while a picture is restored; None leaves torch's own.
+        threads: Of the processor, set while an image is restored; None leaves torch's own.
         max_megapixels: Largest file accepted.
         develop: How raw photographs are developed.
 
@@ -107,14 +107,14 @@ class Restorer:
         )  # fmt: skip
         self.loaded: LoadedModel = load(model, task)
         place = usable_device(device)
-        self.engine = Engine(
+        self.engine = TiledInference(
             model=_ready(self.loaded.network, place),
             device=place,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
             strength=self.options.applied,
             ensemble=bool(ensemble),
-            steering={k: v.to(place) for k, v in self.loaded.steering.items()},
+            conditioning={k: v.to(place) for k, v in self.loaded.conditioning.items()},
         )
 
     @overload
@@ -155,7 +155,7 @@ class Restorer:
                 not replaced), a PIL image, a numpy array ``(h, w)``, ``(h, w, c)`` or
                 ``(b, h, w, c)``, a tensor ``(c, h, w)`` or ``(b, c, h, w)``, or a list of these.
                 Integers are of 8 or 16 bits, floats nominally in [0, 1].
-            strength: For this picture, as `Restorer` takes it; None takes the restorer's own.
+            strength: For this image, as `Restorer` takes it; None takes the restorer's own.
             strength_luma: Likewise; None takes `strength`, or the restorer's own if that is None.
             strength_chroma: Likewise.
             progress: Called with the share that is done.
@@ -331,7 +331,7 @@ def restore(picture: Any, model: str | Path | nn.Module | None = None, **options
 def read_source(
     source: Path, max_megapixels: float = MAX_MEGAPIXELS, develop: Develop | None = None
 ) -> Image:
-    """Read an image file whose name tells the truth; see `unveil.imaging.read_image`.
+    """Read an image file whose suffix is that of its format; see `unveil.imaging.read_image`.
 
     Raises:
         ImageFileError: If it cannot be read, or holds another format than its suffix says: its
@@ -356,7 +356,7 @@ def log_losses(target: Path, image: Image) -> None:
 
 
 def check_range(image: Image) -> None:
-    """Refuse a file of floats on a scale that nothing tells; see `require_unit_range`.
+    """Refuse a file of floats on an unknown scale; see `require_unit_range`.
 
     Raises:
         InputError: If most samples are far above 1.

@@ -7,7 +7,7 @@ from unveil.inference.samples import Array
 
 # Floats nominally end at 1. Where most are above this, they have another scale.
 _BRIGHT = 4.0
-# Noise around black averages out over a block; a picture of [-1, 1] has dark blocks below 0.
+# Noise around black averages out over a block; an image of [-1, 1] has dark blocks below 0.
 _BLOCK, _DARK, _SHARE = 8, -0.1, 0.01
 _SIGNED = 1.2
 _LOOKED_AT = 2**22
@@ -47,7 +47,7 @@ def _is_signed(image: Array) -> bool:
     height, width = image.shape[:2]
     if min(height, width) < _BLOCK:
         return False
-    # Of large pictures, some rows of blocks; a mean over channels, as vivid colours of a wider
+    # Of large images, some rows of blocks; a mean over channels, as vivid colours of a wider
     # gamut have negative ones.
     step = _BLOCK * max(1, height * width // _LOOKED_AT)
     columns = width // _BLOCK

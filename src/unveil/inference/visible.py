@@ -1,8 +1,7 @@
 """Restore what can be seen of an image: colours where alpha is 0 do not matter, and stay.
 
 The network is given the visible part, continued over the hidden one by mirroring each row at its
-last visible pixel. So it meets no border that nobody sees, and gathers no statistics of hidden
-colours.
+last visible pixel. So hidden colours make no border and do not enter its statistics.
 """
 
 from collections.abc import Callable

@@ -7,9 +7,9 @@ weights, so that a pass over the image is saved.
 import torch
 from torch import Tensor, nn
 
-from unveil.layers.context import Context, ImageWide
 from unveil.layers.convolution import Depthwise3x3, GatedDepthwise3x3
 from unveil.layers.functional import split_heads
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 
 def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -72,7 +72,7 @@ class ChannelAttention(ImageWide):
         self.value_conv = Depthwise3x3(channels, bias=False)
         self.out_proj = nn.Linear(channels, channels, bias=False)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
@@ -123,7 +123,7 @@ class GramAttention(ImageWide):
         self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
 
-    def folded(self, weight: Tensor, y: Tensor, context: Context | None = None) -> Tensor:
+    def folded(self, weight: Tensor, y: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Fold this layer into the matrix that follows it.
 
         Args:
@@ -140,7 +140,7 @@ class GramAttention(ImageWide):
         """Return the log-power of every channel, ``(b, channels)``."""
         return _log(statistic.diagonal(dim1=-2, dim2=-1))
 
-    def _matrix(self, y: Tensor, context: Context | None) -> Tensor:
+    def _matrix(self, y: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
         gram = self.image_statistic(lambda: _gram(y), context)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.context import Context, ImageWide
 from unveil.layers.scan import initial_a_log, initial_delta_bias
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.ops import selective_scan
 
 
@@ -139,7 +139,7 @@ class ChannelSSM(ImageWide):
         self.D = nn.Parameter(torch.ones(self.length))
         self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
 
-    def tokens(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def tokens(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Return one embedding per token from pooled statistics.
 
         Args:
@@ -172,7 +172,7 @@ class ChannelSSM(ImageWide):
             B, C = F.normalize(B, dim=-1), F.normalize(C, dim=-1) * self.gain[:, None]
         return delta, A, B, C
 
-    def token_matrix(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def token_matrix(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Return M of the tokens, D included.
 
         Args:
@@ -187,7 +187,7 @@ class ChannelSSM(ImageWide):
         M = semiseparable(F.softplus(delta), A, B, C, both_ways=both_ways)
         return M + torch.diag(self.D)
 
-    def folded(self, weight: Tensor, x: Tensor, context: Context | None = None) -> Tensor:
+    def folded(self, weight: Tensor, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Fold this layer into the matrix that follows it.
 
         Args:
@@ -202,7 +202,7 @@ class ChannelSSM(ImageWide):
         by_token = weight.view(1, -1, self.length).expand(M.shape[0], -1, -1)
         return torch.bmm(by_token, M).view(M.shape[0], *weight.shape)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Mix the channels.
 
         Args:
@@ -218,7 +218,7 @@ class ChannelSSM(ImageWide):
         M = self.token_matrix(x, context).to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.bmm(rows, M.transpose(1, 2)).reshape(x.shape)
 
-    def _scan(self, rows: Tensor, x: Tensor, context: Context | None) -> Tensor:
+    def _scan(self, rows: Tensor, x: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Scan ``(b, pixels, length)`` along its last axis: every pixel is a feature."""
         delta, A, B, C = self.parameters_of(self.tokens(x, context))
         delta = delta[:, None].expand(x.shape[0], rows.shape[1], -1)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from unveil.layers.attention import GramAttention, project_per_image
 from unveil.layers.channel_ssm import ChannelSSM
-from unveil.layers.context import Context
 from unveil.layers.convolution import GatedDepthwise3x3
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
+from unveil.layers.statistics import GlobalStatistics
 from unveil.ops import gated_unit
 from unveil.ops.gated_unit.reference import add_linear
 
@@ -55,7 +55,7 @@ class GatedUnit(nn.Module):
         self.project_scan = nn.Linear(inner, channels, bias=False) if both else None
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
@@ -92,7 +92,7 @@ class GatedUnit(nn.Module):
     def _scaled(self, linear: nn.Linear) -> Tensor:
         return linear.weight * self.layer_scale[:, None]
 
-    def _mixed(self, x: Tensor, y: Tensor, context: Context | None) -> Tensor:
+    def _mixed(self, x: Tensor, y: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Mix y's channels, project, add x; what is one matrix per image goes into the weights."""
         weight = self._scaled(self.project)
         if self.mixer is None:

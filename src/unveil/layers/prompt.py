@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.attention import cosines, project_per_image
-from unveil.layers.context import Context, ImageWide
 from unveil.layers.functional import cell_sums, split_heads
 from unveil.layers.norm import LayerNorm
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 
 class PromptMixer(ImageWide):
@@ -34,7 +34,7 @@ class PromptMixer(ImageWide):
             torch.randn(length, 1, 1, dim) + 0.1 * torch.randn(length, size, size, dim)
         )
 
-    def logits(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def logits(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Return the log-weights before normalisation.
 
         Args:
@@ -46,7 +46,7 @@ class PromptMixer(ImageWide):
         """
         return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), context)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Return the prompt of each image.
 
         Args:
@@ -115,7 +115,7 @@ class _ChannelCross(ImageWide):
         self,
         x: Tensor,
         prompt: Tensor,
-        context: Context | None,
+        context: GlobalStatistics | None,
         residual: Tensor | None = None,
     ) -> Tensor:
         places = None if context is None else context.places
@@ -179,7 +179,7 @@ class PromptBlock(nn.Module):
         nn.init.zeros_(self.gain.weight)
         nn.init.ones_(self.gain.bias)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 
 
 class Stage(nn.Module):
@@ -18,7 +18,7 @@ class Stage(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from unveil.errors import InputError
-from unveil.layers.context import Context, ImageWide
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 # Of any number and any list in a configuration: ten times what networks have.
 _LARGEST, _MOST_ENTRIES = 8192, 16
@@ -61,7 +61,9 @@ class RestorationModel(nn.Module):
         """Whether any layer looks at the whole image; if none does, contexts are empty."""
         return any(isinstance(module, ImageWide) for module in self.modules())
 
-    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+    def encode(
+        self, degraded: Tensor, context: GlobalStatistics | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Run the encoder.
 
         Args:
@@ -73,7 +75,7 @@ class RestorationModel(nn.Module):
         """
         raise NotImplementedError
 
-    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Run the latent, the coarsest level.
 
         Args:
@@ -85,7 +87,9 @@ class RestorationModel(nn.Module):
         """
         raise NotImplementedError
 
-    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
+    def decode(
+        self, latent: Tensor, skips: list[Tensor], context: GlobalStatistics | None
+    ) -> Tensor:
         """Run the decoder; it empties ``skips``, so that their memory is free for finer levels.
 
         Args:
@@ -99,14 +103,18 @@ class RestorationModel(nn.Module):
         raise NotImplementedError
 
     def forward(
-        self, degraded: Tensor, context: Context | None = None, latent: Tensor | None = None
+        self,
+        degraded: Tensor,
+        context: GlobalStatistics | None = None,
+        latent: Tensor | None = None,
     ) -> Tensor:
         """Restore images.
 
         Args:
             degraded: ``(b, 3, h, w)``, RGB, nominally in [0, 1], h and w multiples of
                 `size_multiple`; `unveil.inference.restore_tensor` takes any size.
-            context: Image-wide statistics from `describe`, when `degraded` are tiles of one image.
+            context: Global statistics from `collect_statistics`, when `degraded` are tiles of one
+                image.
             latent: What `refine_latent` made of the whole image, cut to these tiles; None: of each
                 tile.
 
@@ -120,7 +128,10 @@ class RestorationModel(nn.Module):
         return degraded + self.residual(degraded, context, latent)
 
     def residual(
-        self, degraded: Tensor, context: Context | None = None, latent: Tensor | None = None
+        self,
+        degraded: Tensor,
+        context: GlobalStatistics | None = None,
+        latent: Tensor | None = None,
     ) -> Tensor:
         """Compute what restoring adds to images: restored minus degraded.
 
@@ -138,7 +149,7 @@ class RestorationModel(nn.Module):
         return self.decode(latent, skips, context)
 
     @torch.no_grad()
-    def describe(self, samples: Tensor) -> Context:
+    def collect_statistics(self, samples: Tensor) -> GlobalStatistics:
         """Gather the image-wide statistics of one image from full-resolution samples of it.
 
         Args:
@@ -153,9 +164,9 @@ class RestorationModel(nn.Module):
             InputError: The shape does not fit.
         """
         self._check(samples)
-        recorder = Context()
+        recorder = GlobalStatistics()
         self.residual(samples, recorder)
-        return recorder.finished()
+        return recorder.recorded()
 
     def parameter_groups(
         self, *, weight_decay: float = 0.0, ssm_learning_rate: float = 1.0

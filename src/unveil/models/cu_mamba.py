@@ -41,13 +41,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
-from unveil.layers.context import Context
 from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import LayerNorm
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import ModelConfig
 from unveil.models.record import ModelRecord
 from unveil.models.unet import UNet
@@ -154,7 +154,7 @@ class SpatialBlock(nn.Module):
         self.depthwise = Depthwise3x3(channels)
         self.mixer = mixer
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
         """Map features to the same shape.
 
         Args:
@@ -196,7 +196,7 @@ class ChannelBlock(nn.Module):
             Depthwise3x3(channels, activation="leaky_relu"),
         )
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
@@ -258,7 +258,7 @@ class CUMamba(UNet):
         level: int,
         x: Tensor,
         skip: Tensor,
-        context: Context | None,  # noqa: ARG002
+        context: GlobalStatistics | None,  # noqa: ARG002
     ) -> Tensor:
         """Add the skip, or concatenate and merge, see `UNet.join`."""
         if self.config.skip == "add":

@@ -50,7 +50,6 @@ from torch import Tensor, nn
 
 from unveil.errors import InputError
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
-from unveil.layers.context import Context
 from unveil.layers.convolution import Conv3x3, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
@@ -58,6 +57,7 @@ from unveil.layers.norm import LayerNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import ModelConfig
 from unveil.models.record import ModelRecord
 from unveil.models.unet import UNet
@@ -199,7 +199,7 @@ class DualBlock(nn.Module):
         self.ffn_norm = LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
@@ -228,7 +228,7 @@ class PlainBlock(nn.Module):
         self.ffn_norm = LayerNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
-    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
@@ -287,17 +287,17 @@ class MTAIR(UNet):
         features: Tensor = self.embed(pixels)
         return features
 
-    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Run the latent: blocks, then prompts; see `RestorationModel.refine_latent`."""
         return self._prompted(len(self.downs), self.latent(features, context), context)
 
-    def join(self, level: int, x: Tensor, skip: Tensor, context: Context | None) -> Tensor:
+    def join(self, level: int, x: Tensor, skip: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Concatenate the prompted skip and merge, see `UNet.join`."""
         skip = self._prompted(level, skip, context)
         joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
         return joined
 
-    def refine(self, x: Tensor, context: Context | None) -> Tensor:
+    def refine(self, x: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Apply the refinement stage, see `UNet.refine`."""
         refined: Tensor = self.refinement(x, context)
         return refined
@@ -321,11 +321,11 @@ class MTAIR(UNet):
             raise InputError("this network was built without prompts")
         weights = []
         for image in degraded:
-            statistics = self.describe(image[None]).statistics
+            statistics = self.collect_statistics(image[None]).statistics
             weights.append(torch.stack([statistics[name][0].softmax(-1) for name in names]))
         return torch.stack(weights)
 
-    def _prompted(self, level: int, x: Tensor, context: Context | None) -> Tensor:
+    def _prompted(self, level: int, x: Tensor, context: GlobalStatistics | None) -> Tensor:
         if not self.config.prompts:
             return x
         y: Tensor = self.prompts[level](x, context)

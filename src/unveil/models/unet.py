@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from unveil.layers.context import Context
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 
 
@@ -41,7 +41,7 @@ class UNet(RestorationModel):
         """Map pixel-unshuffled images ``(b, h, w, 3 · factor²)`` to features."""
         raise NotImplementedError
 
-    def join(self, level: int, x: Tensor, skip: Tensor, context: Context | None) -> Tensor:
+    def join(self, level: int, x: Tensor, skip: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Join a skip to the features that come up to its level.
 
         Args:
@@ -52,7 +52,9 @@ class UNet(RestorationModel):
         """
         raise NotImplementedError
 
-    def encode(self, degraded: Tensor, context: Context | None) -> tuple[Tensor, list[Tensor]]:
+    def encode(
+        self, degraded: Tensor, context: GlobalStatistics | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Run the encoder, see `RestorationModel.encode`."""
         x = self.first(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), self.config.stem_factor))
         skips = []
@@ -62,12 +64,14 @@ class UNet(RestorationModel):
             x = down(x)
         return x, skips
 
-    def refine_latent(self, features: Tensor, context: Context | None) -> Tensor:
+    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Run the latent, see `RestorationModel.refine_latent`."""
         out: Tensor = self.latent(features, context)
         return out
 
-    def decode(self, latent: Tensor, skips: list[Tensor], context: Context | None) -> Tensor:
+    def decode(
+        self, latent: Tensor, skips: list[Tensor], context: GlobalStatistics | None
+    ) -> Tensor:
         """Run the decoder, see `RestorationModel.decode`."""
         x = latent
         for level in reversed(range(len(skips))):
@@ -76,7 +80,7 @@ class UNet(RestorationModel):
         x = self.head(self.refine(x, context))
         return pixel_shuffle_last(x, self.config.stem_factor).permute(0, 3, 1, 2)
 
-    def refine(self, x: Tensor, context: Context | None) -> Tensor:  # noqa: ARG002
+    def refine(self, x: Tensor, context: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
         """Refine the finest features before the head; by default they stay as they are.
 
         Args:

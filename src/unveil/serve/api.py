@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from unveil.imaging.formats import BMP, FORMATS, HEIC, JXL, PPM, Format
-from unveil.inference.readout import Sighting
+from unveil.inference.diagnosis import DegradationEstimate
 from unveil.serve.engine import Engine
 from unveil.serve.error_responses import UPLOAD_ERRORS, described
 from unveil.serve.forms import MULTIPART, InspectForm, Models, RestoreForm, Seen, ServerLimits
@@ -59,7 +59,7 @@ def api_router(engine: Engine) -> APIRouter:
     return router
 
 
-def seen_in(found: Sighting | None) -> Seen:
+def seen_in(found: DegradationEstimate | None) -> Seen:
     """Return a degradation estimate as clients get it."""
     assert found is not None
     return Seen(

@@ -8,9 +8,10 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from unveil.errors import CheckpointError, InputError
-from unveil.inference.loading import LoadedModel, default_model, load, read_out, steering
+from unveil.inference.conditioning import probe_of, task_conditioning
+from unveil.inference.diagnosis import LinearProbe
+from unveil.inference.loading import LoadedModel, default_model, load
 from unveil.inference.options import TASKS, TaskChoice
-from unveil.inference.readout import Readout
 from unveil.models.base import count_parameters
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record, list_models
@@ -130,14 +131,14 @@ def tasks_of(loaded: LoadedModel) -> list[TaskChoice]:
     found = []
     for task in TASKS[1:]:
         with suppress(InputError, CheckpointError):
-            steering(loaded, task)
+            task_conditioning(loaded, task)
             found.append(task)
     return found
 
 
-def readout_of(loaded: LoadedModel) -> Readout | None:
+def readout_of(loaded: LoadedModel) -> LinearProbe | None:
     """Return a network's degradation estimate; None where its weights hold none."""
     try:
-        return read_out(loaded)
+        return probe_of(loaded)
     except CheckpointError:
         return None

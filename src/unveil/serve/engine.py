@@ -16,8 +16,8 @@ from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError, OutputError
 from unveil.imaging import Image
 from unveil.inference.change import change_of
+from unveil.inference.diagnosis import DegradationEstimate
 from unveil.inference.inspect import inspect_image
-from unveil.inference.readout import Sighting
 from unveil.inference.restorer import Restorer, read_source
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Model
@@ -105,7 +105,9 @@ class Engine:
         self.check(options)
         return self._submit(source, lambda job: self._restore(job, source, options))
 
-    def submit_inspection(self, source: Path, model: str | None = None) -> Job[Sighting | None]:
+    def submit_inspection(
+        self, source: Path, model: str | None = None
+    ) -> Job[DegradationEstimate | None]:
         """Queue a degradation estimate; the result is None where no network makes one.
 
         Raises:
@@ -114,7 +116,7 @@ class Engine:
         """
         offer = self.catalogue.inspector(model)
 
-        def work(job: Job[Sighting | None]) -> Sighting | None:
+        def work(job: Job[DegradationEstimate | None]) -> DegradationEstimate | None:
             if offer is None:
                 return None
             image = self._read(source)

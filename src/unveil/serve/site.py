@@ -10,7 +10,8 @@ from typing import Any
 from unveil.errors import OutputError
 from unveil.export.web import WEIGHTS, write_network
 from unveil.imaging.atomic import replacing_folder
-from unveil.inference.loading import default_model, load, steering
+from unveil.inference.conditioning import task_conditioning
+from unveil.inference.loading import default_model, load
 from unveil.inference.options import TASKS
 from unveil.serve.app import WEB
 from unveil.serve.catalogue import names_of, readout_of, tasks_of
@@ -90,7 +91,9 @@ def _write_model(site: Path, folder: Path, model: str) -> dict[str, Any]:
     readout = readout_of(loaded)
     # Graphs hold the network as it is, not turned to one of its tasks.
     tasks = [
-        task for task in tasks_of(loaded) if steering(loaded, task) == ({}, loaded.tiling.window)
+        task
+        for task in tasks_of(loaded)
+        if task_conditioning(loaded, task) == ({}, loaded.tiling.window)
     ]
     return {
         "tasks": tasks,

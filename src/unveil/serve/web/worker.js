@@ -94,7 +94,7 @@ function planes({ data, width, height }, top, left, rows, columns, out = new Flo
 
 const tensor = (data, ...shape) => new ort.Tensor("float32", data, shape);
 
-// unveil.inference.windows.spread: where the statistics of an image are gathered.
+// unveil.inference.statistics.spread_crops: where the statistics of an image are gathered.
 function crops(height, width, side) {
   const multiple = model.size_multiple;
   let [down, across] = [Math.ceil(height / side), Math.ceil(width / side)];
@@ -225,7 +225,7 @@ function write(change, top, rows, width, value) {
   }
 }
 
-// unveil.inference.latent.whole_latent: the coarsest level of the whole image, (f, h, w).
+// unveil.inference.bottleneck.whole_latent: the coarsest level of the whole image, (f, h, w).
 async function wholeLatent(image, rows, columns, known, tick) {
   const multiple = model.size_multiple;
   const [tall, wide] = [Math.ceil(image.height / multiple), Math.ceil(image.width / multiple)];

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unveil.errors import InputError
-from unveil.layers.context import Context, ImageWide
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 
 class _Mean(ImageWide):
@@ -19,13 +19,13 @@ def test_without_a_context_every_image_has_its_own_statistic():
 
 def test_recording_averages_over_the_samples_and_replaying_ignores_the_tile():
     samples = torch.randn(3, 4, 4, 2)
-    recorder = Context()
+    recorder = GlobalStatistics()
     recorded = _Mean()(samples, recorder)
     torch.testing.assert_close(recorded, samples.mean((0, 1, 2))[None])
-    replayed = _Mean()(torch.randn(5, 2, 2, 2), recorder.finished())
+    replayed = _Mean()(torch.randn(5, 2, 2, 2), recorder.recorded())
     torch.testing.assert_close(replayed, recorded)
 
 
 def test_a_context_of_another_model_is_refused():
     with pytest.raises(InputError, match="another model"):
-        _Mean()(torch.zeros(1, 2, 2, 2), Context({}))
+        _Mean()(torch.zeros(1, 2, 2, 2), GlobalStatistics({}))

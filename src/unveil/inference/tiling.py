@@ -15,15 +15,23 @@ from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError
 from unveil.imaging.convert import add_residual
 from unveil.imaging.scratch import release
-from unveil.inference import windows
-from unveil.inference.latent import cut, encoded, refined
+from unveil.inference import statistics
+from unveil.inference.bottleneck import cut, encoded, refined
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.once import SinglePass
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.samples import Array, is_gray, to_network, to_residual
+from unveil.inference.self_ensemble import (
+    COUNT,
+    restored_feature_orientation,
+    restored_orientation,
+    transformed,
+    transformed_features,
+)
+from unveil.inference.statistics import ConditionedStatistics, gather_statistics
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import Grid, fitted_grid
-from unveil.layers.context import Context
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 
 Progress = Callable[[float], None]
@@ -35,8 +43,7 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 # What a network without a record gets.
 _WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
-# Statistics are gathered from so many pixels at once, in pixels of a tile: windows that are seen
-# together share every layer's statistics, as parts of the whole image do.
+# Statistics are gathered from so many tiles' pixels in one pass.
 _TILES_AT_ONCE = 4
 # Of the time an image in tiles takes, spent on the latent of the whole.
 _LATENT_SHARE = 0.3
@@ -68,23 +75,8 @@ class Tiling:
     whole_latent: bool = False
 
 
-class Steering(Context):
-    """Statistics of an image of which some are given in advance.
-
-    Used while an image is restored whole, or while its statistics are gathered.
-    """
-
-    def __init__(self, given: dict[str, Tensor], places: Tensor | None = None) -> None:
-        super().__init__(places=places)
-        self._given = given
-
-    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return what was given for layer `name`, else what the image says."""
-        return super().share(name, lambda: self._given[name] if name in self._given else compute())
-
-
 @dataclass
-class Engine:
+class TiledInference:
     """A network with everything that decides what it makes of an image.
 
     Attributes:
@@ -94,7 +86,7 @@ class Engine:
         forced: Whether the user asked for this tiling, so that it is kept or fails.
         strength: Share of the network's change that is applied.
         ensemble: Average over the 8 flips and rotations.
-        steering: Statistics, by layer, that replace the image's own.
+        conditioning: Statistics, by layer, that replace the image's own.
     """
 
     model: nn.Module
@@ -103,7 +95,7 @@ class Engine:
     forced: bool = False
     strength: Strength = field(default_factory=Strength)
     ensemble: bool = False
-    steering: dict[str, Tensor] = field(default_factory=dict)
+    conditioning: dict[str, Tensor] = field(default_factory=dict)
     _bytes_per_pixel: float | None = None
 
     def restore(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
@@ -226,7 +218,7 @@ class Engine:
             progress(1.0)
             return
         share = _LATENT_SHARE if self.tiling.whole_latent else 0.0
-        passes = len(grid.spans(height)) * len(grid.spans(width)) * len(self._turns)
+        passes = len(grid.spans(height)) * len(grid.spans(width)) * len(self._transforms)
 
         def encoded() -> None:
             nonlocal done
@@ -265,7 +257,9 @@ class Engine:
         """
         if self._encodes_once(grid):
             model = cast("RestorationModel", self.model)
-            recorder = partial(Steering, self.steering) if self._has_statistics else None
+            recorder = (
+                partial(ConditionedStatistics, self.conditioning) if self._has_statistics else None
+            )
             once = SinglePass(model, self.device, pixels, grid, recorder, encoded)
             once.prepare()
             return once.grid, lambda rows, columns: _finite(once.change(rows, columns))
@@ -282,13 +276,13 @@ class Engine:
     def _encodes_once(self, grid: Grid) -> bool:
         """Tell whether tiles are encoded once, and large enough to gather statistics from."""
         tiling = self.tiling
-        large = grid.tile >= windows.SIDE or not self._has_statistics
+        large = grid.tile >= statistics.SIDE or not self._has_statistics
         return tiling.whole_latent and tiling.window is None and not self.ensemble and large
 
     def _latents(
-        self, pixels: Array, grid: Grid, contexts: list[Context] | None, tick: Tick
+        self, pixels: Array, grid: Grid, contexts: list[GlobalStatistics] | None, tick: Tick
     ) -> list[Array]:
-        """Return the whole image's latent per turn; none where every tile makes its own.
+        """Return the whole image's latent per number; none where every tile makes its own.
 
         `tick` is called after every encoded tile.
         """
@@ -298,55 +292,57 @@ class Engine:
         dtype = next(model.parameters()).dtype
         size = tuple(-(-side // self._multiple) for side in pixels.shape[:2])
 
-        def latent_of(turn: int) -> Array:
-            context = contexts[turn] if contexts else None
+        def latent_of(number: int) -> Array:
+            context = contexts[number] if contexts else None
 
             def encode(rows: slice, columns: slice) -> Tensor:
                 tile = to_network(pixels[rows, columns]).to(self.device, dtype)
                 release(pixels)
                 padded = pad_to_multiple(tile, self._multiple)
-                features = model.encode(_turned(padded, turn), context)[0]
+                features = model.encode(transformed(padded, number), context)[0]
                 tick()
-                return _features_turned_back(features, turn)
+                return restored_feature_orientation(features, number)
 
             def refine(features: Tensor) -> Tensor:
-                turned = _features_turned(features.to(self.device, dtype), turn)
+                turned = transformed_features(features.to(self.device, dtype), number)
                 # What is the whole image needs no statistics gathered elsewhere.
                 whole = self.tiling.window is None and features.shape[1:3] == size
                 seen = self._own_context() if whole else context
-                return _features_turned_back(model.refine_latent(turned, seen), turn)
+                return restored_feature_orientation(model.refine_latent(turned, seen), number)
 
             whole = encoded((pixels.shape[0], pixels.shape[1]), grid, self._multiple, encode)
             return refined(whole, grid, refine)
 
         with torch.inference_mode():
-            return [latent_of(turn) for turn in self._turns]
+            return [latent_of(number) for number in self._transforms]
 
     def _change(
         self,
         given: Tensor,
-        contexts: list[Context] | None,
+        contexts: list[GlobalStatistics] | None,
         tick: Tick,
         latents: list[Tensor] | None = None,
     ) -> Tensor:
         """Return what the network would change about ``(1, 3, h, w)``; tick between passes."""
         height, width = given.shape[-2:]
-        # Before it is turned: else its places on the coarse grids would differ from turn to turn.
+        # Before it is transformed: else its places on the coarse grids would differ.
         given = pad_to_multiple(given.to(self.device), self._multiple)
         with torch.inference_mode():
             total = torch.zeros_like(given)
-            for turn in self._turns:
-                context = contexts[turn] if contexts else self._own_context()
-                seen = _turned(given, turn)
-                if turn:
+            for number in self._transforms:
+                context = contexts[number] if contexts else self._own_context()
+                seen = transformed(given, number)
+                if number:
                     tick()
                 latent = None
                 if latents:
-                    latent = _features_turned(latents[turn].to(self.device), turn)
-                total += _turned_back(self._residual(seen, context, latent), turn)
-            return _finite(total[..., :height, :width]) / len(self._turns)
+                    latent = transformed_features(latents[number].to(self.device), number)
+                total += restored_orientation(self._residual(seen, context, latent), number)
+            return _finite(total[..., :height, :width]) / len(self._transforms)
 
-    def _residual(self, x: Tensor, context: Context | None, latent: Tensor | None) -> Tensor:
+    def _residual(
+        self, x: Tensor, context: GlobalStatistics | None, latent: Tensor | None
+    ) -> Tensor:
         """Return the residual of padded images; of other networks, their result minus the image."""
         if isinstance(self.model, RestorationModel):
             return self.model.residual(x, context, latent)
@@ -360,10 +356,10 @@ class Engine:
             )
         return restored - x
 
-    def _own_context(self) -> Context | None:
-        return Steering(self.steering) if self.steering else None
+    def _own_context(self) -> GlobalStatistics | None:
+        return ConditionedStatistics(self.conditioning) if self.conditioning else None
 
-    def describe(self, pixels: Array) -> Context:
+    def collect_statistics(self, pixels: Array) -> GlobalStatistics:
         """Gather the image-wide statistics of ``(h, w, c)`` samples, at most a whole image's worth.
 
         Raises:
@@ -372,16 +368,16 @@ class Engine:
         if not self._has_statistics:
             raise InputError(f"{type(self.model).__name__} gathers no image-wide statistics")
 
-        def gathered(grid: Grid | None) -> Context:
-            side = max(pixels.shape[:2]) if grid is None else windows.SIDE
+        def gathered(grid: Grid | None) -> GlobalStatistics:
+            side = max(pixels.shape[:2]) if grid is None else statistics.SIDE
             return self._gathered(pixels, side, grid)[0]
 
         return self._within_memory(pixels, gathered)
 
     def _contexts(
         self, pixels: Array, grid: Grid | None, tick: Tick = _nothing
-    ) -> list[Context] | None:
-        """Gather the image's statistics once, per turn of an ensemble; None leaves it to the pass.
+    ) -> list[GlobalStatistics] | None:
+        """Gather the image's statistics, once per transform; None leaves it to the pass.
 
         Args:
             pixels: The image.
@@ -392,62 +388,39 @@ class Engine:
         small = grid is None and (window is None or max(pixels.shape[:2]) <= window)
         if small or not self._has_statistics:
             return None
-        side = window or windows.SIDE
-        return self._gathered(pixels, side, grid, len(self._turns), self.steering, tick)
+        side = window or statistics.SIDE
+        return self._gathered(pixels, side, grid, self._transforms, self.conditioning, tick)
 
     def _gathered(
         self,
         pixels: Array,
         side: int,
         grid: Grid | None,
-        turns: int = 1,
+        transforms: range = range(1),
         given: dict[str, Tensor] | None = None,
         tick: Tick = _nothing,
-    ) -> list[Context]:
-        """Gather from windows of `side`, no larger than a tile, as many at once as a pass holds.
+    ) -> list[GlobalStatistics]:
+        """Gather from crops of `side`, no larger than a tile, as many at once as a pass holds."""
 
-        Args:
-            pixels: The image.
-            side: Of the windows.
-            grid: Of the tiles; None where it is restored whole.
-            turns: Flips and rotations to gather for.
-            given: Statistics that replace the image's own.
-            tick: Called after every pass.
-        """
-        height, width, _ = pixels.shape
-        side = side if grid is None else min(side, grid.tile)
-        parts = windows.spread(height, width, side, self._multiple)
-        together = torch.cat([to_network(part.cut(pixels, self._multiple)) for part in parts])
-        release(pixels)
-        number = len(parts)
-        if grid is not None:
-            number = max(_TILES_AT_ONCE * grid.tile**2 // together[0, 0].numel(), 1)
-        contexts = []
-        for turn in range(turns):
-            places = torch.tensor([part.place(height, width, turn) for part in parts])
-            turned = _turned(together, turn)
-            contexts.append(self._average(turned, places, number, given or {}, tick))
-        return contexts
+        def run(samples: Tensor, recorder: GlobalStatistics) -> None:
+            if recorder.places is not None:
+                recorder.places = recorder.places.to(self.device)
+            self._residual(samples.to(self.device), recorder, None)
+            tick()
 
-    def _average(
-        self, samples: Tensor, places: Tensor, number: int, given: dict[str, Tensor], tick: Tick
-    ) -> Context:
-        """Average the statistics of batches of `number` samples, each spread over the image."""
-        batches = -(-len(samples) // number)
-        gathered, counts = [], []
-        with torch.inference_mode():
-            for i in range(batches):
-                batch = samples[i::batches].to(self.device)
-                recorder = Steering(given, places[i::batches].to(self.device))
-                self._residual(batch, recorder, None)
-                gathered.append(recorder.finished())
-                counts.append(len(batch))
-                tick()
-        return Context.average(gathered, counts)
+        return gather_statistics(
+            run,
+            pixels,
+            side=side if grid is None else min(side, grid.tile),
+            multiple=self._multiple,
+            most_pixels=None if grid is None else _TILES_AT_ONCE * grid.tile**2,
+            transforms=transforms,
+            given=given or {},
+        )
 
     @property
-    def _turns(self) -> range:
-        return range(8) if self.ensemble else range(1)
+    def _transforms(self) -> range:
+        return range(COUNT) if self.ensemble else range(1)
 
     @property
     def _has_statistics(self) -> bool:
@@ -465,23 +438,3 @@ def _finite(change: Tensor) -> Tensor:
             "damaged, or were trained until they broke; take others"
         )
     return change
-
-
-def _turned(x: Tensor, turn: int) -> Tensor:
-    """Return one of the 8 flips and rotations of ``(b, c, h, w)``."""
-    x = x.flip(-1) if turn & 4 else x
-    return x.rot90(turn & 3, (-2, -1)).contiguous()
-
-
-def _turned_back(x: Tensor, turn: int) -> Tensor:
-    x = x.rot90(-(turn & 3), (-2, -1))
-    return x.flip(-1) if turn & 4 else x
-
-
-def _features_turned(x: Tensor, turn: int) -> Tensor:
-    """Return one of the 8 flips and rotations of ``(b, h, w, c)``."""
-    return _turned(x.movedim(-1, 1), turn).movedim(1, -1).contiguous()
-
-
-def _features_turned_back(x: Tensor, turn: int) -> Tensor:
-    return _turned_back(x.movedim(-1, 1), turn).movedim(1, -1)

@@ -2,8 +2,8 @@
 
 Channel-SSM descriptors, channel attention and prompt weights depend on the whole image. Computed
 tile by tile they would differ from tile to tile, so a network can gather them once. Every layer
-with such a statistic computes it through `ImageWide.image_statistic`. A `Context` either records
-the statistic, averaged over the samples in the batch, or replays it.
+with such a statistic computes it through `ImageWide.image_statistic`. `GlobalStatistics` either
+record it, averaged over the samples in the batch, or replay it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from unveil.errors import InputError
 
 
-class Context:
+class GlobalStatistics:
     """Image-wide statistics of one image, by the name of the layer they belong to.
 
     Every value has shape ``(1, ...)`` and applies to all tiles of the image. Made by
-    `RestorationModel.describe`.
+    `RestorationModel.collect_statistics`.
 
     Args:
         statistics: To be replayed; None records.
@@ -33,7 +33,7 @@ class Context:
         self.places = places
         self.recording = statistics is None
 
-    def share(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+    def statistic(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
         """Return the statistic of layer `name`, computing and recording it while recording.
 
         Args:
@@ -51,24 +51,26 @@ class Context:
         if name not in self.statistics:
             raise InputError(
                 f"the context holds no statistic for layer {name!r}: "
-                "it was gathered by another model; call describe() on this one"
+                "it was gathered by another model; call collect_statistics() on this one"
             )
         return self.statistics[name]
 
-    def finished(self) -> "Context":
+    def recorded(self) -> "GlobalStatistics":
         """Return the recorded statistics, ready to be used."""
-        return Context(self.statistics)
+        return GlobalStatistics(self.statistics)
 
     @classmethod
-    def average(cls, contexts: Sequence["Context"], weights: Sequence[float]) -> "Context":
+    def average(
+        cls, contexts: Sequence["GlobalStatistics"], weights: Sequence[float]
+    ) -> "GlobalStatistics":
         """Return the weighted mean of the statistics of parts of one image.
 
         Args:
             contexts: Recorded by the same model.
             weights: How much each counts; their sum does not matter.
 
-        >>> parts = [Context({"mean": torch.tensor([value])}) for value in (0.0, 3.0)]
-        >>> Context.average(parts, [1, 2]).statistics
+        >>> parts = [GlobalStatistics({"mean": torch.tensor([value])}) for value in (0.0, 3.0)]
+        >>> GlobalStatistics.average(parts, [1, 2]).statistics
         {'mean': tensor([2.])}
         """
         total = sum(weights)
@@ -93,7 +95,9 @@ class ImageWide(nn.Module):
 
     statistic_name = ""
 
-    def image_statistic(self, compute: Callable[[], Tensor], context: Context | None) -> Tensor:
+    def image_statistic(
+        self, compute: Callable[[], Tensor], context: GlobalStatistics | None
+    ) -> Tensor:
         """Return `compute()`, or the statistic of the whole image when there is a context.
 
         Args:
@@ -103,7 +107,7 @@ class ImageWide(nn.Module):
         """
         if context is None:
             return compute()
-        return context.share(self.statistic_name, compute)
+        return context.statistic(self.statistic_name, compute)
 
     def summary(self, statistic: Tensor) -> Tensor:
         """Return this layer's statistic as features ``(b, f)`` for the degradation estimate.

@@ -49,7 +49,7 @@ def encoded(size: tuple[int, int], grid: Grid, multiple: int, encode: Encode) ->
                 out = allocate(shape, np.float32)
             skip = grid.overlap // multiple // 2
             down, right_of = (skip if start else 0 for start in (top, left))
-            # What a later tile knows better, it overwrites.
+            # A later tile overwrites what lies nearer to its own middle.
             out[
                 top // multiple + down : -(-bottom // multiple),
                 left // multiple + right_of : -(-right // multiple),

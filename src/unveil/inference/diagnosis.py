@@ -1,10 +1,12 @@
-"""What the all-in-one network sees in a picture: a small linear read-out on its statistics.
+"""Degradation estimate: linear probes on the global statistics of an all-in-one network.
 
-A restoring network computes a few statistics of the whole picture: the weights it mixes its prompts
-by, and the power of its channels, which attention across channels needs. A logistic regression on
-these, fitted after training, names the degradations; a ridge regression gives the noise level. The
-prompt weights alone tell less: there are few, and they were trained to restore, not to name.
-Both are stored in the metadata of the weights file, under ``"readout"``.
+A restoration network computes a few statistics of the whole image: the weights of its prompts, and
+the power of its channels, which attention across channels needs. A logistic regression on these,
+fitted after training, predicts the degradations; a ridge regression predicts the noise level. The
+prompt weights alone predict worse: there are few, and they were trained to restore, not to name.
+Both regressions are stored in the metadata of the weights file, under ``"readout"``.
+
+Source: Alain and Bengio, Understanding intermediate layers using linear classifier probes, 2016.
 """
 
 import json
@@ -24,15 +26,15 @@ from torch import nn
 from unveil.bounded import parse_json
 from unveil.errors import CheckpointError, InputError
 from unveil.imaging.atomic import write_bytes
-from unveil.layers.context import Context, ImageWide
 from unveil.layers.prompt import PromptMixer
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.models.checkpoint import read_metadata
 
 CAUSES = ("noise", "rain", "haze")
 _KEY = "readout"
 _RIDGE = 1e-3
 _STEPS = 500
-# Features that hardly vary must not count for much in pictures of another kind.
+# Features that hardly vary must not count for much in images of another kind.
 _LEAST_SCALE = 1e-2
 _LARGEST_WINDOW = 65_536
 
@@ -40,18 +42,18 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
-class Readout:
-    """A fitted read-out.
+class LinearProbe:
+    """A fitted linear probe.
 
     Attributes:
-        causes: Names of the degradations it tells.
+        causes: Names of the degradations it predicts.
         weight: One row of coefficients per cause, then one for the log of the noise level.
         bias: Likewise.
-        means: Mean prompt weights (before softmax) of pictures with one cause only, by layer.
+        means: Mean prompt weights (before softmax) of images with one cause only, by layer.
         windows: By cause, the side of the windows whose own statistics remove it better than those
-            of the whole picture; causes that are not there were not helped.
+            of the whole image; causes that are not there were not helped.
         by_prompts: Causes that setting the prompt weights to their means removes better.
-        confusion: Counts on held-out pictures, rows true and columns told; the last is clean.
+        confusion: Counts on held-out images, rows true and columns predicted; the last is clean.
     """
 
     causes: tuple[str, ...]
@@ -74,8 +76,8 @@ class Readout:
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """What a network sees in a picture.
+class DegradationEstimate:
+    """Degradations predicted for an image.
 
     Attributes:
         probabilities: Of each degradation, 0–1, independent of each other.
@@ -98,8 +100,8 @@ def mixer_names(model: nn.Module) -> list[str]:
     return [m.statistic_name for m in model.modules() if isinstance(m, PromptMixer)]
 
 
-def features(model: nn.Module, context: Context) -> Vector:
-    """Return what the statistics of a picture tell, layer after layer, as one vector."""
+def features(model: nn.Module, context: GlobalStatistics) -> Vector:
+    """Return the statistics of an image, layer after layer, as one vector."""
     found = context.statistics
     parts = [
         layer.summary(found[layer.statistic_name])[0].double().cpu()
@@ -109,22 +111,22 @@ def features(model: nn.Module, context: Context) -> Vector:
     return np.asarray(torch.cat([torch.zeros(0), *parts]).numpy())
 
 
-def fit_readout(
+def fit_probe(
     model: nn.Module,
-    seen: Iterable[tuple[Context, frozenset[str], float]],
+    seen: Iterable[tuple[GlobalStatistics, frozenset[str], float]],
     *,
-    held_out: Iterable[tuple[Context, frozenset[str], float]] = (),
-) -> Readout:
-    """Fit a read-out on pictures whose degradations are known.
+    held_out: Iterable[tuple[GlobalStatistics, frozenset[str], float]] = (),
+) -> LinearProbe:
+    """Fit a linear probe on images whose degradations are known.
 
     Args:
         model: Network with prompt mixers or attention across channels.
-        seen: Per picture: its context from ``model.describe``, the causes in it (of `CAUSES`, empty
-            for clean), the noise level sigma_255.
-        held_out: The same of other pictures, for the confusion matrix.
+        seen: Per image: statistics from ``model.collect_statistics``, causes (of `CAUSES`, none for
+            clean), noise level sigma_255.
+        held_out: The same of other images, for the confusion matrix.
 
     Returns:
-        The read-out, to be stored with `store_readout`.
+        The linear probe, to be stored with `store_probe`.
 
     Raises:
         InputError: If the model gathers no such statistics or a cause never occurs.
@@ -136,74 +138,78 @@ def fit_readout(
         raise InputError(f"{type(model).__name__} gathers no statistics to read out")
     missing = [c for c in CAUSES if not any(c in found for found in causes)]
     if missing:
-        raise InputError(f"no picture with {', '.join(missing)} to fit the read-out on")
+        raise InputError(f"no image with {', '.join(missing)} to fit the linear probe on")
     mean, scale = X.mean(0), X.std(0) + _LEAST_SCALE
     Z = (X - mean) / scale
     rows = [_logistic(Z, np.array([cause in found for found in causes])) for cause in CAUSES]
     noisy = np.array(["noise" in found for found in causes])
     rows.append(_ridge(Z[noisy], np.log(np.array(sigmas)[noisy])))
-    fitted = Readout(
+    fitted = LinearProbe(
         causes=CAUSES,
         weight=[_short(row[:-1] / scale) for row in rows],
         bias=_short(np.array([row[-1] - row[:-1] @ (mean / scale) for row in rows])),
         means={c: _mean_logits(names, contexts, causes, c) for c in CAUSES},
     )
     table = _confusion(fitted, model, held_out)
-    return Readout(**{**asdict(fitted), "confusion": table})
+    return LinearProbe(**{**asdict(fitted), "confusion": table})
 
 
-def look(readout: Readout, model: nn.Module, context: Context) -> Sighting:
-    """Tell what a network sees, from the context it gathered.
+def estimate_degradation(
+    probe: LinearProbe, model: nn.Module, context: GlobalStatistics
+) -> DegradationEstimate:
+    """Predict the degradations of an image from its statistics.
 
     Raises:
-        CheckpointError: If the read-out was fitted on another network.
+        CheckpointError: If the linear probe was fitted on another network.
     """
     x = features(model, context)
-    if len(x) != len(readout.weight[0]):
+    if len(x) != len(probe.weight[0]):
         raise CheckpointError(
-            f"the read-out takes {len(readout.weight[0])} numbers, the network gives {len(x)}: "
+            f"the linear probe takes {len(probe.weight[0])} numbers, the network gives {len(x)}: "
             "fit it again"
         )
-    scores = np.array(readout.weight) @ x + np.array(readout.bias)
+    scores = np.array(probe.weight) @ x + np.array(probe.bias)
     chances = 1 / (1 + np.exp(-np.clip(scores[:-1], -50, 50)))
-    probabilities = dict(zip(readout.causes, map(float, chances), strict=True))
+    probabilities = dict(zip(probe.causes, map(float, chances), strict=True))
     verdict = tuple(c for c, p in probabilities.items() if p > 0.5) or ("clean",)
     sigma = math.exp(min(float(scores[-1]), math.log(255))) if "noise" in verdict else 0.0
-    return Sighting(probabilities, sigma, verdict)
+    return DegradationEstimate(probabilities, sigma, verdict)
 
 
-def read_readout(weights: Path) -> Readout | None:
-    """Return the read-out in the metadata of a weights file; None when it holds none.
+def read_probe(weights: Path) -> LinearProbe | None:
+    """Return the linear probe in the metadata of a weights file; None when it holds none.
 
     Raises:
-        CheckpointError: If the file or the read-out is damaged.
+        CheckpointError: If the file or the linear probe is damaged.
     """
-    return parse_readout(read_metadata(weights), str(weights))
+    return parse_probe(read_metadata(weights), str(weights))
 
 
-def parse_readout(metadata: Mapping[str, str], weights: str) -> Readout | None:
-    """Return the read-out among the entries of a weights file; None when there is none.
+def parse_probe(metadata: Mapping[str, str], weights: str) -> LinearProbe | None:
+    """Return the linear probe among the entries of a weights file; None when there is none.
 
     Args:
         metadata: The file's entries.
         weights: Its name, for messages.
 
     Raises:
-        CheckpointError: If the read-out is damaged.
+        CheckpointError: If the linear probe is damaged.
     """
     stored = metadata.get(_KEY)
     try:
-        return None if stored is None else TypeAdapter(Readout).validate_python(parse_json(stored))
+        return (
+            None if stored is None else TypeAdapter(LinearProbe).validate_python(parse_json(stored))
+        )
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "values"
-        raise CheckpointError(f"{weights}: its read-out's {place}: {first['msg']}") from None
+        raise CheckpointError(f"{weights}: its linear probe's {place}: {first['msg']}") from None
     except ValueError as error:
-        raise CheckpointError(f"{weights}: its read-out cannot be read: {error}") from error
+        raise CheckpointError(f"{weights}: its linear probe cannot be read: {error}") from error
 
 
-def store_readout(weights: Path, readout: Readout) -> None:
-    """Put a read-out into the metadata of a weights file, replacing the file whole.
+def store_probe(weights: Path, probe: LinearProbe) -> None:
+    """Put a linear probe into the metadata of a weights file, replacing the file whole.
 
     Raises:
         CheckpointError: If the file is damaged.
@@ -215,7 +221,7 @@ def store_readout(weights: Path, readout: Readout) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{weights}: cannot be read: {error}") from error
-    metadata[_KEY] = json.dumps(asdict(readout))
+    metadata[_KEY] = json.dumps(asdict(probe))
     write_bytes(weights, save(tensors, metadata))
 
 
@@ -253,7 +259,10 @@ def _ridge(Z: Vector, y: Vector) -> Vector:
 
 
 def _mean_logits(
-    names: Sequence[str], contexts: Sequence[Context], causes: Sequence[frozenset[str]], cause: str
+    names: Sequence[str],
+    contexts: Sequence[GlobalStatistics],
+    causes: Sequence[frozenset[str]],
+    cause: str,
 ) -> dict[str, list[float]]:
     alone = [c for c, found in zip(contexts, causes, strict=True) if found == {cause}]
     chosen = alone or [c for c, found in zip(contexts, causes, strict=True) if cause in found]
@@ -261,19 +270,19 @@ def _mean_logits(
 
 
 def _confusion(
-    readout: Readout,
+    probe: LinearProbe,
     model: nn.Module,
-    held_out: Iterable[tuple[Context, frozenset[str], float]],
+    held_out: Iterable[tuple[GlobalStatistics, frozenset[str], float]],
 ) -> list[list[int]] | None:
-    """Count, for pictures with at most one cause, the likeliest against the true one."""
-    size = len(readout.causes) + 1
+    """Count, for images with at most one cause, the likeliest against the true one."""
+    size = len(probe.causes) + 1
     table = np.zeros((size, size), int)
     for context, causes, _ in held_out:
         if len(causes) > 1:
             continue
-        seen = look(readout, model, context)
-        told = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
-        column = size - 1 if seen.verdict == ("clean",) else readout.causes.index(told)
-        row = readout.causes.index(next(iter(causes))) if causes else size - 1
+        seen = estimate_degradation(probe, model, context)
+        predicted = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
+        column = size - 1 if seen.verdict == ("clean",) else probe.causes.index(predicted)
+        row = probe.causes.index(next(iter(causes))) if causes else size - 1
         table[row, column] += 1
     return table.tolist() if table.any() else None

@@ -12,14 +12,14 @@ import unveil
 from unveil.errors import InputError
 from unveil.imaging import scratch
 from unveil.imaging.scratch import allocate
-from unveil.inference import engine as engine_module
-from unveil.inference.engine import Engine, Tiling
+from unveil.inference import tiling as engine_module
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple
+from unveil.inference.statistics import spread_crops
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import fitted_grid
-from unveil.inference.windows import spread
-from unveil.layers.context import Context
+from unveil.inference.tiling import TiledInference, Tiling
+from unveil.layers.statistics import GlobalStatistics
 
 _CPU = torch.device("cpu")
 _SMALL_TILES = Tiling(whole_megapixels=0.0, tile=64, overlap=16)
@@ -27,7 +27,7 @@ _SMALL_TILES = Tiling(whole_megapixels=0.0, tile=64, overlap=16)
 
 def _restored(model: nn.Module, pixels: np.ndarray, **options: object) -> np.ndarray:
     out = np.full_like(pixels, 77)
-    Engine(model.eval(), _CPU, **options).restore(pixels, out)
+    TiledInference(model.eval(), _CPU, **options).restore(pixels, out)
     return out
 
 
@@ -104,7 +104,7 @@ class _Counting(MinusMean):
         super().__init__()
         self.most, self.seen = most, list[int]()
 
-    def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: GlobalStatistics | None = None) -> torch.Tensor:
         pixels = x.shape[0] * x.shape[2] * x.shape[3]
         if pixels > self.most:
             raise torch.OutOfMemoryError("no room")
@@ -121,8 +121,10 @@ def test_statistics_are_gathered_from_no_more_pixels_at_once_than_four_tiles() -
     np.testing.assert_allclose(change[0, 0], -pixels.mean((0, 1)), atol=0.02)
 
 
-def _act(engine: Engine, act: str, pixels: np.ndarray) -> None:
-    engine.describe(pixels) if act == "describe" else engine.restore(pixels, pixels.copy())
+def _act(engine: TiledInference, act: str, pixels: np.ndarray) -> None:
+    engine.collect_statistics(pixels) if act == "describe" else engine.restore(
+        pixels, pixels.copy()
+    )
 
 
 @pytest.mark.parametrize("act", ["restore", "describe"])
@@ -130,7 +132,7 @@ def test_where_the_whole_is_known_to_be_too_large_no_pass_takes_more_than_there_
     act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = _Counting()
-    engine = Engine(model, _CPU, Tiling(1.0, 64, 16, window=32), _bytes_per_pixel=1.0)
+    engine = TiledInference(model, _CPU, Tiling(1.0, 64, 16, window=32), _bytes_per_pixel=1.0)
     monkeypatch.setattr(engine_module, "available_bytes", lambda _: 4 * 64**2)
     _act(engine, act, _pixels((300, 300, 3)))
     assert max(model.seen) <= 4 * 64**2
@@ -139,14 +141,16 @@ def test_where_the_whole_is_known_to_be_too_large_no_pass_takes_more_than_there_
 @pytest.mark.parametrize("act", ["restore", "describe"])
 def test_where_memory_runs_out_statistics_are_gathered_from_less_at_once(act: str) -> None:
     model = _Counting(most=130**2)
-    _act(Engine(model, _CPU, Tiling(1.0, 512, 16)), act, _pixels((300, 300, 3)))
+    _act(TiledInference(model, _CPU, Tiling(1.0, 512, 16)), act, _pixels((300, 300, 3)))
     assert 0 < max(model.seen) <= 130**2
 
 
 def test_an_image_is_described_alike_however_many_windows_are_seen_at_once() -> None:
     pixels = _pixels((1100, 1000, 3))
     alike = [
-        Engine(MinusSpread(), _CPU, Tiling(whole, tile, 16)).describe(pixels).statistics["mean"]
+        TiledInference(MinusSpread(), _CPU, Tiling(whole, tile, 16))
+        .collect_statistics(pixels)
+        .statistics["mean"]
         for whole, tile in ((1.0, 512), (1.0, 1024))
     ]
     torch.testing.assert_close(alike[0], alike[1], rtol=1e-6, atol=0)
@@ -168,15 +172,15 @@ def test_windows_reach_the_last_rows_and_columns(whole: float) -> None:
     pixels = np.zeros((100, 130, 3), np.float32)
     pixels[90:, 120:] = np.linspace(0, 1, 10, dtype=np.float32)[:, None]
     change = _restored(MinusSpread(), pixels, tiling=Tiling(whole, 64, 16, window=64)) - pixels
-    spreads = [part.cut(pixels, 1).std((0, 1)) for part in spread(100, 130, 64, 4)]
+    spreads = [part.cut(pixels, 1).std((0, 1)) for part in spread_crops(100, 130, 64, 4)]
     assert sum(value.max() > 0 for value in spreads) == 1
     np.testing.assert_allclose(-change[0, 0], np.mean(spreads, 0), rtol=1e-3)
 
 
 def test_an_image_is_described_whole_where_no_size_is_too_large() -> None:
     pixels = _pixels((40, 48, 3))
-    engine = Engine(MinusMean(), torch.device("cpu"), Tiling(whole_megapixels=float("inf")))
-    mean = engine.describe(pixels).statistics["mean"]
+    engine = TiledInference(MinusMean(), torch.device("cpu"), Tiling(whole_megapixels=float("inf")))
+    mean = engine.collect_statistics(pixels).statistics["mean"]
     np.testing.assert_allclose(mean.flatten(), pixels.mean((0, 1)), rtol=1e-3)
 
 
@@ -189,9 +193,11 @@ def test_what_fits_a_window_has_its_own_statistics() -> None:
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_given_statistics_replace_the_images_own(ensemble: bool) -> None:
     pixels = _pixels((100, 90, 3))
-    steering = {"mean": torch.full((1, 3, 1, 1), 0.25)}
+    conditioning = {"mean": torch.full((1, 3, 1, 1), 0.25)}
     for tiling in (Tiling(), _SMALL_TILES, Tiling(window=32)):
-        out = _restored(MinusMean(), pixels, tiling=tiling, steering=steering, ensemble=ensemble)
+        out = _restored(
+            MinusMean(), pixels, tiling=tiling, conditioning=conditioning, ensemble=ensemble
+        )
         np.testing.assert_allclose(out, pixels - 0.25, atol=1e-6)
 
 
@@ -230,7 +236,7 @@ def test_the_ensemble_averages_all_flips_and_rotations() -> None:
 class _MinusSlope(MinusMean):
     """Subtracts the mean slope along rows, which a quarter turn makes one along columns."""
 
-    def forward(self, x: torch.Tensor, context: Context | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, context: GlobalStatistics | None = None) -> torch.Tensor:
         def slope() -> torch.Tensor:
             return x.diff(dim=-1).abs().mean((2, 3), keepdim=True)
 
@@ -319,14 +325,14 @@ def test_file_backed_pixels_give_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     given, out = allocate(pixels.shape, "uint8"), allocate(pixels.shape, "uint8")
     assert isinstance(out, np.memmap)
     given[:] = pixels
-    Engine(Blur(), _CPU, _SMALL_TILES).restore(given, out)
+    TiledInference(Blur(), _CPU, _SMALL_TILES).restore(given, out)
     np.testing.assert_array_equal(out, wanted)
 
 
 def test_progress_ends_at_one() -> None:
     seen: list[float] = []
     pixels = _pixels((150, 150, 3))
-    Engine(Blur(), _CPU, _SMALL_TILES).restore(pixels, np.empty_like(pixels), seen.append)
+    TiledInference(Blur(), _CPU, _SMALL_TILES).restore(pixels, np.empty_like(pixels), seen.append)
     assert seen == sorted(seen)
     assert (len(seen), seen[-1]) == (9, 1.0)
 
@@ -337,7 +343,7 @@ def test_one_can_give_up_between_any_two_passes(ensemble: bool) -> None:
     told: list[int] = []
     network = MinusMean()
     network.register_forward_hook(lambda *_: passes.append(1))
-    engine = Engine(network, _CPU, _SMALL_TILES, ensemble=ensemble)
+    engine = TiledInference(network, _CPU, _SMALL_TILES, ensemble=ensemble)
     pixels = _pixels((200, 190, 3))
     shares: list[float] = []
 

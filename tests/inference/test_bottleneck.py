@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from unveil import create_model
-from unveil.inference import latent
-from unveil.inference.engine import Engine, Tiling
-from unveil.inference.latent import cut, encoded, refined
+from unveil.inference import bottleneck
+from unveil.inference.bottleneck import cut, encoded, refined
 from unveil.inference.tiles import Grid
+from unveil.inference.tiling import TiledInference, Tiling
 
 _TILES = Tiling(whole_megapixels=0.0, tile=128, overlap=32, whole_latent=True)
 
@@ -32,7 +32,7 @@ def _reaching() -> torch.nn.Module:
 
 def _restored(pixels: np.ndarray, tiling: Tiling, **options: bool) -> np.ndarray:
     out = np.empty_like(pixels)
-    Engine(_reaching(), torch.device("cpu"), tiling, **options).restore(pixels, out)
+    TiledInference(_reaching(), torch.device("cpu"), tiling, **options).restore(pixels, out)
     return out
 
 
@@ -58,9 +58,9 @@ def test_a_latent_refined_in_pieces_meets_smoothly(monkeypatch: pytest.MonkeyPat
     pixels = _pixels(150, 620)
     whole = _restored(pixels, Tiling())
     apart = _restored(pixels, replace(_TILES, whole_latent=False))
-    monkeypatch.setattr(latent, "_OVERLAP", 16)
-    monkeypatch.setattr(latent, "_SIDE", 64)  # of 155 positions
-    monkeypatch.setattr(latent, "_OF_TILE", 128)
+    monkeypatch.setattr(bottleneck, "_OVERLAP", 16)
+    monkeypatch.setattr(bottleneck, "_SIDE", 64)  # of 155 positions
+    monkeypatch.setattr(bottleneck, "_OF_TILE", 128)
     tiled = _restored(pixels, _TILES)
     assert 0 < np.abs(tiled - whole).mean() < 0.5 * np.abs(apart - whole).mean()
     # Pieces start at every 48th position, of 4 pixels, and share 16.
@@ -72,7 +72,7 @@ def test_a_latent_refined_in_pieces_meets_smoothly(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_progress_counts_the_latents_tiles_too(ensemble: bool) -> None:
     pixels, seen = _pixels(200, 320), []
-    engine = Engine(_reaching(), torch.device("cpu"), _TILES, ensemble=ensemble)
+    engine = TiledInference(_reaching(), torch.device("cpu"), _TILES, ensemble=ensemble)
     engine.restore(pixels, np.empty_like(pixels), seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(1.0)

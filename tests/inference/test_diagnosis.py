@@ -1,4 +1,4 @@
-"""The read-out finds what prompt weights tell, is stored with the weights, and steers tasks."""
+"""The linear probe finds what prompt weights tell, is stored with the weights, and steers tasks."""
 
 import json
 from dataclasses import replace
@@ -15,24 +15,24 @@ from unveil.cli import app
 from unveil.errors import CheckpointError, InputError
 from unveil.imaging import read_image
 from unveil.inference import Restorer
-from unveil.inference.inspect import inspect_image
-from unveil.inference.loading import read_out
-from unveil.inference.readout import (
+from unveil.inference.conditioning import probe_of
+from unveil.inference.diagnosis import (
     CAUSES,
+    estimate_degradation,
     features,
-    fit_readout,
-    look,
+    fit_probe,
     mixer_names,
-    read_readout,
-    store_readout,
+    read_probe,
+    store_probe,
 )
-from unveil.layers.context import Context
+from unveil.inference.inspect import inspect_image
+from unveil.layers.statistics import GlobalStatistics
 from unveil.models.checkpoint import load_checkpoint, save_checkpoint
 
-_Seen = tuple[Context, frozenset[str], float]
+_Seen = tuple[GlobalStatistics, frozenset[str], float]
 
 
-def _seen(base: Context, names: list[str], number: int, seed: int) -> list[_Seen]:
+def _seen(base: GlobalStatistics, names: list[str], number: int, seed: int) -> list[_Seen]:
     """Make contexts whose prompt weights depend on what is in the picture, with some noise."""
     sizes = [base.statistics[name].shape[1] for name in names]
     rng = torch.Generator().manual_seed(seed)
@@ -48,7 +48,7 @@ def _seen(base: Context, names: list[str], number: int, seed: int) -> list[_Seen
             x = x + directions[k] * strength * (cause in found)
         parts = x.split(sizes)
         told = {n: p[None] for n, p in zip(names, parts, strict=True)}
-        context = Context({**base.statistics, **told})
+        context = GlobalStatistics({**base.statistics, **told})
         out.append((context, found, sigma))
     return out
 
@@ -59,35 +59,35 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[_Seen]]
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_checkpoint(model, path)
     names = mixer_names(model)
-    base = model.describe(torch.rand(1, 3, 64, 64))
+    base = model.collect_statistics(torch.rand(1, 3, 64, 64))
     held_out = _seen(base, names, 100, 2)
-    readout = fit_readout(model, _seen(base, names, 300, 1), held_out=held_out)
-    store_readout(path, readout)
+    probe = fit_probe(model, _seen(base, names, 300, 1), held_out=held_out)
+    store_probe(path, probe)
     return path, held_out
 
 
 def test_what_was_fitted_is_recognised(fitted: tuple[Path, list[_Seen]]) -> None:
     path, held_out = fitted
-    readout = read_readout(path)
-    assert readout is not None
+    probe = read_probe(path)
+    assert probe is not None
     model = load_checkpoint(path)
     right, errors = 0, []
     for context, causes, sigma in held_out:
-        seen = look(readout, model, context)
+        seen = estimate_degradation(probe, model, context)
         right += set(seen.verdict) == (set(causes) or {"clean"})
         if "noise" in causes:
             errors.append(abs(seen.sigma_255 - sigma))
         assert all(0 <= chance <= 1 for chance in seen.probabilities.values())
     assert right >= 90
     assert np.median(errors) < 8
-    table = np.array(readout.confusion)
+    table = np.array(probe.confusion)
     assert table.sum() == 80
     assert np.trace(table) >= 72
 
 
 def test_features_tell_more_than_the_prompt_weights() -> None:
     model = create_model("mtair_tiny").eval()
-    dark, bright = (model.describe(torch.full((1, 3, 64, 64), v)) for v in (0.1, 0.9))
+    dark, bright = (model.collect_statistics(torch.full((1, 3, 64, 64), v)) for v in (0.1, 0.9))
     one, two = features(model, dark), features(model, bright)
     assert len(one) > sum(dark.statistics[name].shape[1] for name in mixer_names(model))
     assert np.isfinite(one).all()
@@ -100,9 +100,9 @@ def test_storing_keeps_weights_and_configuration(
     path, _ = fitted
     copy = tmp_path / "copy.safetensors"
     save_checkpoint(load_checkpoint(path), copy)
-    assert read_readout(copy) is None
-    store_readout(copy, read_readout(path))
-    assert read_readout(copy) == read_readout(path)
+    assert read_probe(copy) is None
+    store_probe(copy, read_probe(path))
+    assert read_probe(copy) == read_probe(path)
     one, two = load_checkpoint(path).state_dict(), load_checkpoint(copy).state_dict()
     assert all(one[name].equal(two[name]) for name in one)
 
@@ -110,8 +110,8 @@ def test_storing_keeps_weights_and_configuration(
 def test_a_task_sets_the_prompt_weights(fitted: tuple[Path, list[_Seen]]) -> None:
     path, _ = fitted
     restorer = Restorer(path, task="derain")
-    means = read_readout(path).means["rain"]
-    for name, given in restorer.engine.steering.items():
+    means = read_probe(path).means["rain"]
+    for name, given in restorer.engine.conditioning.items():
         np.testing.assert_allclose(given[0].numpy(), means.pop(name), rtol=1e-6)
     assert not means
     x = torch.rand(3, 40, 40)
@@ -131,7 +131,7 @@ def test_weights_are_opened_once_for_a_restorer_and_what_describes_it(
 
     monkeypatch.setattr("unveil.models.weights_file.safe_open", counted)
     restorer = Restorer(fitted[0], task="derain")
-    read_out(restorer.loaded)
+    probe_of(restorer.loaded)
     assert opened == [fitted[0]]
     Restorer("cu_mamba_small", task="denoise")
     assert len(opened) == 2
@@ -143,14 +143,14 @@ def test_a_task_is_steered_by_what_was_found_to_help(
     path, _ = fitted
     copy = tmp_path / "copy.safetensors"
     save_checkpoint(load_checkpoint(path), copy)
-    readout = replace(read_readout(path), windows={"haze": 48}, by_prompts=("rain",))
-    store_readout(copy, readout)
-    assert read_readout(copy) == readout
+    probe = replace(read_probe(path), windows={"haze": 48}, by_prompts=("rain",))
+    store_probe(copy, probe)
+    assert read_probe(copy) == probe
     engines = {task: Restorer(copy, task=task).engine for task in ("auto", "derain", "dehaze")}
     assert {task: engine.tiling.window for task, engine in engines.items()} == {
         "auto": None, "derain": None, "dehaze": 48,
     }  # fmt: skip
-    assert [task for task, engine in engines.items() if engine.steering] == ["derain"]
+    assert [task for task, engine in engines.items() if engine.conditioning] == ["derain"]
     x = torch.rand(3, 80, 80)
     assert not Restorer(copy, task="dehaze")(x).equal(Restorer(copy)(x))
 
@@ -166,10 +166,10 @@ def test_a_model_without_prompts_does_only_its_tasks(tmp_path: Path) -> None:
 def test_weights_without_a_readout_say_so(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(create_model("mtair_tiny"), path)
-    with pytest.raises(CheckpointError, match="hold no read-out"):
+    with pytest.raises(CheckpointError, match="hold no linear probe"):
         Restorer(path, task="derain")
     PIL.Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
-    with pytest.raises(CheckpointError, match="hold no read-out"):
+    with pytest.raises(CheckpointError, match="hold no linear probe"):
         inspect_image(Restorer(path), read_image(tmp_path / "a.png"))
 
 
@@ -198,9 +198,9 @@ def test_inspect_prints_what_is_seen(
 
 def test_fitting_needs_statistics_and_every_cause() -> None:
     with pytest.raises(InputError, match="gathers no statistics"):
-        fit_readout(torch.nn.Identity(), [(Context({}), frozenset(), 0.0)])
+        fit_probe(torch.nn.Identity(), [(GlobalStatistics({}), frozenset(), 0.0)])
     model = create_model("mtair_tiny")
     names = mixer_names(model)
-    contexts = Context({name: torch.zeros(1, 2) for name in names})
-    with pytest.raises(InputError, match="no picture with noise, rain, haze"):
-        fit_readout(model, [(contexts, frozenset(), 0.0)])
+    contexts = GlobalStatistics({name: torch.zeros(1, 2) for name in names})
+    with pytest.raises(InputError, match="no image with noise, rain, haze"):
+        fit_probe(model, [(contexts, frozenset(), 0.0)])
