@@ -9,7 +9,8 @@ import pyvips
 from tests.imaging.conftest import exif_block, profile, samples
 
 from unveil.imaging import Image, Metadata, heif, read_image, write_image
-from unveil.imaging.formats import AVIF, HEIC
+from unveil.imaging.formats import AVIF, HEIC, JPEG, PNG
+from unveil.imaging.heif_items import parse_items
 from unveil.imaging.losses import losses
 
 _BLOCK = exif_block().removeprefix(b"Exif\0\0")
@@ -65,3 +66,95 @@ def test_further_pictures_of_a_heic_are_named(tmp_path: Path) -> None:
     assert losses(read_image(tmp_path / "a.heic"), HEIC) == [
         "left out: the further pictures in the file"
     ]
+
+
+_PQ, _P3 = (9, 16), (12, 13)
+
+
+def _avif_of_codes(folder: Path, codes: tuple[int, int], bits: int = 10) -> Path:
+    pixels = samples((40, 48, 3), "uint16")
+    write_image(folder / "a.avif", Image(pixels, format=AVIF, bits=bits))
+    heif.put_cicp(folder / "a.avif", codes, lossless=False)
+    return folder / "a.avif"
+
+
+@pytest.mark.parametrize("codes", [_PQ, _P3, (9, 18)])
+def test_the_codes_of_colours_stay(codes: tuple[int, int], tmp_path: Path) -> None:
+    source = _avif_of_codes(tmp_path, codes)
+    image = read_image(source)
+    assert image.metadata.cicp == codes
+    for suffix in (".avif", ".png", ".heic"):
+        target = tmp_path / f"b{suffix}"
+        write_image(target, image)
+        assert read_image(target).metadata.cicp == codes, suffix
+        assert losses(image, PNG) == []
+    assert b"cICP" + bytes([*codes, 0, 1]) in (tmp_path / "b.png").read_bytes()
+    assert "will look different" in losses(image, JPEG)[1]
+    write_image(tmp_path / "c.avif", read_image(tmp_path / "b.png"))
+    assert read_image(tmp_path / "c.avif").metadata.cicp == codes
+
+
+def test_the_codes_of_a_heic_stay(tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    whole = pillow_heif.from_pillow(PIL.Image.fromarray(samples((64, 64, 3))))
+    whole.save(tmp_path / "a.heic", color_primaries=12, transfer_characteristics=13, chroma="444")
+    image = read_image(tmp_path / "a.heic")
+    assert image.metadata.cicp == _P3
+    write_image(tmp_path / "b.heic", image)
+    given = pillow_heif.open_heif(tmp_path / "b.heic").info["nclx_profile"]
+    assert (given["color_primaries"], given["transfer_characteristics"]) == _P3
+    assert not read_image(tmp_path / "b.heic").metadata.subsampled
+
+
+def test_colours_multiplied_by_transparency_are_divided(tmp_path: Path) -> None:
+    y, x = np.mgrid[:48, :64]
+    colours = np.stack([2 * x + 90, 2 * y + 90, 200 - x], -1).astype(np.uint8)
+    alpha = (4 * x).clip(40, 255).astype(np.uint8)
+    dark = np.rint(colours * (alpha[..., None] / 255)).astype(np.uint8)
+    metadata = Metadata(lossless=True, subsampled=False)
+    path = tmp_path / "a.avif"
+    write_image(path, Image(dark, alpha, format=AVIF, metadata=metadata))
+    items = heif._items(path)
+    (auxiliary,) = (i for kind, i, _ in items.references if kind == b"auxl")
+    items.references.append((b"prem", items.primary, [auxiliary]))
+    heif._rewrite(path, items, {})
+    with PIL.Image.open(path) as file:  # libavif divides them
+        other = np.asarray(file.convert("RGBA")).astype(int)
+    image = read_image(path)
+    assert np.abs(image.pixels - other[..., :3]).max() <= 3
+    assert np.abs(image.pixels - colours.astype(int)).max() <= 4
+    write_image(tmp_path / "b.avif", image)
+    again = read_image(tmp_path / "b.avif")
+    np.testing.assert_array_equal(again.pixels, image.pixels)
+    np.testing.assert_array_equal(again.alpha, alpha)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_an_avif_without_loss_stays_one(bits: int, tmp_path: Path) -> None:
+    pixels = samples((40, 48, 3), "uint8" if bits == 8 else "uint16")
+    metadata = Metadata(lossless=True, subsampled=False)
+    first = Image(pixels, format=AVIF, bits=bits, metadata=metadata)
+    write_image(tmp_path / "a.avif", first)
+    image = read_image(tmp_path / "a.avif")
+    assert image.metadata.lossless
+    write_image(tmp_path / "b.avif", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.avif").pixels, image.pixels)
+
+
+def test_colour_of_full_resolution_and_gray_stay(tmp_path: Path) -> None:
+    for subsample, wanted in (("off", False), ("on", True)):
+        picture = pyvips.Image.new_from_array(samples((40, 48, 3)), interpretation="srgb")
+        picture.heifsave(str(tmp_path / "a.avif"), compression="av1", subsample_mode=subsample)
+        write_image(tmp_path / "b.avif", read_image(tmp_path / "a.avif"))
+        assert heif.read_facts(tmp_path / "b.avif").subsampled is wanted
+    gray = PIL.Image.fromarray(samples((40, 48, 1))[..., 0])
+    gray.save(tmp_path / "g.avif", quality=90, subsampling="4:0:0")
+    image = read_image(tmp_path / "g.avif")
+    assert image.pixels.shape == (40, 48, 1)
+    write_image(tmp_path / "h.avif", image)
+    assert np.ptp(read_image(tmp_path / "h.avif").pixels, axis=2).max() == 0
+
+
+def test_a_table_that_is_damaged_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not"):
+        parse_items(bytes(4) + b"\0\0\0\x10iloc" + bytes([0, 0, 0, 0, 0x44, 0, 0, 9]))

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.hostile.containers import boxed_jxl
 from tests.imaging.conftest import XMP, exif_block, profile, samples
 
+from unveil.batch.jobs import plan
 from unveil.errors import ImageFileError, ImageTooLargeError, InputError, MissingExtraError
 from unveil.imaging import Image, Metadata, read_image, write_image
 from unveil.imaging.formats import BMP, JXL, PPM
+from unveil.imaging.heif_items import box
 from unveil.imaging.jxl import read_header
 from unveil.imaging.losses import losses
 
@@ -87,6 +90,18 @@ def test_jpeg_xl_carries_metadata_in_boxes(codecs, tmp_path: Path) -> None:
     assert losses(image, JXL) == []  # it says sRGB, as files without a profile mean
     wide = Image(image.pixels, metadata=Metadata(icc=b"Display P3" * 20))
     assert "the colour profile" in losses(wide, JXL)[0]
+
+
+def test_compressed_boxes_of_jpeg_xl_are_read(codecs, tmp_path: Path) -> None:
+    block = exif_block(6).removeprefix(b"Exif\0\0")
+    data = boxed_jxl(codecs.jpegxl_encode(samples((20, 30, 3)), lossless=True))
+    for kind, content in ((b"Exif", bytes(4) + block), (b"xml ", XMP), (b"Exif", b"\xff")):
+        data += box(b"brob", kind + (codecs.brotli_encode(content) if len(content) > 1 else b"\1"))
+        (tmp_path / "a.jxl").write_bytes(data)
+        image = read_image(tmp_path / "a.jxl")
+    assert image.metadata.xmp == XMP.replace(b'Orientation="6"', b'Orientation="1"')
+    (tmp_path / "a.jxl").write_bytes(data[: -len(box(b"brob", b"Exif\1"))])
+    assert b"Model 7" in read_image(tmp_path / "a.jxl").metadata.exif
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (37, 53), (300, 400), (256, 256), (1000, 24)])
@@ -211,3 +226,35 @@ def test_missing_extras_are_named(
         read_image(tmp_path / name)
     with pytest.raises(MissingExtraError, match=rf"unveil\[{extra}\]"):
         write_image(tmp_path / name, Image(samples((5, 7, 3))))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_bmp_keeps_its_transparency(bands: int, tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    pixels, alpha = samples((20, 31, bands)), samples((20, 31, 1), seed=3)[..., 0]
+    write_image(tmp_path / "a.bmp", Image(pixels, alpha, metadata=Metadata(density=(11.8, 11.8))))
+    with pillow.open(tmp_path / "a.bmp") as file:
+        assert file.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(file)[..., 3], alpha)
+    image = read_image(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(image.pixels, np.broadcast_to(pixels, (20, 31, 3)))
+    np.testing.assert_array_equal(image.alpha, alpha)
+    write_image(tmp_path / "b.bmp", image)
+    assert (tmp_path / "b.bmp").read_bytes() == (tmp_path / "a.bmp").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "way"),
+    [
+        ("a.pam", b"P7\nWIDTH 1\n", "pamtopng"),
+        ("a.pfm", b"PF\n1 1\n-1.0\n", "linear light"),
+        ("a.pbm", b"P4\n8 1\n\0", "pnmtopng"),
+        ("a.apng", b"\x89PNG\r\n", "frames"),
+    ],
+)
+def test_kinds_that_are_not_read_name_the_way_out(
+    name: str, head: bytes, way: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(head + bytes(40))
+    ((_, error),) = plan([tmp_path / name]).failed
+    assert way in str(error)

@@ -147,7 +147,7 @@ _REFUSED = {
     "frames.webp": (_pages, "animation"),
     "frames.png": (_pages, "animation"),
     "frames.gif": (_pages, "a GIF file; convert it to PNG"),
-    "lab.tif": (_lab, "unsupported tiff"),
+    "lab.tif": (_lab, "CIELAB"),
     "signed.tif": (_signed, "samples of type int"),
     "text.jpg": (_text, "no image we can read"),
     "empty.png": (lambda path: path.touch(), "empty"),

@@ -233,3 +233,60 @@ def test_exif_of_each_page_stays_with_it(tmp_path: Path) -> None:
 
 def test_an_image_without_further_pages_has_none() -> None:
     assert Image(_PHOTO).pages == ()
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", None])
+@pytest.mark.parametrize("damage", ["cut off", "empty"])
+def test_tiles_that_cannot_be_read_are_no_black_parts(
+    compression: str | None, damage: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    photo = samples((64, 64, 3))
+    tifffile.imwrite(path, photo, tile=(32, 32), compression=compression, photometric="rgb")
+    np.testing.assert_array_equal(read_image(path).pixels, photo)
+    with tifffile.TiffFile(path) as file:
+        starts, sizes = file.pages[0].dataoffsets, file.pages[0].databytecounts
+    content = bytearray(path.read_bytes())
+    if damage == "cut off":
+        path.write_bytes(content[: starts[-1] + 5])
+    elif compression is not None:
+        content[starts[1] : starts[1] + sizes[1]] = bytes(sizes[1])
+        path.write_bytes(content)
+    if damage == "cut off" or compression is not None:
+        with pytest.raises(ImageFileError, match="damaged"):
+            read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "why"),
+    [
+        (_PHOTO, {"compression": 50000}, "compressed as Zstandard"),
+        (_PHOTO, {"compression": 34925}, "compressed as LZMA"),
+        (_PHOTO.astype(np.float64) / 255, {}, "64-bit float samples"),
+        (_PHOTO[..., 0], {"bitspersample": 12}, "12-bit samples"),
+    ],
+)
+def test_what_is_not_read_is_named(
+    pixels: np.ndarray, options: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    tifffile.imwrite(path, pixels[:16, :32], metadata=None, photometric=kind)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        tags = file.pages[0].tags
+        if "compression" in options:
+            tags["Compression"].overwrite(options["compression"])
+        if "bitspersample" in options:
+            tags["BitsPerSample"].overwrite(options["bitspersample"])
+    with pytest.raises(ImageFileError, match=why):
+        read_image(path)
+
+
+def test_the_first_of_two_captions_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, _PHOTO, photometric="rgb", description="a caption")
+    with tifffile.TiffFile(path) as file:
+        assert len([tag for tag in file.pages[0].tags if tag.code == 270]) == 2
+    write_image(tmp_path / "b.tif", read_image(path))
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].description == "a caption"

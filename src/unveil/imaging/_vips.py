@@ -1,12 +1,17 @@
 """libvips, set up once: few threads of its own, no cached files, errors in one line."""
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 # Decoding and encoding share the machine with a network that wants its cores.
 _THREADS = 1
+_TIFF_READER = "tiff2vips:"
+_decoding_tiff = threading.Lock()
 
 
 @cache
@@ -36,6 +41,26 @@ def _tolerate_any_text(pyvips: Any) -> None:
 
     for module in (pyvips, pyvips.error):
         module._to_string = tolerant
+
+
+@contextmanager
+def silent_errors_raised() -> Iterator[None]:
+    """Raise an error where tiles of a TIFF file cannot be read: libvips leaves them black.
+
+    It keeps the messages, those of all threads together, so TIFF files are decoded one at a time.
+
+    Raises:
+        pyvips.Error: If there are such messages.
+    """
+    pyvips = vips()
+    with _decoding_tiff:
+        pyvips.vips_lib.vips_error_clear()
+        yield
+        said = pyvips.error._to_string(pyvips.vips_lib.vips_error_buffer())
+        # Messages that quote a tag are about the directory, which is read here as it is.
+        if any(line.startswith(_TIFF_READER) and '"' not in line for line in said.splitlines()):
+            pyvips.vips_lib.vips_error_clear()
+            raise pyvips.Error("unreadable tiles", said)
 
 
 def open_image(path: Path, **options: Any) -> Any:

@@ -42,7 +42,7 @@ TIFF = Format("tiff", (".tif", ".tiff"), ("uint8", "uint16", "float32"), 32, Tru
 WEBP = Format("webp", (".webp",), ("uint8",), 8, True, False, True)
 AVIF = Format("avif", (".avif",), ("uint8", "uint16"), 12, True, False, False)
 HEIC = Format("heic", (".heic", ".heif"), ("uint8", "uint16"), 10, True, False, False)
-BMP = Format("bmp", (".bmp",), ("uint8",), 8, False, True, False)
+BMP = Format("bmp", (".bmp",), ("uint8",), 8, True, True, False)
 JXL = Format(
     "jxl", (".jxl",), ("uint8", "uint16", "float32"), 32, True, True, stores_rotation=False
 )
@@ -106,13 +106,19 @@ _FOREIGN = (
     (b"gimp xcf", "a GIMP", "export it as PNG or TIFF there"),
     (b"qoif", "a QOI", f"{_CONVERT} (magick photo.qoi photo.png)"),
     (b"DDS ", "a DDS", f"{_CONVERT} (magick texture.dds texture.png)"),
+    (b"P7", "a PAM", f"{_CONVERT} (pamtopng photo.pam > photo.png)"),
+    (b"PF", "a PFM", "its samples are linear light: tone-map it and save a 16-bit TIFF"),
+    (b"Pf", "a PFM", "its samples are linear light: tone-map it and save a 16-bit TIFF"),
+    (b"P4", "a bitmap", "convert it to gray first (pnmtopng scan.pbm > scan.png)"),
+    (b"\x89PNG", "an animated PNG", "extract its frames first (ffmpeg -i a.apng frame%03d.png)"),
 )  # fmt: skip
 # Suffixes -> the first bytes that such files have.
 _FOREIGN_SUFFIXES = {
     ".gif": b"GIF8", ".pdf": b"%PDF", ".psd": b"8BPS", ".jp2": b"\0\0\0\x0cjP  ",
     ".j2k": b"\xff\x4f\xff\x51", ".jpx": b"\0\0\0\x0cjP  ", ".exr": b"\x76\x2f\x31\x01",
     ".hdr": b"#?RADIANCE", ".fits": b"SIMPLE  =", ".fit": b"SIMPLE  =", ".fts": b"SIMPLE  =",
-    ".xcf": b"gimp xcf", ".qoi": b"qoif", ".dds": b"DDS ",
+    ".xcf": b"gimp xcf", ".qoi": b"qoif", ".dds": b"DDS ", ".pam": b"P7", ".pfm": b"PF",
+    ".pbm": b"P4", ".apng": b"\x89PNG",
 }  # fmt: skip
 
 

@@ -1,15 +1,19 @@
-"""Boxes of AVIF and HEIC files: the EXIF item as it is, and what else the file holds.
+"""What AVIF and HEIC files hold beside samples, read and written as it is.
 
-libvips rewrites EXIF blocks, and makes one up where there is none.
-Source: ISO/IEC 14496-12 (boxes, items), ISO/IEC 23008-12 (HEIF), annex A (EXIF).
+libvips rewrites EXIF blocks, makes one up where there is none, writes no colour codes, and leaves
+colours that are multiplied by transparency as they are.
+Source: ISO/IEC 23008-12 (HEIF) and its annex A (EXIF), ITU-T H.273 (codes of colours),
+AV1-ISOBMFF 1.3 (av1C), ISO/IEC 14496-15 (hvcC).
 """
 
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from unveil.imaging.heif_items import Items, Place, box, pack_items, parse_items
 from unveil.imaging.image import GAIN_MAP, VIDEO
 
 _MAX_META = 16 * 2**20
@@ -25,10 +29,29 @@ _PARTS = {
     b"matte": "its masks of people",
     b"mpvd": VIDEO,
 }
+# Codes of H.273: sRGB, and where nothing is specified; the matrix that encoders use here.
+_SRGB, _UNSPECIFIED, BT601, _IDENTITY = (1, 13), 2, 6, 0
 
 
-# By number of an item: offset and length of each of its parts.
-Places = dict[int, list[tuple[int, int]]]
+@dataclass(frozen=True)
+class Facts:
+    """What the container says of its picture.
+
+    Attributes:
+        exif: EXIF block.
+        cicp: Codes of colour primaries and transfer function, where they are not sRGB's.
+        subsampled: Whether colour has half the resolution of luminance both ways.
+        monochrome: Whether there is no colour.
+        lossless: Whether the samples were coded as red, green and blue.
+        premultiplied: Whether colours are multiplied by transparency.
+    """
+
+    exif: bytes | None = None
+    cicp: tuple[int, int] | None = None
+    subsampled: bool = True
+    monochrome: bool = False
+    lossless: bool = False
+    premultiplied: bool = False
 
 
 def is_sequence(path: Path) -> bool:
@@ -37,21 +60,58 @@ def is_sequence(path: Path) -> bool:
         return file.read(12)[8:] in _SEQUENCES
 
 
-def exif_item(path: Path) -> bytes | None:
-    """Return the EXIF block of an AVIF or HEIC file as it stands there; None without one."""
+def read_facts(path: Path) -> Facts:
+    """Return what an AVIF or HEIC file says of its picture; little of a damaged one."""
     try:
         with path.open("rb") as file:
-            _, meta = _meta(file)
-            parts = _parts(meta)
-            number = _items(meta, parts[b"iinf"]).get(b"Exif", -1)
-            for offset, length in _locations(meta, parts[b"iloc"]).get(number, [])[:1]:
-                file.seek(offset)
-                item = file.read(min(length, _MAX_EXIF))
-                skipped = 4 + int.from_bytes(item[:4], "big")
-                return item[skipped:].removeprefix(_EXIF_MARK) or None
-    except (KeyError, struct.error, ValueError, OverflowError):
-        pass
-    return None
+            items = parse_items(_meta(file)[1])
+            exif = _exif(file, items)
+    except (KeyError, IndexError, struct.error, ValueError, OverflowError):
+        return Facts()
+    properties = items.own_properties(items.primary)
+    tiles = items.referred(b"dimg", items.primary)[:1]
+    coded = [*properties, *(part for tile in tiles for part in items.own_properties(tile))]
+    codes = next((c[4:10] for k, c in coded if k == b"colr" and c[:4] == b"nclx"), b"")
+    profile = any(k == b"colr" and c[:4] in (b"prof", b"rICC") for k, c in properties)
+    primaries, transfer, matrix = struct.unpack(">HHH", codes) if len(codes) == 6 else (2, 2, 2)
+    codes_given = _UNSPECIFIED not in (primaries, transfer) and max(primaries, transfer) < 256
+    named = codes_given and (primaries, transfer) != _SRGB
+    subsampled, monochrome = _chroma(coded)
+    return Facts(
+        exif=exif,
+        cicp=(primaries, transfer) if named and not profile else None,
+        subsampled=subsampled,
+        monochrome=monochrome,
+        lossless=matrix == _IDENTITY and not monochrome,
+        premultiplied=bool(items.referred(b"prem", items.primary)),
+    )
+
+
+def _chroma(properties: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:
+    """Tell from the decoder's configuration whether colour is halved, and whether there is none."""
+    for kind, content in properties:
+        if kind == b"av1C" and len(content) > 2:
+            return content[2] & 0x0C == 0x0C, bool(content[2] & 0x10)
+        if kind == b"hvcC" and len(content) > 16:
+            return content[16] & 3 == 1, content[16] & 3 == 0
+    return True, False
+
+
+def exif_item(path: Path) -> bytes | None:
+    """Return the EXIF block of an AVIF or HEIC file as it stands there; None without one."""
+    return read_facts(path).exif
+
+
+def _exif(file: BinaryIO, items: Items) -> bytes | None:
+    number = items.first(b"Exif")
+    place = items.places.get(number) if number is not None else None
+    if place is None or place.method or not place.extents:
+        return None
+    offset, length = place.extents[0]
+    file.seek(offset)
+    item = file.read(min(length, _MAX_EXIF))
+    skipped = 4 + int.from_bytes(item[:4], "big")
+    return item[skipped:].removeprefix(_EXIF_MARK) or None
 
 
 def other_parts(path: Path) -> list[str]:
@@ -75,85 +135,61 @@ def put_exif(path: Path, block: bytes) -> None:
     Raises:
         ValueError: If the file is laid out in a way that libheif does not write.
     """
-    item = bytes(4) + block
-    with path.open("r+b") as file:
+    items = _items(path)
+    number = items.add(b"Exif")
+    items.references.append((b"cdsc", number, [items.primary]))
+    _rewrite(path, items, {number: bytes(4) + block})
+
+
+def put_cicp(path: Path, cicp: tuple[int, int], *, lossless: bool) -> None:
+    """Say in an AVIF file which colours its samples are, in place.
+
+    Args:
+        path: What libheif wrote.
+        cicp: Codes of primaries and transfer function.
+        lossless: Whether the samples were coded as red, green and blue.
+
+    Raises:
+        ValueError: As for `put_exif`.
+    """
+    items = _items(path)
+    matrix = _IDENTITY if lossless else BT601
+    content = b"nclx" + struct.pack(">HHHB", *cicp, matrix, 0x80)
+    items.add_property(items.primary, b"colr", content, essential=False)
+    _rewrite(path, items, {})
+
+
+def _items(path: Path) -> Items:
+    with path.open("rb") as file:
         try:
-            at, meta = _meta(file)
-            parts = _parts(meta)
-            places = _locations(meta, parts[b"iloc"])
-        except (KeyError, struct.error) as error:
+            return parse_items(_meta(file)[1])
+        except (IndexError, struct.error) as error:
             raise ValueError(f"no table of items: {error}") from error
+
+
+def _rewrite(path: Path, items: Items, added: dict[int, bytes]) -> None:
+    """Write a file's table of items anew; the data of added items go behind the rest."""
+    with path.open("r+b") as file:
+        at, meta = _meta(file)
         size = file.seek(0, os.SEEK_END)
-        number = max(places) + 1
-        longer = len(_with_item(meta, number, places, 0)) - len(meta)
-        places = {
-            i: [(offset + longer, length) for offset, length in extents]
-            for i, extents in places.items()
-        }
-        places[number] = [(size + longer + 8, len(item))]
+        for number in added:
+            items.places[number] = Place([(0, 0)])
+        # The table's length does not depend on the numbers in it.
+        longer = len(pack_items(items)) - len(meta)
+        end = size + longer + 8
+        for number, place in items.places.items():
+            if number in added:
+                items.places[number] = Place([(end, len(added[number]))])
+                end += len(added[number])
+            elif place.method == 0:
+                extents = [(offset + longer, length) for offset, length in place.extents]
+                items.places[number] = Place(extents)
         file.seek(at + len(meta))
         rest = file.read()
         file.seek(at - 8)
-        whole = _with_item(meta, number, places, number)
-        file.write(box(b"meta", whole) + rest + box(b"mdat", item))
-
-
-def _with_item(meta: bytes, number: int, places: Places, known: int) -> bytes:
-    """Return a table of items with one more, for EXIF.
-
-    Args:
-        meta: Content of the old one.
-        number: Of the new item.
-        places: Where the items lie, from the start of the file.
-        known: The new item's number if its place is among them; 0 leaves room for it.
-    """
-    places = places if known else {**places, number: [(0, 0)]}
-    primary = int.from_bytes(meta[slice(*_parts(meta)[b"pitm"])][4:6], "big")
-    link = box(b"cdsc", struct.pack(">HHH", number, 1, primary))
-    entry = box(b"infe", struct.pack(">IHH4sB", 0x02000000, number, 0, b"Exif", 0))
-    out, linked = [meta[:4]], False
-    for kind, start, end in boxes(meta, 4, len(meta)):
-        content = meta[start:end]
-        if kind == b"iinf":
-            count = struct.unpack_from(">H", content, 4)[0] + 1
-            content = content[:4] + struct.pack(">H", count) + content[6:] + entry
-        elif kind == b"iref":
-            content, linked = content + link, True
-        elif kind == b"iloc":
-            rows = [
-                struct.pack(">HHH", i, 0, len(extents))
-                + b"".join(struct.pack(">II", *extent) for extent in extents)
-                for i, extents in places.items()
-            ]
-            content = struct.pack(">IBBH", 0, 0x44, 0, len(rows)) + b"".join(rows)
-        out.append(box(kind, content))
-    if not linked:
-        out.append(box(b"iref", bytes(4) + link))
-    return b"".join(out)
-
-
-def box(kind: bytes, content: bytes) -> bytes:
-    """Return a box as `boxes` reads it."""
-    return struct.pack(">I4s", 8 + len(content), kind) + content
-
-
-def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield type, start and end of the content of each box in `data`.
-
-    Raises:
-        ValueError: If one does not fit.
-    """
-    while start + 8 <= end:
-        size = int.from_bytes(data[start : start + 4], "big")
-        stop = start + size if size else end
-        if size == 1 or stop < start + 8 or stop > end:
-            raise ValueError("a box that does not fit")
-        yield data[start + 4 : start + 8], start + 8, stop
-        start = stop
-
-
-def _parts(meta: bytes) -> dict[bytes, tuple[int, int]]:
-    return {kind: (start, end) for kind, start, end in boxes(meta, 4, len(meta))}
+        more = box(b"mdat", b"".join(added.values())) if added else b""
+        file.write(box(b"meta", pack_items(items)) + rest + more)
+        file.truncate()
 
 
 def _top(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
@@ -183,50 +219,3 @@ def _meta(file: BinaryIO) -> tuple[int, bytes]:
             file.seek(start)
             return start, file.read(end - start)
     raise ValueError("no table of items")
-
-
-def _items(meta: bytes, where: tuple[int, int]) -> dict[bytes, int]:
-    """Return the number of the first item of each type."""
-    start, end = where
-    wide = 8 if meta[start] else 6
-    found: dict[bytes, int] = {}
-    for kind, at, _ in boxes(meta, start + wide, end):
-        if kind == b"infe" and meta[at] in (2, 3):
-            digits = 2 if meta[at] == 2 else 4
-            number = int.from_bytes(meta[at + 4 : at + 4 + digits], "big")
-            found.setdefault(meta[at + 6 + digits : at + 10 + digits], number)
-    return found
-
-
-def _locations(meta: bytes, where: tuple[int, int]) -> Places:
-    """Return offset and length of each part of the items that lie in the file itself.
-
-    Raises:
-        ValueError: If the table has no end.
-    """
-    start, end = where
-    version = meta[start]
-    sizes = [meta[start + 4] >> 4, meta[start + 4] & 15, meta[start + 5] >> 4, meta[start + 5] & 15]
-    at = start + 6
-
-    def number(size: int) -> int:
-        nonlocal at
-        at += size
-        if at > end:
-            raise ValueError("a table that does not end")
-        return int.from_bytes(meta[at - size : at], "big")
-
-    places: Places = {}
-    for _ in range(number(2 if version < 2 else 4)):
-        item = number(2 if version < 2 else 4)
-        method = number(2) & 15 if version else 0
-        number(2)
-        base = number(sizes[2])
-        extents = []
-        for _ in range(number(2)):
-            number(sizes[3] if version else 0)
-            offset, length = number(sizes[0]), number(sizes[1])
-            extents.append((base + offset, length))
-        if method == 0:
-            places[item] = extents
-    return places

@@ -176,7 +176,7 @@ def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: 
             continue
         value = Value(kind, count, _swapped(data, unit) if layout.order == ">" else data)
         if tag not in _CHILDREN:
-            ifd.values[tag] = value
+            ifd.values.setdefault(tag, value)  # as libtiff: of several, the first counts
             continue
         at = value.first()
         if depth < _MAX_DEPTH and tag not in ifd.children and at not in reading.visited:

@@ -56,7 +56,10 @@ class Metadata:
         iptc: IPTC-IIM block.
         density: Pixels per millimetre, horizontal and vertical; None when the file gives none.
         quality: Of a JPEG file: libjpeg's quality, chroma subsampled, progressive.
-        lossless: Of a WebP file: whether it was compressed without loss.
+        lossless: Of a WebP, AVIF or HEIC file: whether it was compressed without loss.
+        subsampled: Of an AVIF or HEIC file: whether colour has half the resolution of luminance.
+        cicp: Codes of colour primaries and transfer function (ITU-T H.273), where they alone say
+            that colours are not those of sRGB.
         trailer: Of a JPEG file: what follows the picture.
         raw: The container's own metadata, verbatim, to be put back into a file of the same format.
     """
@@ -69,6 +72,8 @@ class Metadata:
     density: tuple[float, float] | None = None
     quality: tuple[int, bool, bool] | None = None
     lossless: bool = False
+    subsampled: bool = True
+    cicp: tuple[int, int] | None = None
     trailer: Trailer | None = None
     raw: tuple[Any, ...] = ()
 

@@ -23,7 +23,8 @@ _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 # The maker's own segments are carried, too, but for those that belong to the old pixels: APP11
 # holds their signature (C2PA) or refines them (JPEG XT), APP14 tells how they are encoded.
 _CARRIED = frozenset({_COM, *range(_APP1, 0xF0)} - {_APP11, 0xEE})
-_FRAMES = (0xC0, 0xC1, 0xC2)
+# Sequential and progressive, by Huffman or arithmetic coding.
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _SEGMENT = 65533
 _MOST_XMP, _MOST_IPTC = _SEGMENT - len(_XMP), _SEGMENT - 40
 
@@ -216,7 +217,7 @@ def _quality(found: list[tuple[int, bytes]]) -> tuple[int, bool, bool] | None:
     quality = min(range(1, 101), key=lambda q: (np.abs(np.sort(_table(q)) - given).sum(), -q))
     marker, body = frame
     subsampled = len(body) > 7 and body[5] == 3 and body[7] == 0x22
-    return quality, subsampled, marker == 0xC2
+    return quality, subsampled, marker in (0xC2, 0xCA)
 
 
 def _table(quality: int) -> Array:

@@ -16,7 +16,7 @@ from unveil.imaging._vips import reason
 from unveil.imaging.convert import to_integers, to_unit
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import JXL, check_size
-from unveil.imaging.heif import box, boxes
+from unveil.imaging.heif_items import box, boxes
 from unveil.imaging.image import Array, Image, Metadata, colours_and_alpha
 from unveil.imaging.limits import check_memory
 
@@ -26,6 +26,9 @@ _BARE = b"\xff\x0a"
 _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
 _EFFORT = 5
 _HEADERS = 4096
+# Boxes of metadata may be compressed by Brotli, as cjxl writes them.
+_COMPRESSED = b"brob"
+_MOST_METADATA = 16 * 2**20
 # Transfer functions, and how their numbers are stored.
 _LINEAR, _SRGB = 8, 13
 _TRANSFER_BITS, _TRANSFER_OFFSET = 4, 2
@@ -81,7 +84,7 @@ def read_jxl(path: Path, max_megapixels: float) -> Image:
             raise ImageFileError(
                 f"{path}: an animation; unveil restores single images, extract them first"
             )
-        metadata = _metadata(data)
+        metadata = _metadata(library, data)
         samples = np.asarray(library.jpegxl_decode(data, numthreads=1))
     except (ValueError, RuntimeError, MemoryError, IndexError, struct.error) as error:
         if isinstance(error, ImageFileError):
@@ -154,16 +157,29 @@ def _raw(header: Header) -> tuple[int, ...]:
     return (_LINEAR,) if header.is_srgb is False and header.transfer_at is not None else ()
 
 
-def _metadata(data: bytes) -> Metadata:
+def _metadata(library: Any, data: bytes) -> Metadata:
     if data.startswith(_BARE):
         return Metadata()
-    found = {kind: data[start:end] for kind, start, end in boxes(data, 0, len(data))}
+    found = {}
+    for kind, start, end in boxes(data, 0, len(data)):
+        content = data[start:end]
+        if kind == _COMPRESSED:
+            kind, content = content[:4], _unpacked(library, content[4:])  # noqa: PLW2901
+        found[kind] = content
     exif = found.get(b"Exif", b"")
     block = exif[4 + int.from_bytes(exif[:4], "big") :] if len(exif) > 4 else None
     # The decoder has turned the pixels upright.
     return turned_upright(
         Metadata(exif=block or None, xmp=found.get(b"xml ") or None, orientation=2)
     )
+
+
+def _unpacked(library: Any, content: bytes) -> bytes:
+    """Return what a compressed box holds; nothing where that is damaged or very large."""
+    try:
+        return bytes(library.brotli_decode(content, out=_MOST_METADATA))
+    except (RuntimeError, ValueError):
+        return b""
 
 
 def _codestream(data: bytes) -> bytes:

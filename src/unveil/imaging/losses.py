@@ -1,8 +1,11 @@
 """What a file of some format does not keep of an image, in words."""
 
 from unveil.imaging import jpeg, png
-from unveil.imaging.formats import BMP, JPEG, JXL, PNG, PPM, TIFF, Format
+from unveil.imaging.formats import AVIF, BMP, HEIC, JPEG, JXL, PNG, PPM, TIFF, Format
 from unveil.imaging.image import Image, Metadata
+
+# Primaries and transfer functions of H.273 that viewers show as they show sRGB.
+_LIKE_SRGB = (1,), (1, 6, 13)
 
 
 def losses(image: Image, kind: Format) -> list[str]:
@@ -18,12 +21,24 @@ def losses(image: Image, kind: Format) -> list[str]:
                      "holds no more")  # fmt: skip
     if kind is JPEG and image.format is not JPEG and (names := jpeg.too_large(image.metadata)):
         found.append(f"left out, as jpeg holds at most 64 kB of each: {' and '.join(names)}")
-    chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
-    if kind is not PNG and chunk is not None:
-        found.append(f"the colours are told by the chunk {chunk}, which {kind.name} has not: they "
-                     "will look different; choose .png")  # fmt: skip
+    if (colours := _colours(image, kind)) is not None:
+        found.append(f"{colours}, which {kind.name} has not: they will look different; "
+                     "choose .png")  # fmt: skip
     parts = [*image.left_out, *_parts(image, kind)]
     return found + ([f"left out: {'; '.join(parts)}"] if parts else [])
+
+
+def _colours(image: Image, kind: Format) -> str | None:
+    """Say by what a file gives its colours, where files of `kind` have no place for that."""
+    codes = image.metadata.cicp
+    if codes is not None and kind not in (PNG, AVIF, HEIC):
+        usual = codes[0] in _LIKE_SRGB[0] and codes[1] in _LIKE_SRGB[1]
+        named = f"primaries {codes[0]} and transfer function {codes[1]} of H.273"
+        return None if usual else f"the colours are given by codes ({named})"
+    chunk = png.colour_chunk(image.metadata) if image.format is PNG else None
+    if kind is PNG or chunk in (None, "cICP"):
+        return None
+    return f"the colours are given by the chunk {chunk}"
 
 
 def _parts(image: Image, kind: Format) -> list[str]:

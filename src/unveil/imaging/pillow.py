@@ -1,5 +1,6 @@
 """HEIC and BMP, which libvips' wheel does not read, through Pillow."""
 
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 from unveil.errors import ImageFileError, MissingExtraError, OutputError
 from unveil.imaging import heif
 from unveil.imaging._vips import reason
-from unveil.imaging.convert import shorten_bits, spread_bits, to_format
-from unveil.imaging.formats import HEIC, Format, check_size
+from unveil.imaging.convert import divided, shorten_bits, spread_bits, to_format
+from unveil.imaging.formats import BMP, HEIC, Format, check_size
 from unveil.imaging.image import (
     Array,
     Image,
@@ -22,7 +23,9 @@ from unveil.imaging.limits import check_memory
 
 # By channels, as pillow-heif calls them.
 _DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
-_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA"}
+_DEEP_PREMULTIPLIED = "RGBa;16"
+_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA", "LA": "LA",
+          "RGBa": "RGBA"}  # fmt: skip
 
 
 def pillow(kind: Format) -> Any:
@@ -89,6 +92,7 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
     samples = samples[..., None] if samples.ndim == 2 else samples
     pixels, alpha = colours_and_alpha(samples)
     exif = file.info.get("exif")
+    facts = heif.read_facts(path) if kind is HEIC else heif.Facts()
     others = heif.other_parts(path) if kind is HEIC else []
     if kind is HEIC and getattr(file, "n_frames", 1) > 1:
         others.append("the further pictures in the file")
@@ -102,6 +106,8 @@ def _convert(path: Path, kind: Format, file: Any, max_megapixels: float) -> Imag
             icc=file.info.get("icc_profile"),
             xmp=file.info.get("xmp"),
             density=_density(file),
+            subsampled=facts.subsampled,
+            cicp=facts.cicp,
         ),
         left_out=tuple(others),
     )
@@ -112,9 +118,12 @@ def _deep_samples(path: Path, bits: int) -> Array:
     import pillow_heif  # noqa: PLC0415 - optional
 
     deep = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
-    if deep.mode not in _DEEP_MODES.values():
+    if deep.mode not in (*_DEEP_MODES.values(), _DEEP_PREMULTIPLIED):
         raise ImageFileError(f"{path}: samples of mode {deep.mode}; expected gray or RGB")
-    return spread_bits(np.asarray(deep), bits)
+    samples = spread_bits(np.asarray(deep), bits)
+    if deep.mode == _DEEP_PREMULTIPLIED:
+        samples[..., :3] = divided(samples[..., :3], samples[..., 3])
+    return samples
 
 
 def _density(file: Any) -> tuple[float, float] | None:
@@ -133,6 +142,9 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
     samples = to_format(image.pixels, kind)
     if image.alpha is not None:
         samples = np.concatenate([samples, to_format(image.alpha[..., None], kind)], axis=2)
+        if kind is BMP:
+            path.write_bytes(_bmp_with_alpha(samples, image.metadata.density))
+            return
     if samples.dtype == np.uint16:
         picture = _deep_picture(samples)
     else:
@@ -143,6 +155,7 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
         exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
         given = {"exif": exif, "icc_profile": metadata.icc, "xmp": metadata.xmp}
         options = {name: data for name, data in given.items() if data} | {"quality": quality}
+        options |= _coding(metadata)
     elif metadata.density:
         x, y = metadata.density
         options = {"dpi": (x * 25.4, y * 25.4)}
@@ -150,6 +163,36 @@ def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> N
         picture.save(path, format="HEIF" if kind is HEIC else "BMP", **options)
     except (ValueError, RuntimeError, SystemError) as error:
         raise OutputError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def _bmp_with_alpha(samples: Array, density: tuple[float, float] | None) -> bytes:
+    """Return a BMP file of ``(h, w, 2 or 4)`` uint8 samples; Pillow writes none that says alpha.
+
+    Source: BITMAPV4HEADER of Windows (bit fields, sRGB).
+    """
+    red, green, blue, alpha = (0, 0, 0, 1) if samples.shape[2] == 2 else (0, 1, 2, 3)
+    rows = np.ascontiguousarray(samples[::-1, :, [blue, green, red, alpha]])
+    height, width = rows.shape[:2]
+    x, y = (round(1000 * d) for d in density or (0.0, 0.0))
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    head = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, rows.nbytes, x, y, 0, 0)
+    head += struct.pack("<4I4s", *masks, b"BGRs") + bytes(48)
+    start = 14 + len(head)
+    return struct.pack("<2sIII", b"BM", start + rows.nbytes, 0, start) + head + rows.tobytes()
+
+
+def _coding(metadata: Metadata) -> dict[str, Any]:
+    """Return pillow-heif's options for the resolution of colour, and for what colours are."""
+    options: dict[str, Any] = {} if metadata.subsampled else {"chroma": "444"}
+    if metadata.cicp is not None:
+        primaries, transfer = metadata.cicp
+        options |= {
+            "color_primaries": primaries,
+            "transfer_characteristics": transfer,
+            "matrix_coefficients": heif.BT601,
+            "full_range_flag": 1,
+        }
+    return options
 
 
 def _deep_picture(samples: Array) -> Any:

@@ -36,6 +36,7 @@ def extract(path: Path) -> Metadata:
         icc=_inflate(by_name.get(b"iCCP")),
         xmp=next((_text(body) for name, body in chunks if body.startswith(_XMP)), None),
         density=_density(by_name.get(b"pHYs")),
+        cicp=_cicp(by_name),
         raw=tuple(chunks),
     )
 
@@ -145,6 +146,13 @@ def _text(body: bytes) -> bytes | None:
     return rest[2:].split(b"\0", 2)[-1]
 
 
+def _cicp(chunks: dict[bytes, bytes]) -> tuple[int, int] | None:
+    codes = chunks.get(b"cICP", b"")
+    if len(codes) != 4 or codes[:2] == _SRGB_CODES or b"iCCP" in chunks:
+        return None
+    return codes[0], codes[1]
+
+
 def _density(body: bytes | None) -> tuple[float, float] | None:
     if body is None or len(body) < 9 or body[8] != 1:
         return None
@@ -154,6 +162,8 @@ def _density(body: bytes | None) -> tuple[float, float] | None:
 
 def _build(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     out = []
+    if metadata.cicp:
+        out.append((b"cICP", bytes([*metadata.cicp, 0, 1])))
     if metadata.icc:
         out.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)))
     if metadata.density:

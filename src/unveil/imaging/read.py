@@ -1,5 +1,6 @@
 """Read image files strictly: whole or not at all."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging import heif, jpeg, png, tiff, webp
-from unveil.imaging._vips import open_image, reason, vips
+from unveil.imaging._vips import open_image, reason, silent_errors_raised, vips
 from unveil.imaging.convert import divided, spread_bits
 from unveil.imaging.exif import orientation_of, turned_upright
 from unveil.imaging.formats import (
@@ -118,7 +119,12 @@ def _read_with_vips(path: Path, kind: Format, max_megapixels: float) -> Image:
         size = header.width, header.height
         check_memory(path, *size, held, max_megapixels, "an AVIF of this size")
     stored, bits = _samples(path, kind, header)
-    image = _image(stored, bits, kind, _metadata(path, kind, header))
+    facts = heif.read_facts(path) if kind is AVIF else None
+    if facts is not None and facts.monochrome:
+        stored = stored[..., [0, 3] if stored.shape[2] == 4 else [0]]
+    image = _image(stored, bits, kind, _metadata(path, kind, header, facts))
+    if facts is not None and facts.premultiplied and image.alpha is not None:
+        _divide(image.pixels, image.alpha)
     other_parts = {PNG: png.other_parts, JPEG: jpeg.other_parts, AVIF: heif.other_parts}.get(kind)
     return replace(image, left_out=tuple(other_parts(path))) if other_parts else image
 
@@ -135,6 +141,9 @@ def _read_tiff(path: Path, max_megapixels: float) -> Image:
         structure = structure_of(path)
     except ValueError as error:
         raise ImageFileError(f"{path}: damaged or unsupported tiff: {error}") from error
+    why = next(filter(None, (tiff.unreadable(page.ifd) for page in structure.pages)), None)
+    if why is not None:
+        raise ImageFileError(f"{path}: {why}")
     sizes = [
         (page.ifd.first(WIDTH), page.ifd.first(HEIGHT))
         for page in structure.pages
@@ -202,8 +211,10 @@ def _samples(path: Path, kind: Format, header: Any) -> tuple[Array, int]:
     """Decode a file that is open; return its samples in file order, and their bits."""
     pyvips = vips()
     bits = _bits(header)
+    upper = bits if kind is AVIF and bits > 8 else None
     try:
-        return _decode(pyvips, header, bits if kind is AVIF and bits > 8 else None), bits
+        with silent_errors_raised() if kind is TIFF else nullcontext():
+            return _decode(pyvips, header, upper), bits
     except pyvips.Error as error:
         raise _damaged(path, kind, error) from error
 
@@ -278,18 +289,21 @@ def _field(image: Any, name: str) -> Any:
     return image.get(name) if image.get_typeof(name) else None
 
 
-def _metadata(path: Path, kind: Format, header: Any) -> Metadata:
+def _metadata(path: Path, kind: Format, header: Any, facts: heif.Facts | None) -> Metadata:
     """Read the containers ourselves: libvips makes up EXIF where there is none."""
     if kind in _CONTAINERS:
         found: Metadata = _CONTAINERS[kind].extract(path)
         return found
-    exif = heif.exif_item(path)
+    facts = facts or heif.Facts()
     # libheif has turned the pixels as the container says; what EXIF says of it is history.
     return turned_upright(
         Metadata(
-            orientation=orientation_of(exif),
-            exif=exif,
+            orientation=orientation_of(facts.exif),
+            exif=facts.exif,
             icc=_field(header, "icc-profile-data"),
             xmp=_field(header, "xmp-data"),
+            lossless=facts.lossless,
+            subsampled=facts.subsampled,
+            cicp=facts.cicp,
         )
     )

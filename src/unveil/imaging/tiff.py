@@ -26,7 +26,13 @@ from unveil.imaging.ifd import (
     read_ifd,
 )
 from unveil.imaging.image import Metadata, plausible_density
-from unveil.imaging.tiff_pages import COMPRESSION, DNG_TAGS, DNG_VERSION, NEW_SUBFILE_TYPE
+from unveil.imaging.tiff_pages import (
+    COMPRESSION,
+    DNG_TAGS,
+    DNG_VERSION,
+    NEW_SUBFILE_TYPE,
+    PHOTOMETRIC,
+)
 
 EXTRA_SAMPLES = 338
 _ASSOCIATED, _UNASSOCIATED = 1, 2
@@ -35,6 +41,14 @@ _OFFSETS = (273, 324)
 _UNIT = 296
 _MIN_SAMPLE, _MAX_SAMPLE = 340, 341
 _KEPT = (NEW_SUBFILE_TYPE, EXTRA_SAMPLES, _MIN_SAMPLE, _MAX_SAMPLE)
+# What libvips' wheel does not read.
+_BITS, _SAMPLE_FORMAT, _FLOAT, _LAB = 258, 339, 3, (8, 9, 10)
+_INTEGER_BITS, _FLOAT_BITS = (1, 2, 4, 8, 16, 32), (16, 32)
+_UNREAD = {
+    6: "old-style JPEG", 34661: "JBIG", 34712: "JPEG 2000", 34887: "LERC", 34925: "LZMA",
+    34926: "Zstandard", 34933: "PNG", 34934: "JPEG XR", 50000: "Zstandard",
+    50002: "JPEG XL", 52546: "JPEG XL",
+}  # fmt: skip
 _SAVERS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits"}
 
 
@@ -74,6 +88,21 @@ def extract(ifd: Ifd) -> Metadata:
         iptc=ifd.data(IPTC),
         density=_density(ifd),
         raw=(Tags(_readable(carried), _SAVERS.get(ifd.first(COMPRESSION, 1), "deflate"), kept),),
+    )
+
+
+def unreadable(ifd: Ifd) -> str | None:
+    """Say why the samples of a page are not read, and what to do; None where they may be."""
+    if ifd.first(PHOTOMETRIC) in _LAB:
+        return "CIELAB colours; convert it to RGB first (magick in.tif -colorspace sRGB out.tif)"
+    bits, floats = ifd.integers(_BITS), ifd.first(_SAMPLE_FORMAT, 1) == _FLOAT
+    known = _FLOAT_BITS if floats else _INTEGER_BITS
+    if wrong := [n for n in bits if n not in known]:
+        kind = "float samples" if floats else "samples"
+        return f"{wrong[0]}-bit {kind}; save it with {' or '.join(map(str, known[-2:]))} bits"
+    name = _UNREAD.get(ifd.first(COMPRESSION, 1))
+    return (
+        f"compressed as {name}; convert it first (tiffcp -c lzw in.tif out.tif)" if name else None
     )
 
 

@@ -29,7 +29,7 @@ from unveil.imaging.formats import (
     Format,
     format_of_suffix,
 )
-from unveil.imaging.image import Array, Image, as_stored
+from unveil.imaging.image import Array, Image, Metadata, as_stored
 from unveil.imaging.jxl import write_jxl
 from unveil.imaging.netpbm import write_netpbm
 from unveil.imaging.scratch import is_disk_full
@@ -193,8 +193,7 @@ def _write_with_vips(
             _append(temporary, page, verbatim, large)
     elif kind is AVIF:
         _encode(_with_fields(picture, image), temporary, "heif", **options)
-        if image.metadata.exif:
-            heif.put_exif(temporary, image.metadata.exif)
+        _complete_avif(temporary, image.metadata, lossless=options["lossless"])
     else:
         encoded = temporary.with_suffix(".raw")
         try:
@@ -203,6 +202,14 @@ def _write_with_vips(
                 _CONTAINERS[kind].embed(source, target, image.metadata, verbatim)
         finally:
             encoded.unlink(missing_ok=True)
+
+
+def _complete_avif(path: Path, metadata: Metadata, *, lossless: bool) -> None:
+    """Put into an AVIF file what libvips does not write as it is."""
+    if metadata.exif:
+        heif.put_exif(path, metadata.exif)
+    if metadata.cicp:
+        heif.put_cicp(path, metadata.cicp, lossless=lossless)
 
 
 def _opens(path: Path) -> bool:
@@ -243,7 +250,14 @@ def _options(
         lossless = quality is None and image.metadata.lossless
         return {"Q": chosen, "lossless": lossless, "exact": True, "keep": "none"}
     if kind is AVIF:
-        return {"Q": chosen, "compression": "av1", "bitdepth": _avif_bits(image), "keep": _KEPT}
+        return {
+            "Q": chosen,
+            "lossless": quality is None and image.format is AVIF and image.metadata.lossless,
+            "subsample_mode": "auto" if image.metadata.subsampled else "off",
+            "compression": "av1",
+            "bitdepth": _avif_bits(image),
+            "keep": _KEPT,
+        }
     if kind is TIFF:
         compression = image.metadata.raw[0].saver if verbatim else "deflate"
         predictor = "float" if image.pixels.dtype.kind == "f" else "horizontal"
