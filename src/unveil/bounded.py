@@ -1,7 +1,11 @@
 """Bounds of what is given: text and JSON are read within them, so that nothing can exhaust us."""
 
 import json
+import signal
 import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,37 @@ def require_regular(path: Path) -> None:
         raise IsADirectoryError(21, "a folder, expected a file", str(path))
     if not stat.S_ISREG(mode):
         raise OSError(22, "a pipe or a device, expected a file", str(path))
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Stop what takes too long, such as a regular expression that tries endless combinations.
+
+    Only the main thread of a Unix process can be stopped; elsewhere there is no limit.
+
+    Args:
+        seconds: That it may take.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
+        signal.signal(signal.SIGALRM, before)
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:

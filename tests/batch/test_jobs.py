@@ -249,13 +249,13 @@ def test_a_picture_that_cannot_be_written_is_no_folder(tmp_path: Path) -> None:
 
 def test_pictures_are_found_where_a_plan_finds_them(tmp_path: Path) -> None:
     _touch(tmp_path, "a.png", "b.restored.png", "notes.txt", "in/c.jpg")
-    files, refused = find_images([tmp_path, tmp_path / "*.png"])
+    files, made = find_images([tmp_path, tmp_path / "*.png"])
     assert [file.name for file in files] == ["a.png", "b.restored.png"]
-    assert refused == []
+    assert made.failed == []
     files, _ = find_images([tmp_path], recursive=True)
     assert [file.name for file in files] == ["a.png", "b.restored.png", "c.jpg"]
-    files, refused = find_images([tmp_path / "none*.png"])
-    assert (files, len(refused)) == ([], 1)
+    files, made = find_images([tmp_path / "none*.png"])
+    assert (files, len(made.failed)) == ([], 1)
 
 
 def _named(folder: Path, *names: str) -> None:

@@ -1,9 +1,11 @@
 """Published folder layouts are read as they are."""
 
+import signal
+
 import numpy as np
 import pytest
 
-from unveil.data import list_images, match_pairs
+from unveil.data import list_images, match_pairs, pairing
 from unveil.data.pairing import existing_folder
 from unveil.errors import DataError
 from unveil.imaging import save_png
@@ -69,6 +71,16 @@ def test_a_repeated_placeholder_must_agree(tmp_path):
     _fill(tmp_path, "a/a_in.png", "a/b_in.png", "a/a_out.png", "a/b_out.png")
     matching = match_pairs(tmp_path, "{x}/{x}_in -> {x}/{x}_out")
     assert _names(tmp_path, matching) == {"a/a_in.png": "a/a_out.png"}
+
+
+def test_an_expression_that_tries_endlessly_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairing, "_MATCHING_S", 0.2)
+    _fill(tmp_path, "a" * 60 + ".png", "b.png")
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(DataError, match="takes too long"):
+        match_pairs(tmp_path, r"re:((a+)+)+b -> \1")
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_files_without_partner_are_named_on_both_sides(tmp_path):

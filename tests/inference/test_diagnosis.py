@@ -194,6 +194,14 @@ def test_inspect_prints_what_is_seen(
     with pytest.raises(SystemExit):
         app.main(["inspect", str(tmp_path), "--model", str(path)])
     assert f"{tmp_path / 'a.png'}: " in capsys.readouterr().out
+    (tmp_path / "@eaDir").mkdir()
+    PIL.Image.fromarray(pixels).save(tmp_path / "@eaDir" / "a.png")
+    with pytest.raises(SystemExit) as stop:
+        app.main(["inspect", "--recursive", str(tmp_path), "--model", str(path)])
+    captured = capsys.readouterr()
+    assert stop.value.code in (None, 0)
+    assert captured.out.count("a.png: ") == 1
+    assert "left out 1 folder of thumbnails, trash and the like: @eaDir" in captured.err
 
 
 def test_fitting_needs_statistics_and_every_cause() -> None:

@@ -141,7 +141,7 @@ def _add_in_place(source: Path, made: Plan) -> None:
 
 def find_images(
     inputs: Sequence[str | Path], *, recursive: bool = False
-) -> tuple[list[Path], list[tuple[Path, UnveilError]]]:
+) -> tuple[list[Path], Plan]:
     """List the image files that `inputs` name, as `plan` does.
 
     Args:
@@ -149,7 +149,8 @@ def find_images(
         recursive: Go into folders below the given ones.
 
     Returns:
-        The files, each once, and the inputs that name none, each with the reason.
+        The files, each once; and a plan without jobs, which holds the inputs that name none and
+        the folders that were not gone into.
 
     Raises:
         InputError: If an input is empty.
@@ -157,7 +158,7 @@ def find_images(
     _require_names(inputs)
     made = Plan()
     files = [source for source, _, _ in sources(inputs, None, recursive, made)]
-    return files, made.failed
+    return files, made
 
 
 def find_videos(paths: list[str]) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil.cli.options import MaxMegapixels
-from unveil.cli.wording import complain
+from unveil.cli.wording import complain, skipped_folders
 
 if TYPE_CHECKING:
     from unveil.inference.diagnosis import DegradationEstimate
@@ -32,10 +32,10 @@ def inspect(
     from unveil.inference.inspect import inspect_image
     from unveil.inference.restorer import Restorer
 
-    files, refused = find_images(paths, recursive=recursive)
+    files, made = find_images(paths, recursive=recursive)
     restorer = Restorer(model, device=device, max_megapixels=max_megapixels)
     results: list[dict[str, Any]] = []
-    failures = [str(error) for _, error in refused]
+    failures = [str(error) for _, error in made.failed]
     for path in files:
         try:
             image = read_image(path, max_megapixels=max_megapixels)
@@ -50,6 +50,8 @@ def inspect(
         typer.echo(json.dumps({"results": results}, indent=2))
     for failure in failures:
         complain(failure)
+    if made.left_out:
+        complain(skipped_folders(made.left_out))
     if failures:
         raise typer.Exit(1)
 

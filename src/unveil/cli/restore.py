@@ -23,7 +23,7 @@ from unveil.cli.restoring import (
     refuse_together,
     write_table,
 )
-from unveil.cli.wording import complain
+from unveil.cli.wording import complain, skipped_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -210,7 +210,7 @@ def _finish(
 ) -> None:
     """Say what was left out or not reached, and exit with what it means."""
     if whole.left_out:
-        complain(_skipped_folders(whole.left_out))
+        complain(skipped_folders(whole.left_out))
     if stopped is not None:
         count = f"{len(outcomes)} of {len(made.jobs)} files"
         complain(f"stopped after {count}; start again to go on")
@@ -223,14 +223,6 @@ def _refuse_with_server(names: "Sequence[str]") -> None:
     if names:
         options = " and ".join(f"--{name}" for name in names)
         raise typer.BadParameter(f"{options}: not with --server, which does the work")
-
-
-def _skipped_folders(folders: "Sequence[Path]") -> str:
-    """Say which folders were not gone into."""
-    names = sorted({folder.name for folder in folders})
-    named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
-    return f"left out {number} of thumbnails, trash and the like: {named}"
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 import codecs
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -61,3 +63,11 @@ def _encode_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def skipped_folders(folders: Sequence[Path]) -> str:
+    """Say which folders were not gone into."""
+    names = sorted({folder.name for folder in folders})
+    named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
+    return f"left out {number} of thumbnails, trash and the like: {named}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from unveil.bounded import time_limit
 from unveil.errors import DataError
 from unveil.imaging import IMAGE_SUFFIXES
 
@@ -33,6 +34,9 @@ NAME_RULES = (
     "{id}_{airlight}_{beta} -> {id}",
     "{id}_{setting} -> {id}",
 )
+
+# A sensible expression takes microseconds for a name; one that tries endlessly is stopped.
+_MATCHING_S, _MATCHING_S_PER_FILE = 4.0, 0.001
 
 # Shell patterns for file names: one, several of which any may match, or none.
 Patterns = str | Sequence[str] | None
@@ -165,14 +169,21 @@ def match_pairs(
         The pairs, in the natural order of the degraded files, and the files without partner.
 
     Raises:
-        DataError: The layout cannot be read, or none of the usual ones fits.
+        DataError: The layout cannot be read, takes too long, or none of the usual ones fits.
     """
     root = existing_folder(folder)
     files = list_images(root)
     layouts = [layout] if layout else usual_layouts(root)
     best: Matching | None = None
     for candidate in layouts:
-        matching = _match(root, files, candidate, include, exclude)
+        try:
+            with time_limit(_MATCHING_S + len(files) * _MATCHING_S_PER_FILE):
+                matching = _match(root, files, candidate, include, exclude)
+        except TimeoutError:
+            raise DataError(
+                f"layout {candidate!r}: it takes too long to compare with names; write it with "
+                "fewer repeats, and none within another"
+            ) from None
         if best is None or len(matching.pairs) > len(best.pairs):
             best = matching
     if best is None:

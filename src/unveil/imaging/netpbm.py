@@ -44,11 +44,12 @@ def read_netpbm(path: Path, max_megapixels: float) -> Image:
             check_size(path, file.width, file.height, max_megapixels)
             _check(path, file)
             samples = np.asarray(file.asarray())
+            # As many as the header says: what follows may have been taken for another image.
+            pixels = samples.reshape(file.height, file.width, _KINDS[file.magicnumber])
     except (ValueError, OverflowError, MemoryError, OSError, ZeroDivisionError) as error:
         if isinstance(error, ImageFileError):
             raise
         raise ImageFileError(f"{path}: damaged or unsupported ppm: {reason(error)}") from error
-    pixels = samples.reshape(file.height, file.width, _KINDS[file.magicnumber])
     if pixels.max(initial=0) > file.maxval:
         raise ImageFileError(f"{path}: damaged: samples above its maximum of {file.maxval}")
     if pixels.dtype == bool:
