@@ -9,9 +9,10 @@ from tests.serve.conftest import MODEL, busy, photo, until, uploads
 from unveil.errors import CheckpointError, ImageTooLargeError, InputError, OutputError
 from unveil.inference.loading import load
 from unveil.inference.options import TASKS
+from unveil.inference.options import RestoreOptions as Options
 from unveil.models.checkpoint import bundled_weights
 from unveil.serve.catalogue import Catalogue
-from unveil.serve.engine import Engine, Options
+from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 from unveil.serve.store import plain_message
 
@@ -27,8 +28,7 @@ def engine(tiny_weights: Path, tmp_path: Path) -> Iterator[Engine]:
     ("options", "word"),
     [
         (Options(model="nonsense"), "no model"),
-        (Options(task="derail"), "no task"),
-        (Options(tile=63), "tile"),
+        (Options(task="dehaze", model="cu_mamba_small"), "it does denoise"),
     ],
 )
 def test_senseless_options_are_refused_before_anything_waits(
@@ -59,6 +59,19 @@ def test_the_bundled_networks_are_offered_and_chosen_as_the_restorer_does() -> N
             catalogue.choose(None, task)
 
 
+def test_no_weights_file_is_opened_again_once_the_server_runs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a weights file is opened")
+
+    monkeypatch.setattr("unveil.models.weights_file.safe_open", refused)
+    offer = engine.catalogue.choose(None, "auto")
+    restorers = [engine._restorer(offer, Options(tile=tile)) for tile in ("auto", 64)]
+    assert restorers[0].loaded.network is restorers[1].loaded.network
+    assert [restorer.options.tile for restorer in restorers] == ["auto", 64]
+
+
 def test_given_weights_are_preferred_for_what_they_do(engine: Engine) -> None:
     assert engine.catalogue.choose(None, "auto").id == MODEL
     assert engine.catalogue.choose(None, "denoise").id == MODEL
@@ -74,7 +87,8 @@ def test_weights_of_one_name_are_told_apart_by_their_folders(
         path.write_bytes(tiny_weights.read_bytes())
     catalogue = Catalogue([tiny_weights, *given])
     assert {"tiny", "a/best", "b/best"} <= {offer.id for offer in catalogue.offers}
-    assert [catalogue.choose(f"{run}/best", "auto").source for run in ("a", "b")] == given
+    offers = [catalogue.choose(f"{run}/best", "auto") for run in ("a", "b")]
+    assert [catalogue.loaded(offer).name for offer in offers] == list(map(str, given))
     with pytest.raises(InputError, match="two models called a/best"):
         Catalogue([given[0], given[0]])
 

@@ -13,8 +13,9 @@ from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import format_named
 from unveil.imaging.image import Metadata
 from unveil.inference import Restorer
+from unveil.inference.options import RestoreOptions as Options
 from unveil.inference.strength import Strength
-from unveil.serve.engine import Engine, Options
+from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 
 

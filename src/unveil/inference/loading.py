@@ -64,11 +64,13 @@ class LoadedModel:
         return state.hexdigest()[:16]
 
 
-def load(model: str | Path | nn.Module | None, task: TaskChoice = "auto") -> LoadedModel:
+def load(
+    model: "str | Path | nn.Module | LoadedModel | None", task: TaskChoice = "auto"
+) -> LoadedModel:
     """Load a network by id, file, or as it is.
 
     Args:
-        model: As `unveil.Restorer`.
+        model: As `unveil.Restorer`; what this returned is not read again.
         task: One of `TASKS`.
 
     Raises:
@@ -78,7 +80,7 @@ def load(model: str | Path | nn.Module | None, task: TaskChoice = "auto") -> Loa
     require_task(task)
     if model is None:
         model = default_model(task)
-    loaded = _load(model)
+    loaded = replace(model) if isinstance(model, LoadedModel) else _load(model)
     if task != "auto":
         loaded.task = task
         loaded.conditioning, window = task_conditioning(loaded, task)

@@ -17,6 +17,8 @@ from unveil.models.tasks import Task
 if TYPE_CHECKING:
     from torch import nn
 
+    from unveil.inference.loading import LoadedModel
+
 TaskChoice = Literal["auto", Task]
 TASKS: tuple[TaskChoice, ...] = ("auto", "denoise", "derain", "dehaze", "deblur")
 Tile = int | Literal["auto", "off"]
@@ -34,7 +36,7 @@ class RestoreOptions:
     Strength(luma=0.5, chroma=1.0)
     """
 
-    model: "str | Path | nn.Module | None" = None
+    model: "str | Path | nn.Module | LoadedModel | None" = None
     task: TaskChoice = "auto"
     strength: float = 1.0
     strength_luma: float | None = None

@@ -88,7 +88,7 @@ class Restorer:
 
     def __init__(
         self,
-        model: str | Path | nn.Module | None = None,
+        model: str | Path | nn.Module | LoadedModel | None = None,
         *,
         task: TaskChoice = "auto",
         strength: float = 1.0,

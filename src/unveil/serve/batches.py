@@ -12,7 +12,8 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 
 from unveil.errors import BusyError, CancelledError, InputError, UnveilError
-from unveil.serve.engine import Engine, Options
+from unveil.inference.options import RestoreOptions
+from unveil.serve.engine import Engine
 from unveil.serve.forms import JobImage, JobStatus, State
 from unveil.serve.jobs import Job
 from unveil.serve.restored import Restored
@@ -163,7 +164,7 @@ class Batches:
             raise HTTPException(404, f"{item.name}: not restored yet")
         return item.restored
 
-    def start(self, batch: Batch, options: Options) -> None:
+    def start(self, batch: Batch, options: RestoreOptions) -> None:
         """Restore all pictures of a job, or restore them again.
 
         Raises:
@@ -200,7 +201,7 @@ class Batches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, batch: Batch, items: list[Item], options: Options) -> None:
+    async def _run(self, batch: Batch, items: list[Item], options: RestoreOptions) -> None:
         with contextlib.ExitStack() as held:
             for item in items:
                 assert item.source is not None
@@ -219,7 +220,7 @@ class Batches:
                     _log.exception("a job failed")
                     item.state, item.error = "failed", "internal error; the server's log says more"
 
-    async def _restore(self, batch: Batch, item: Item, options: Options) -> None:
+    async def _restore(self, batch: Batch, item: Item, options: RestoreOptions) -> None:
         assert item.source is not None
         while True:
             if batch.stopping:

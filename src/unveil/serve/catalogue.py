@@ -5,7 +5,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, Field
-from pydantic.json_schema import SkipJsonSchema
 
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.conditioning import probe_of, task_conditioning
@@ -26,8 +25,6 @@ class Model(BaseModel):
     parameters: int
     paper: str
     default: bool = Field(description="Whether it is taken when none is named.")
-    # What `unveil.Restorer` takes for it.
-    source: SkipJsonSchema[str | Path] = Field(exclude=True)
 
 
 class Catalogue:
@@ -46,14 +43,13 @@ class Catalogue:
         sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
         sources |= dict(zip(self._given, given, strict=True))
         self._preferred = self._given[0] if self._given else default_model("auto")
-        self._offers = {name: self._offer(name, source) for name, source in sources.items()}
+        self._loaded = {name: load(source) for name, source in sources.items()}
+        self._offers = {name: self._offer(name, loaded) for name, loaded in self._loaded.items()}
 
-    def _offer(self, name: str, source: str | Path) -> Model:
-        loaded = load(source)
+    def _offer(self, name: str, loaded: LoadedModel) -> Model:
         model_id = getattr(loaded.network, "model_id", "")
         return Model(
             id=name,
-            source=source,
             tasks=tasks_of(loaded),
             inspects=readout_of(loaded) is not None,
             parameters=count_parameters(loaded.network),
@@ -71,6 +67,10 @@ class Catalogue:
         """``"auto"`` and what some network does."""
         done = {task for offer in self._offers.values() for task in offer.tasks}
         return tuple(task for task in TASKS if task == "auto" or task in done)
+
+    def loaded(self, offer: Model) -> LoadedModel:
+        """Return the network of an offer, whose file is not opened again."""
+        return self._loaded[offer.id]
 
     def choose(self, model: str | None, task: str) -> Model:
         """Return the network for a choice.

@@ -4,20 +4,20 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from anyio import CapacityLimiter
 
-from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError, OutputError
 from unveil.imaging import Image
 from unveil.inference.change import change_of
 from unveil.inference.diagnosis import DegradationEstimate
 from unveil.inference.inspect import inspect_image
+from unveil.inference.options import RestoreOptions, Tile
 from unveil.inference.restorer import Restorer, read_source
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Model
@@ -27,28 +27,10 @@ from unveil.serve.restored import Restored
 from unveil.serve.settings import Settings
 from unveil.serve.store import Store
 
-Tile = int | Literal["auto", "off"]
 Result = TypeVar("Result")
 
 # Networks kept loaded, by what they are asked to do.
 _LOADED = 6
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to do with a picture, as the options of `unveil restore`.
-
-    Attributes:
-        model: Id of a network the server offers; None leaves it to the task.
-        task: One of `Catalogue.tasks`.
-        tile: ``"auto"``, ``"off"`` or the side of a tile in pixels.
-        ensemble: Average over 8 flips and rotations.
-    """
-
-    model: str | None = None
-    task: str = "auto"
-    tile: Tile = "auto"
-    ensemble: bool = False
 
 
 class Engine:
@@ -85,17 +67,15 @@ class Engine:
         self.listeners: list[Callable[[Restored], None]] = []
         self._seconds_per_megapixel: dict[str, float] = {}
 
-    def check(self, options: Options) -> None:
+    def check(self, options: RestoreOptions) -> None:
         """Refuse options that no job could be done with.
 
         Raises:
-            InputError: If one is out of range, or no network does that.
+            InputError: If no network does that.
         """
-        self.catalogue.choose(options.model, options.task)
-        if isinstance(options.tile, int) and options.tile < SMALLEST_TILE:
-            raise InputError(f"tile is {SMALLEST_TILE} pixels or more, got {options.tile}")
+        self.catalogue.choose(cast("str | None", options.model), options.task)
 
-    def submit(self, source: Path, options: Options) -> Job[Restored]:
+    def submit(self, source: Path, options: RestoreOptions) -> Job[Restored]:
         """Queue a picture of the store to be restored.
 
         Raises:
@@ -121,7 +101,7 @@ class Engine:
                 return None
             image = self._read(source)
             job.report(0.1)
-            return inspect_image(self._restorer(offer, Options()), image)
+            return inspect_image(self._restorer(offer, RestoreOptions()), image)
 
         return self._submit(source, work)
 
@@ -168,9 +148,9 @@ class Engine:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
 
-    def _restore(self, job: Job[Restored], source: Path, options: Options) -> Restored:
+    def _restore(self, job: Job[Restored], source: Path, options: RestoreOptions) -> Restored:
         image = self._read(source)
-        offer = self.catalogue.choose(options.model, options.task)
+        offer = self.catalogue.choose(cast("str | None", options.model), options.task)
         restorer = self._restorer(offer, options)
         self._check_pass(image, restorer, options.tile)
         height, width, _ = image.pixels.shape
@@ -212,17 +192,13 @@ class Engine:
             raise OutputError(f"{source}: no longer kept here; upload it again")
         return read_source(source, self.settings.max_megapixels)
 
-    def _restorer(self, offer: Model, options: Options) -> Restorer:
+    def _restorer(self, offer: Model, options: RestoreOptions) -> Restorer:
         """Return a loaded network; only the worker calls this."""
         key = (offer.id, options.task, options.tile, options.ensemble)
         if key not in self._restorers:
-            self._restorers[key] = Restorer(
-                offer.source,
-                task=cast("Any", options.task),
-                tile=options.tile,
-                ensemble=options.ensemble,
-                device=self.settings.device,
-            )
+            loaded = self.catalogue.loaded(offer)
+            chosen = replace(options, model=loaded, device=self.settings.device)
+            self._restorers[key] = Restorer(**vars(chosen))
             if len(self._restorers) > _LOADED:
                 self._restorers.popitem(last=False)
         self._restorers.move_to_end(key)

@@ -7,10 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
 from unveil.bounded import SMALLEST_TILE, STRENGTHS
-from unveil.inference.options import RestoreOptions
+from unveil.inference.options import RestoreOptions, TaskChoice, parse_tile
 from unveil.inference.strength import Strength
 from unveil.serve.catalogue import Model
-from unveil.serve.engine import Options, Tile
 
 FormatName = Literal[
     "jpeg", "jpg", "png", "tiff", "tif", "webp", "avif", "heic", "heif", "bmp", "jxl", "ppm",
@@ -89,10 +88,10 @@ class RunForm(_Form):
         default=False, description="Average over 8 flips and rotations: 8 times slower."
     )
 
-    def options(self) -> Options:
-        """Return the options of the engine."""
-        tile = int(self.tile) if self.tile.isdecimal() else self.tile
-        return Options(self.model, self.task, cast("Tile", tile), self.ensemble)
+    def options(self) -> RestoreOptions:
+        """Return the options of the restorer; the model is an id of the server's."""
+        task, tile = cast("TaskChoice", self.task), parse_tile(self.tile)
+        return RestoreOptions(model=self.model, task=task, tile=tile, ensemble=self.ensemble)
 
 
 class RestoreForm(StrengthForm, RunForm):
