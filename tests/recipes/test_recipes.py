@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
 # Folder names of degraded and clean photographs in the sets of that name; input/target elsewhere.
 PARTS = {"GoPro": ("blur", "sharp"), "Derain": ("rainy", "gt"), "Dehaze": ("synthetic", "original")}
-# Held back by `examples/score_model.py`, too.
+# Held back by `experiments/score_model.py`, too.
 CAMERA_TEST_SCENES = {"printer", "comproom", "GO", "wall", "plant", "photo", "door", "waterhouse"}
 # What makes two steps quick: the smallest patch that any of the networks is meant for.
 QUICK = [

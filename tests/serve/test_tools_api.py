@@ -1,6 +1,7 @@
 """Samples, degradations and scores: the same as the command line's and the library's."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.serve.conftest import Served, photo, until, uploads
 
 from unveil.degradations import parse
+from unveil.imaging import save_png
 from unveil.metrics import psnr, ssim
 
 
@@ -44,6 +46,14 @@ def test_a_degradation_that_is_none_is_named(served: Served, description: str) -
     answer = served.client.post("/v1/degrade", files={"image": photo()}, data=data)
     assert answer.status_code == 422
     assert list(answer.json()) == ["error"]
+
+
+def test_a_picture_of_16_bits_is_taken_at_8(served: Served, tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (12, 16, 3), dtype=np.uint16)
+    save_png(tmp_path / "deep.png", deep)
+    files = {"image": (tmp_path / "deep.png").read_bytes()}
+    made = served.client.post("/v1/degrade", files=files)
+    assert np.array_equal(_pixels(made.content), np.rint(deep / 257))
 
 
 def test_scores_are_those_of_the_metrics(served: Served) -> None:

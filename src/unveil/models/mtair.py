@@ -38,7 +38,7 @@ by one linear layer per 2×2 patch; three levels, in whose latent every second b
 in turn the scan and the attention (``branches="turns"``), the last block of every other stage
 channel attention; small prompts with narrow attentions; the first level's skip returns to the
 level's width. Widths and units are those of `cu_mamba_small`, with two more in the latent, so that
-it can start as that denoiser (examples/start_from_denoiser.py).
+it can start as that denoiser (experiments/start_from_denoiser.py).
 """
 
 from itertools import cycle, pairwise

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import unveil
 from unveil.imaging import save_png
 
-_EXAMPLE = Path(__file__).parents[2] / "examples" / "unchanged_pictures.py"
+_SCRIPT = Path(__file__).parents[2] / "experiments" / "unchanged_pictures.py"
 
 
 class _Brighter(nn.Module):
@@ -24,7 +24,7 @@ class _Brighter(nn.Module):
 
 
 def test_the_mean_and_the_percentile_are_those_of_the_change() -> None:
-    measure = runpy.run_path(str(_EXAMPLE))["change"]
+    measure = runpy.run_path(str(_SCRIPT))["change"]
     pixels = np.full((32, 32, 3), 100, np.uint8)
     assert measure(unveil.Restorer(_Brighter()), pixels) == (1.0, 2.0)
 
@@ -35,8 +35,8 @@ def test_what_is_changed_is_named(
     save_png(tmp_path / "flat.png", np.full((40, 40, 3), 90, np.uint8))
     noisy = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     save_png(tmp_path / "noisy.png", noisy)
-    monkeypatch.setattr(sys, "argv", [str(_EXAMPLE), "cu_mamba_small", str(tmp_path)])
-    runpy.run_path(str(_EXAMPLE), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", [str(_SCRIPT), "cu_mamba_small", str(tmp_path)])
+    runpy.run_path(str(_SCRIPT), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("flat grays: 0.")
     assert [line.split(":")[0] for line in lines[1:]] == [str(tmp_path / "noisy.png"), "kept"]

@@ -10,7 +10,7 @@ import unveil
 from unveil.imaging import save_png
 from unveil.models.checkpoint import from_pretrained
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "start_from_denoiser.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "start_from_denoiser.py"
 
 
 def _start(monkeypatch, *words):

@@ -10,7 +10,7 @@ from unveil import create_model
 from unveil.imaging import save_png
 from unveil.models.checkpoint import save_checkpoint
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "score_model.py"
+SCRIPT = Path(__file__).parents[2] / "experiments" / "score_model.py"
 SETS = ("cbsd68", "set12", "kodak24", "noise_cc/input", "noise_cc/target")
 SCENES = ("a_b_c_d_wall_1", "a_b_c_d_toy_1")
 
@@ -31,7 +31,7 @@ def sets(tmp_path):
 
 @pytest.fixture
 def score(sets, monkeypatch, capsys):
-    """Run the example; return its exit status, output and errors."""
+    """Run the script; return its exit status, output and errors."""
     monkeypatch.setenv("UNVEIL_DATA", str(sets))
     monkeypatch.chdir(sets)
 

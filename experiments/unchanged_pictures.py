@@ -1,7 +1,7 @@
 """Measure how far a network changes pictures that it must leave as they are.
 
     unveil data draw drawn --kind any
-    python examples/unchanged_pictures.py mtair_small drawn my-clean-pictures
+    python experiments/unchanged_pictures.py mtair_small drawn my-clean-pictures
 
 Every flat gray of 8 bits comes first, then the pictures of the folders, as they are. A picture is
 kept when its samples change by at most 1.5 levels of 255 on average, and by at most 12 in 99.9 % of

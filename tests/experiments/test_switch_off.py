@@ -1,4 +1,4 @@
-"""The example switches parts of a network off, and on again."""
+"""The script switches parts of a network off, and on again."""
 
 import runpy
 import sys
@@ -11,12 +11,13 @@ import torch
 from unveil import create_model
 from unveil.models.checkpoint import save_checkpoint
 
-_EXAMPLE = Path(__file__).parents[2] / "examples/switch_off.py"
+_SCRIPT = Path(__file__).parents[2] / "experiments/switch_off.py"
+_SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 
 
 @pytest.mark.parametrize("model", ["cu_mamba_tiny", "mtair_tiny"])
 def test_a_switch_takes_its_part_out_and_puts_it_back(model: str) -> None:
-    example = runpy.run_path(str(_EXAMPLE))
+    script = runpy.run_path(str(_SCRIPT))
     torch.manual_seed(0)
     network = create_model(model, scan_norm=True).eval()
     with torch.no_grad():
@@ -26,20 +27,20 @@ def test_a_switch_takes_its_part_out_and_puts_it_back(model: str) -> None:
         x = torch.rand(1, 3, 48, 48)
         y = network(x)
         for name in ("without_latent", "without_scans"):
-            with example[name](network):
+            with script[name](network):
                 assert (network(x) - y).abs().max() > 1e-4, name
             assert torch.equal(network(x), y), name
-        with example["whole"](network):
+        with script["whole"](network):
             assert torch.equal(network(x), y)
 
 
 def test_without_scans_no_scan_remembers() -> None:
-    example = runpy.run_path(str(_EXAMPLE))
+    script = runpy.run_path(str(_SCRIPT))
     torch.manual_seed(0)
     network = create_model("mtair_tiny").eval()
     scan = next(m for m in network.modules() if type(m).__name__ == "ImageScan")
     u = torch.randn(1, 4, 5, scan.D.shape[1])
-    with torch.no_grad(), example["without_scans"](network):
+    with torch.no_grad(), script["without_scans"](network):
         torch.testing.assert_close(scan(u), u * scan.D.sum(0))
 
 
@@ -49,10 +50,10 @@ def test_every_part_gets_its_row(
     torch.manual_seed(0)
     network = create_model("mtair_tiny")
     weights = save_checkpoint(network, tmp_path / "tiny.safetensors")
-    words = [str(weights), str(_EXAMPLE.parent / "samples"), "--limit", "1", "--crop", "64"]
+    words = [str(weights), str(_SAMPLES), "--limit", "1", "--crop", "64"]
     words += ["--units", "--with", "haze:heavy", "identity"]
     monkeypatch.setattr(sys, "argv", ["switch_off.py", *words])
-    runpy.run_path(str(_EXAMPLE), run_name="__main__")
+    runpy.run_path(str(_SCRIPT), run_name="__main__")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     units = len(network.get_submodule("latent.blocks"))
@@ -64,8 +65,8 @@ def test_every_part_gets_its_row(
 
 @pytest.mark.parametrize("words", [["--include", "none*"], ["--with", "hail"]])
 def test_what_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    given = ["switch_off.py", "cu_mamba_tiny", str(_EXAMPLE.parent / "samples"), *words]
+    given = ["switch_off.py", "cu_mamba_tiny", str(_SAMPLES), *words]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit) as error:
-        runpy.run_path(str(_EXAMPLE), run_name="__main__")
+        runpy.run_path(str(_SCRIPT), run_name="__main__")
     assert "\n" not in str(error.value)

@@ -1,7 +1,7 @@
 """Switch off parts of a trained network, to see which tasks use them.
 
-    python examples/switch_off.py mtair_small photographs --include "n01*" --crop 320
-    python examples/switch_off.py runs/mine photographs --units --with noise_uint8:sigma_255=25
+    python experiments/switch_off.py mtair_small photographs --include "n01*" --crop 320
+    python experiments/switch_off.py runs/mine photographs --units --with noise_uint8:sigma_255=25
 
 Clean photographs are degraded with fixed seeds and restored by the whole network, without its
 coarsest level (what comes up from the latent is set to zero), with B of all scans set to zero (no

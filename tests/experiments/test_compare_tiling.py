@@ -1,4 +1,4 @@
-"""The example compares ways of cutting photographs."""
+"""The script compares ways of cutting photographs."""
 
 import runpy
 import sys
@@ -12,7 +12,8 @@ from unveil import create_model
 from unveil.inference.tiling import Tiling
 from unveil.models.checkpoint import save_checkpoint
 
-_EXAMPLES = Path(__file__).parents[2] / "examples"
+_SCRIPTS = Path(__file__).parents[2] / "experiments"
+_SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 
 
 def _cells(line: str) -> list[str]:
@@ -24,22 +25,22 @@ def test_every_way_gets_its_figure(
 ) -> None:
     torch.manual_seed(0)
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
-    words = [weights, _EXAMPLES / "samples", "--limit", 1, "--tiles", 128, 96, "--windows", 64]
+    words = [weights, _SAMPLES, "--limit", 1, "--tiles", 128, 96, "--windows", 64]
     words += ["--overlap", 16, "--with", "haze:heavy", "identity"]
     monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *map(str, words)])
-    example = runpy.run_path(str(_EXAMPLES / "compare_tiling.py"), run_name="__main__")
+    script = runpy.run_path(str(_SCRIPTS / "compare_tiling.py"), run_name="__main__")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert _cells(lines[0]) == ["", "whole", "windows of 64", "tiles of 128", "tiles of 96"]
     hazy, clean = (np.array(_cells(line)[1:], float) for line in lines[2:])
     assert (clean > hazy + 3).all()  # near the identity, whatever the way
     assert (
-        len(set(example["ways"](Tiling(overlap=16), [128, 96], [64]).values())) == 4
+        len(set(script["ways"](Tiling(overlap=16), [128, 96], [64]).values())) == 4
     )  # and the ways do differ
 
 
 def test_a_bad_degradation_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
-    words = [str(weights), str(_EXAMPLES / "samples"), "--with", "hail"]
+    words = [str(weights), str(_SAMPLES), "--with", "hail"]
     monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *words])
     with pytest.raises(SystemExit, match="hail"):
-        runpy.run_path(str(_EXAMPLES / "compare_tiling.py"), run_name="__main__")
+        runpy.run_path(str(_SCRIPTS / "compare_tiling.py"), run_name="__main__")

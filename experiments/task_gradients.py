@@ -1,6 +1,6 @@
 """Measure how hard each degradation pulls at each part of a network.
 
-    python examples/task_gradients.py mtair_small photographs --loss "l1 + 0.01*psnr35"
+    python experiments/task_gradients.py mtair_small photographs --loss "l1 + 0.01*psnr35"
 
 A batch of crops from clean photographs is degraded in one way after the other; printed is the norm
 of the loss's gradient for each part of the network, the mean over a few batches. A task that pulls

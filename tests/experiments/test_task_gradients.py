@@ -1,4 +1,4 @@
-"""The example measures gradients per part."""
+"""The script measures gradients per part."""
 
 import runpy
 import sys
@@ -11,15 +11,16 @@ from unveil import create_model
 from unveil.models.checkpoint import save_checkpoint
 from unveil.training.losses import Loss
 
-_EXAMPLE = Path(__file__).parents[2] / "examples/task_gradients.py"
+_SCRIPT = Path(__file__).parents[2] / "experiments/task_gradients.py"
+_SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 
 
 def test_the_parts_make_up_the_gradient() -> None:
-    example = runpy.run_path(str(_EXAMPLE))
+    script = runpy.run_path(str(_SCRIPT))
     torch.manual_seed(0)
     network, loss = create_model("mtair_tiny"), Loss.parse("l1")
     given, clean = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    norms = example["gradient_norms"](network, loss, given, clean)
+    norms = script["gradient_norms"](network, loss, given, clean)
     assert set(norms) == {
         name for name, part in network.named_children() if list(part.parameters())
     }
@@ -34,10 +35,10 @@ def test_every_degradation_gets_its_row(
 ) -> None:
     torch.manual_seed(0)
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
-    words = [str(weights), str(_EXAMPLE.parent / "samples"), "--batches", "1", "--batch", "1"]
+    words = [str(weights), str(_SAMPLES), "--batches", "1", "--batch", "1"]
     words += ["--patch", "64", "--with", "haze:heavy", "noise:sigma_255=5"]
     monkeypatch.setattr(sys, "argv", ["task_gradients.py", *words])
-    runpy.run_path(str(_EXAMPLE), run_name="__main__")
+    runpy.run_path(str(_SCRIPT), run_name="__main__")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert [row[0] for row in rows[2:]] == ["haze:heavy", "noise:sigma_255=5"]
@@ -50,8 +51,8 @@ def test_what_cannot_be_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
-    given = ["task_gradients.py", str(weights), str(_EXAMPLE.parent / "samples"), *words]
+    given = ["task_gradients.py", str(weights), str(_SAMPLES), *words]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit) as error:
-        runpy.run_path(str(_EXAMPLE), run_name="__main__")
+        runpy.run_path(str(_SCRIPT), run_name="__main__")
     assert "\n" not in str(error.value)

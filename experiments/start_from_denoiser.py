@@ -1,6 +1,6 @@
 """Start an `mtair_small` from the bundled denoiser; what MTAIR adds does nothing at first.
 
-    python examples/start_from_denoiser.py CLEAN_FOLDER runs/start [--denoiser RUN] [--branches B]
+    python experiments/start_from_denoiser.py CLEAN runs/start [--denoiser RUN] [--branches B]
 
 Scans and attention take turns in it (``branches="turns"``): as in the denoiser, scans stand alone
 in their units. It has the denoiser's widths and gated units, so that the denoiser's weights fit. It

@@ -1,7 +1,7 @@
 """Compare ways of cutting photographs: whole, in tiles, statistics gathered in windows.
 
-    python examples/compare_tiling.py mtair_small photographs --limit 4 --tiles 512 256
-    python examples/compare_tiling.py mtair_small photographs --windows 128 256
+    python experiments/compare_tiling.py mtair_small photographs --limit 4 --tiles 512 256
+    python experiments/compare_tiling.py mtair_small photographs --windows 128 256
 
 Clean photographs are degraded with fixed seeds and restored in every way; printed is the mean PSNR
 in dB for each. A network whose tiles and whole photographs differ by more than 0.05 dB has not seen

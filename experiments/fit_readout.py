@@ -1,6 +1,6 @@
 """Teach `unveil inspect` what an all-in-one network sees, once it is trained.
 
-    python examples/fit_readout.py weights.safetensors CLEAN_FOLDER… --held-out OTHER_FOLDER…
+    python experiments/fit_readout.py weights.safetensors CLEAN_FOLDER… --held-out OTHER_FOLDER…
 
 Clean photographs are degraded with noise, rain, haze, noise on top of rain or haze, or left clean,
 some of them gray, dim, faded, soft or as a JPEG; drawn pictures stand among the clean ones. The

@@ -1,7 +1,7 @@
 """Measure the bands that networks leave in skies.
 
-    python examples/sky_bands.py                       # the bundled all-in-one network
-    python examples/sky_bands.py mtair_small runs/mine/best
+    python experiments/sky_bands.py                       # the bundled all-in-one network
+    python experiments/sky_bands.py mtair_small runs/mine/best
 
 Skies are smooth, so that errors along whole rows or columns show. Two kinds are measured with
 their truth known: two parts of the hazy photograph that `restore_photos.py` makes, and generated
@@ -28,7 +28,7 @@ from unveil.evaluation import (
 )
 from unveil.imaging import load_rgb, save_png
 
-_HERE = Path(__file__).parent
+_EXAMPLES = Path(__file__).parents[1] / "examples"
 ROCKET = ("rocket=10:250,230:300", "rocket=5:110,200:440")
 # The same depth everywhere: what the input errs by is as smooth as the sky.
 HAZE = "haze:scene=even,beta=0.6..1.5,airlight=0.7..0.95+bits"
@@ -37,11 +37,11 @@ _SIDE, _GROUND = 384, 256
 
 def write_rocket(folder: Path) -> None:
     """Write the hazy photograph and its truth as `restore_photos.py` makes them."""
-    cases = runpy.run_path(str(_HERE / "restore_photos.py"))["CASES"]
+    cases = runpy.run_path(str(_EXAMPLES / "restore_photos.py"))["CASES"]
     ((number, name, degradation),) = (
         (i, name, text) for i, (name, text, _) in enumerate(cases) if name == "rocket.jpg"
     )
-    clean = load_rgb(_HERE / "samples" / name)
+    clean = load_rgb(_EXAMPLES / "samples" / name)
     scaled = (clean / 255).astype(np.float32)
     hazy = parse(degradation)(scaled, np.random.default_rng(number))
     for part, pixels in (("target", clean), ("input", np.rint(np.clip(hazy, 0, 1) * 255))):

@@ -1,7 +1,7 @@
 """Score a model on every test set that its quality is judged by, and print one table.
 
-    UNVEIL_DATA=sets python examples/score_model.py mtair_small
-    UNVEIL_DATA=sets python examples/score_model.py runs/all/best --limit 4   # a quick look
+    UNVEIL_DATA=sets python experiments/score_model.py mtair_small
+    UNVEIL_DATA=sets python experiments/score_model.py runs/all/best --limit 4   # a quick look
 
 Each row is what one call of `unveil evaluate` gives; the calls are printed below the table. Scores
 are kept in the output folder as they come, so a killed run goes on where it was.
