@@ -31,7 +31,7 @@ def document(served: Served) -> Iterator[Any]:
     for form in ("RestoreForm", "InspectForm", "DegradeForm", "ScoreForm", "ResultForm"):
         for name in {"image", "reference", "mask"} & schemas[form]["properties"].keys():
             schemas[form]["properties"][name] = binary
-    schemas["JobForm"]["properties"]["image"] |= {"items": binary, "maxItems": 3}
+    schemas["JobForm"]["properties"]["image"] |= {"items": binary}
     schemas["DegradeForm"]["properties"]["degradation"]["enum"] = ["noise:sigma_255=9", "identity"]
     for form in ("RestoreForm", "RunForm", "JobForm"):
         schemas[form]["properties"]["task"]["enum"] = ["auto", "denoise"]
@@ -62,11 +62,20 @@ def _check(document: Any, served: Served, examples: int) -> Counter[tuple[str, i
             )
             @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
             def test(case: Any) -> None:
+                hypothesis.assume(_can_be_sent(case.body))
                 answer = case.call_and_validate(base_url=served.url)
                 answers[case.path, answer.status_code] += 1
 
             test()
     return answers
+
+
+def _can_be_sent(body: object) -> bool:
+    """Whether a form can say it: null and empty lists are no field at all, which is allowed."""
+    fields = body.items() if isinstance(body, dict) else ()
+    return not any(
+        value is None or isinstance(value, list | dict) for name, value in fields if name != "image"
+    )
 
 
 def _did_something(answers: Counter[tuple[str, int]]) -> None:
