@@ -71,10 +71,17 @@ def _check(document: Any, served: Served, examples: int) -> Counter[tuple[str, i
 
 
 def _can_be_sent(body: object) -> bool:
-    """Whether a form can say it: null and empty lists are no field at all, which is allowed."""
+    """Whether a form tells it from what is allowed.
+
+    Null and empty lists are no field at all; 0 and 1 are words for booleans.
+    """
     fields = body.items() if isinstance(body, dict) else ()
     return not any(
-        value is None or isinstance(value, list | dict) for name, value in fields if name != "image"
+        value is None
+        or isinstance(value, list | dict)
+        or (name in ("start", "ensemble") and value in (0, 1))
+        for name, value in fields
+        if name != "image" and not isinstance(value, bool)
     )
 
 
