@@ -96,10 +96,10 @@ def main(file: str) -> None:
     clean = Restorer("cu_mamba_small")(noisy)[60:252, 90:346]
     side_by_side("video.jpg", *clip(clean))
     try:
-        import spandrel
+        import spandrel  # noqa: PLC0415 (optional)
     except ImportError:
         return
-    from unveil.integrations.spandrel import install
+    from unveil.integrations.spandrel import install  # noqa: PLC0415
 
     install()
     weights = resources.files("unveil") / "weights" / "mtair_small.safetensors"
