@@ -48,6 +48,11 @@ def unrestored(source: Path, backup: Path, journal: Journal, force: bool) -> Pat
 def set_aside(source: Path, backup: Path, journal: Journal) -> None:
     """Give the file `source` the further name `backup`; at no time is it without a name.
 
+    Args:
+        source: The photo.
+        backup: Its further name.
+        journal: Of the folder; the name is noted there first.
+
     Raises:
         OutputError: If it cannot be done; then nothing has changed.
     """

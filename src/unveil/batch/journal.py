@@ -39,7 +39,12 @@ class Journal:
         self._at_start: dict[Path, frozenset[str]] = {}
 
     def is_done(self, target: Path, key: str) -> bool:
-        """Tell whether `target` is the unchanged result of what `key` stands for."""
+        """Tell whether `target` is the unchanged result of what `key` stands for.
+
+        Args:
+            target: The result.
+            key: Stands for the source's bytes and all options.
+        """
         entry = self._entries(target.parent).get(target.name)
         if entry is None or entry["key"] != key or not target.exists():
             return False
@@ -68,11 +73,21 @@ class Journal:
         self._add(backup, _ORIGINAL, None)
 
     def begin(self, target: Path, key: str) -> None:
-        """Note that `target`, which does not exist, is about to be made."""
+        """Note that `target`, which does not exist, is about to be made.
+
+        Args:
+            target: The result.
+            key: Stands for the source's bytes and all options.
+        """
         self._add(target, key, None)
 
     def finish(self, target: Path, key: str) -> None:
-        """Note that `target` has been made."""
+        """Note that `target` has been made.
+
+        Args:
+            target: The result.
+            key: Stands for the source's bytes and all options.
+        """
         self._add(target, key, _stamp(target))
 
     def _add(self, target: Path, key: str, stamp: list[int] | None) -> None:

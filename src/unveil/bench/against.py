@@ -201,7 +201,12 @@ class Build:
 
 @contextmanager
 def running_build(path: Path, threads: int) -> Iterator[Build]:
-    """Start a process of the build whose package lies in `path`; it ends with the context."""
+    """Start a process of the build whose package lies in `path`; it ends with the context.
+
+    Args:
+        path: Folder of the package.
+        threads: That it computes with.
+    """
     environment = os.environ | {"PYTHONPATH": str(path)}
     environment.pop("UNVEIL_NATIVE_LIBRARY", None)
     # -P: the folder one happens to be in is not searched.

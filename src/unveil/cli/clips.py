@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 def targets(clips: Sequence[Path], output: Path | None, name: str) -> list[Path]:
     """Return where the results of clips go.
 
+    Args:
+        clips: The clips.
+        output: Folder, or file for a single clip; None puts results beside the clips.
+        name: Template of the results' names.
+
     Raises:
         BadParameter: Several clips would go into one file, or one onto itself.
     """
@@ -36,7 +41,14 @@ def targets(clips: Sequence[Path], output: Path | None, name: str) -> list[Path]
 def restore_clips(
     restorer: "Restorer", clips: Sequence[Path], places: Sequence[Path], **options: Any
 ) -> "Iterator[Outcome]":
-    """Restore clips one after the other, with progress on stderr; a failure stops none of them."""
+    """Restore clips one after the other, with progress on stderr; a failure stops none of them.
+
+    Args:
+        restorer: Network and options.
+        clips: The clips.
+        places: Their results.
+        options: As of `unveil.batch.video.restore_video`.
+    """
     from unveil.batch.outcome import Outcome
     from unveil.batch.video import restore_video
     from unveil.errors import UnveilError

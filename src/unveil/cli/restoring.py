@@ -21,7 +21,13 @@ Act = Callable[..., "Iterator[Any]"]
 
 
 def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving") -> Act:
-    """Restore images in this process."""
+    """Restore images in this process.
+
+    Args:
+        jobs: From `unveil.batch.plan`.
+        options: Of `unveil.Restorer`.
+        saving: How results are saved.
+    """
     from unveil.batch.run import restore_files
     from unveil.inference.restorer import Restorer
 
@@ -31,7 +37,15 @@ def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving
 def of_clips(
     clips: Sequence[Path], output: Path | None, name: str, options: Mapping[str, Any], **how: Any
 ) -> Act:
-    """Restore clips in this process."""
+    """Restore clips in this process.
+
+    Args:
+        clips: The clips.
+        output: Folder, or file for a single clip; None puts results beside the clips.
+        name: Template of the results' names.
+        options: Of `unveil.Restorer`.
+        how: Of `restore_clips`.
+    """
     from unveil.cli.clips import restore_clips, targets
     from unveil.inference.restorer import Restorer
 
@@ -52,7 +66,16 @@ def on_cluster(
     options: Mapping[str, Any],
     saving: "Saving",
 ) -> Act:
-    """Restore images by several processes."""
+    """Restore images by several processes.
+
+    Args:
+        made: From `unveil.batch.plan`.
+        address: Of the Ray cluster, ``"local"`` or ``"auto"``.
+        workers: Processes; None takes as many as there are cores for.
+        cores: Of each process.
+        options: Of `unveil.Restorer`.
+        saving: How results are saved.
+    """
     from unveil.batch.cluster import restore_on_cluster
 
     def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (known at the end)
@@ -66,7 +89,15 @@ def on_cluster(
 def on_server(
     address: str, jobs: "Sequence[Job]", given: Mapping[str, Any], *, force: bool, remember: bool
 ) -> Act:
-    """Restore images by a running `unveil serve`."""
+    """Restore images by a running `unveil serve`.
+
+    Args:
+        address: Of the server.
+        jobs: From `unveil.batch.plan`.
+        given: Fields of the form of ``POST /v1/restore``; None leaves one out.
+        force: Replace what is there.
+        remember: Keep a journal beside the results.
+    """
     from unveil.batch.remote import Server, restore_on_server
 
     fields = {name: str(value) for name, value in given.items() if value is not None}
@@ -112,6 +143,11 @@ def clips_among(paths: Sequence[str]) -> list[Path]:
 def refuse_together(ray: str | None, clips: Sequence[Path], given: Sequence[str]) -> None:
     """Refuse options that clips or a cluster do not take.
 
+    Args:
+        ray: Address of a cluster, if one was given.
+        clips: Clips, if any were given.
+        given: Names of other options that were given.
+
     Raises:
         BadParameter: One is given.
     """
@@ -137,7 +173,13 @@ def write_table(
     outcomes: "Sequence[Outcome]",
     refused: "Sequence[tuple[Path, UnveilError]]",
 ) -> None:
-    """Write what became of each file as CSV."""
+    """Write what became of each file as CSV.
+
+    Args:
+        path: Of the table.
+        outcomes: Of the files that were tried.
+        refused: Files that could not be tried, each with the reason.
+    """
     import csv
 
     from unveil.imaging.atomic import replacing

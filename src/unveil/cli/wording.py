@@ -15,6 +15,10 @@ _LONGEST = 1000
 def counted(number: int, what: str) -> str:
     """Put a number before what it counts.
 
+    Args:
+        number: How many.
+        what: Their name in the singular.
+
     >>> counted(1, "thread"), counted(2, "thread")
     ('1 thread', '2 threads')
     """

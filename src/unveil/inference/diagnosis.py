@@ -101,7 +101,12 @@ def mixer_names(model: nn.Module) -> list[str]:
 
 
 def features(model: nn.Module, context: GlobalStatistics) -> Vector:
-    """Return the statistics of an image, layer after layer, as one vector."""
+    """Return the statistics of an image, layer after layer, as one vector.
+
+    Args:
+        model: The network that gathered them.
+        context: Statistics of one image.
+    """
     found = context.statistics
     parts = [
         layer.summary(found[layer.statistic_name])[0].double().cpu()
@@ -159,6 +164,11 @@ def estimate_degradation(
 ) -> DegradationEstimate:
     """Predict the degradations of an image from its statistics.
 
+    Args:
+        probe: Fitted on statistics of this network.
+        model: The network.
+        context: Statistics of the image.
+
     Raises:
         CheckpointError: If the linear probe was fitted on another network.
     """
@@ -210,6 +220,10 @@ def parse_probe(metadata: Mapping[str, str], weights: str) -> LinearProbe | None
 
 def store_probe(weights: Path, probe: LinearProbe) -> None:
     """Put a linear probe into the metadata of a weights file, replacing the file whole.
+
+    Args:
+        weights: Safetensors file of the network it was fitted on.
+        probe: From `fit_probe`.
 
     Raises:
         CheckpointError: If the file is damaged.

@@ -97,6 +97,10 @@ def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     A colour that stands for transparency becomes alpha (but of mode I;16, which has none):
     restored, others might get that colour.
 
+    Args:
+        picture: A `PIL.Image.Image`.
+        restore: Restores ``(h, w, c)`` samples, c 1 or 3, into a new array.
+
     Returns:
         A PIL image with the same `info` (profile, EXIF, …).
 

@@ -59,7 +59,12 @@ class SkipStore:
         self._slots: dict[Corner, tuple[int, list[float]]] = {}
 
     def put(self, corner: Corner, skips: Iterable[Tensor]) -> None:
-        """Keep a tile's skips, if there is room."""
+        """Keep a tile's skips, if there is room.
+
+        Args:
+            corner: First row and column of the tile.
+            skips: From the encoder, ``(1, h, w, c)`` each, finest first.
+        """
         slot = len(self._slots)
         if slot == len(self._data):
             return

@@ -333,6 +333,11 @@ def read_source(
 ) -> Image:
     """Read an image file whose suffix is that of its format; see `unveil.imaging.read_image`.
 
+    Args:
+        source: The file.
+        max_megapixels: Largest accepted.
+        develop: How a raw photograph is developed; None takes the defaults.
+
     Raises:
         ImageFileError: If it cannot be read, or holds another format than its suffix says: its
             result would carry the wrong suffix, too.
@@ -349,7 +354,12 @@ def read_source(
 
 
 def log_losses(target: Path, image: Image) -> None:
-    """Log what the file `target` does not keep of an image that was written to it."""
+    """Log what the file `target` does not keep of an image that was written to it.
+
+    Args:
+        target: The file; its suffix names the format.
+        image: What was written.
+    """
     kind = format_of_suffix(target)
     for sentence in losses(image, kind) if kind else ():
         _log.warning("%s: %s", target, sentence)

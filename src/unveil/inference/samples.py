@@ -46,7 +46,12 @@ def to_network(window: Array) -> Tensor:
 
 
 def to_residual(change: Tensor, channels: int) -> Array:
-    """Return a network's change ``(1, 3, h, w)`` as ``(h, w, channels)`` float32; gray averages."""
+    """Return a network's change ``(1, 3, h, w)`` as ``(h, w, channels)`` float32; gray averages.
+
+    Args:
+        change: ``(1, 3, h, w)``, 1.0 being full scale.
+        channels: 1 or 3.
+    """
     if channels == 1:
         change = change.mean(1, keepdim=True)
     return np.asarray(change[0].permute(1, 2, 0).float().cpu().numpy())

@@ -30,7 +30,12 @@ class StatisticsCrop:
     width: int
 
     def cut(self, pixels: Array, multiple: int) -> Array:
-        """Return this part of ``(h, w, c)``, its edge repeated up to a multiple of pixels."""
+        """Return this part of ``(h, w, c)``, its edge repeated up to a multiple of pixels.
+
+        Args:
+            pixels: ``(h, w, c)`` samples of the image.
+            multiple: Sides of the result are multiples of this.
+        """
         part = pixels[self.top : self.top + self.height, self.left : self.left + self.width]
         return np.pad(
             part, ((0, -self.height % multiple), (0, -self.width % multiple), (0, 0)), "edge"

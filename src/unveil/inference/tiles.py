@@ -45,6 +45,10 @@ class Grid:
 
         Weights rise over the middle half of an overlap: the outermost pixels of a tile, which lack
         their surroundings, do not count.
+
+        Args:
+            span: Start and end of the tile in pixels.
+            length: Of the image along this axis.
         """
         start, end = span
         out = np.ones(end - start, np.float32)
@@ -69,7 +73,7 @@ def fitted_grid(tile: int, overlap: int, multiple: int) -> Grid:
         multiple: The network's size multiple.
 
     >>> fitted_grid(100, 64, 8)
-    Grid(tile=104, overlap=24)
+    Grid(tile=104, overlap=24, even=0)
     """
     tile = -(-tile // multiple) * multiple
     return Grid(tile, min(overlap, tile // 4) // multiple * multiple)

@@ -33,7 +33,12 @@ class Visible:
     seen: Array
 
     def put(self, made: Array, out: Array) -> None:
-        """Copy what was made of `pixels` to where it can be seen in the image `out`."""
+        """Copy what was made of `pixels` to where it can be seen in the image `out`.
+
+        Args:
+            made: ``(h, w, c)`` results of the box.
+            out: ``(h, w, c)`` result of the image.
+        """
         target = out[self.box]
         for top in range(0, len(made), _ROWS):
             rows = slice(top, top + _ROWS)
