@@ -79,6 +79,7 @@ _WRITES = {
     "bench/model.py": "a switch of the kernel's",
     "export/web.py": "a part of the folder that `serve/site.py` renames",
     "imaging/jxl.py": "the temporary file that `write_image` gives",
+    "imaging/pillow.py": "the temporary file that `write_image` gives",
     "serve/site.py": "a folder that is renamed when it is complete",
     "serve/store.py": "uploads, in a folder that is deleted",
 }
@@ -107,3 +108,17 @@ def test_files_are_renamed_into_place_in_one_file() -> None:
     found = {name for name, tree in _sources() if any(map(_writes, ast.walk(tree)))}
     assert _ATOMIC in found
     assert found - {_ATOMIC} == set(_WRITES)
+
+
+# A public class, and a schema of the API.
+_NAMED_TWICE = {"Scores": ("evaluation", "serve")}
+
+
+def test_no_class_has_the_name_of_one_in_another_room() -> None:
+    rooms: dict[str, set[str]] = {}
+    for name, tree in _sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                rooms.setdefault(node.name, set()).add(name.split("/")[0])
+    shared = {name: tuple(sorted(found)) for name, found in rooms.items() if len(found) > 1}
+    assert shared == _NAMED_TWICE

@@ -8,7 +8,7 @@ import pytest
 from tests.serve.conftest import until
 
 from unveil.errors import BusyError, CancelledError, InputError, TimedOutError
-from unveil.serve.jobs import Job, Queue
+from unveil.serve.jobs import Queue, QueuedJob
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ class Gate:
     def __init__(self) -> None:
         self.begun, self.open = threading.Event(), threading.Event()
 
-    def __call__(self, job: Job[str]) -> str:
+    def __call__(self, job: QueuedJob[str]) -> str:
         self.begun.set()
         while not self.open.wait(0.005):
             job.report(0.25)
@@ -35,7 +35,7 @@ def test_jobs_are_done_in_order_one_at_a_time(queue: Queue) -> None:
     at_once: list[int] = []
     order: list[int] = []
 
-    def work(number: int, _job: Job[None]) -> None:
+    def work(number: int, _job: QueuedJob[None]) -> None:
         at_once.append(number)
         time.sleep(0.01)
         order.append(number)
@@ -112,7 +112,7 @@ def test_who_forsakes_the_future_stops_neither_job_nor_worker(queue: Queue) -> N
 def test_what_a_cancelled_job_fails_with_is_that_it_was_cancelled(queue: Queue) -> None:
     gate, begun = threading.Event(), threading.Event()
 
-    def lose_files(_job: Job[None]) -> None:
+    def lose_files(_job: QueuedJob[None]) -> None:
         begun.set()
         gate.wait(5)
         raise FileNotFoundError
@@ -126,7 +126,7 @@ def test_what_a_cancelled_job_fails_with_is_that_it_was_cancelled(queue: Queue) 
 
 
 def test_a_failure_goes_to_who_waits_and_the_worker_lives(queue: Queue) -> None:
-    def fail(_job: Job[None]) -> None:
+    def fail(_job: QueuedJob[None]) -> None:
         raise InputError("no good")
 
     job = queue.submit(fail)

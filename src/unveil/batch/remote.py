@@ -98,7 +98,7 @@ class Server:
         end = time.monotonic() + _PATIENCE_S
         while True:
             boundary = secrets.token_hex(16)
-            body = _Form(boundary, given, source)
+            body = _Multipart(boundary, given, source)
             headers = {
                 "Content-Type": f"multipart/form-data; boundary={boundary}",
                 "Content-Length": str(body.length),
@@ -118,7 +118,7 @@ class Server:
 
     @contextlib.contextmanager
     def _asked(
-        self, method: str, path: str, headers: dict[str, str], body: "Sequence[bytes] | _Form"
+        self, method: str, path: str, headers: dict[str, str], body: "Sequence[bytes] | _Multipart"
     ) -> Iterator[http.client.HTTPResponse]:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=_CONNECT_S)
@@ -153,7 +153,7 @@ class Server:
         raise ServerError(str(source) + ": " + message.removeprefix(f"{_sent_name(source)}: "))
 
 
-class _Form:
+class _Multipart:
     """A multipart form, sent in pieces: options, then a file."""
 
     def __init__(self, boundary: str, fields: Mapping[str, str], source: Path) -> None:

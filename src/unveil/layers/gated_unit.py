@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unveil.layers.attention import GramAttention, project_per_image
 from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.convolution import GatedDepthwise3x3
-from unveil.layers.norm import LayerNorm
+from unveil.layers.norm import ChannelNorm
 from unveil.layers.scan import ImageScan
 from unveil.layers.statistics import GlobalStatistics
 from unveil.ops import gated_unit
@@ -46,7 +46,7 @@ class GatedUnit(nn.Module):
     ) -> None:
         super().__init__()
         inner = round(channels * expand)
-        self.norm = LayerNorm(channels, eps=1e-6)
+        self.norm = ChannelNorm(channels, eps=1e-6)
         self.expand = nn.Linear(channels, 2 * inner, bias=False)
         self.conv = GatedDepthwise3x3(inner) if depthwise else None
         self.scan, self.mixer = scan, mixer

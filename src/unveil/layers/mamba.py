@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unveil.layers.convolution import Depthwise3x3
-from unveil.layers.norm import LayerNorm
+from unveil.layers.norm import ChannelNorm
 from unveil.layers.scan import CausalConv, ImageScan
 from unveil.ops import ScanOrder, norm_gate, silu_gate
 
@@ -76,7 +76,7 @@ class VisionSSM(nn.Module):
         self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
         self.conv = Depthwise3x3(d_inner, activation="silu")
         self.scan = ImageScan(d_inner, d_state, math.ceil(d_model / 16), orders)
-        self.norm = LayerNorm(d_inner)
+        self.norm = ChannelNorm(d_inner)
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

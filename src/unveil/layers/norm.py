@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from unveil.ops import layer_norm
 
 
-class LayerNorm(nn.LayerNorm):
+class ChannelNorm(nn.LayerNorm):
     """Normalise each pixel's channels, by a kernel made for tens of them.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unveil.layers.attention import cosines, project_per_image
 from unveil.layers.functional import cell_sums, split_heads
-from unveil.layers.norm import LayerNorm
+from unveil.layers.norm import ChannelNorm
 from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 
@@ -75,7 +75,7 @@ class _SpatialCross(nn.Module):
         super().__init__()
         self.heads, self.grid = heads, grid
         self.query = nn.Linear(channels, inner, bias=False)
-        self.norm = LayerNorm(dim)
+        self.norm = ChannelNorm(dim)
         self.key = nn.Linear(dim, inner, bias=False)
         self.value = nn.Linear(dim, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
@@ -172,7 +172,7 @@ class PromptBlock(nn.Module):
         super().__init__()
         inner = inner or channels
         self.mixer = PromptMixer(channels, length, dim, size)
-        self.norm = LayerNorm(channels)
+        self.norm = ChannelNorm(channels)
         self.spatial = _SpatialCross(channels, dim, inner, heads, grid)
         self.channel = _ChannelCross(channels, dim, inner, heads)
         self.gain = nn.Linear(dim, channels)

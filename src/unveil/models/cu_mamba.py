@@ -44,7 +44,7 @@ from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
 from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
-from unveil.layers.norm import LayerNorm
+from unveil.layers.norm import ChannelNorm
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
 from unveil.layers.statistics import GlobalStatistics
@@ -149,7 +149,7 @@ class SpatialBlock(nn.Module):
 
     def __init__(self, channels: int, mixer: MambaBlock | None) -> None:
         super().__init__()
-        self.norm = LayerNorm(channels)
+        self.norm = ChannelNorm(channels)
         self.pointwise = nn.Linear(channels, channels)
         self.depthwise = Depthwise3x3(channels)
         self.mixer = mixer
@@ -182,7 +182,7 @@ class ChannelBlock(nn.Module):
     def __init__(self, channels: int, options: ChannelSSMOptions | None, d_conv: int = 4) -> None:
         super().__init__()
         inner = channels if options is None else 2 * channels
-        self.norm = LayerNorm(channels)
+        self.norm = ChannelNorm(channels)
         self.pointwise = nn.Linear(channels, inner)
         self.depthwise = Depthwise3x3(inner)
         self.scan = None if options is None else ChannelSSM(channels, options)

@@ -53,7 +53,7 @@ from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAtte
 from unveil.layers.convolution import Conv3x3, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
-from unveil.layers.norm import LayerNorm
+from unveil.layers.norm import ChannelNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
@@ -186,7 +186,7 @@ class DualBlock(nn.Module):
         fusion: str = "sum",
     ) -> None:
         super().__init__()
-        self.norm = LayerNorm(channels)
+        self.norm = ChannelNorm(channels)
         self.attention, self.scan = attention, scan
         both = attention is not None and scan is not None
         self.fuse = (
@@ -196,7 +196,7 @@ class DualBlock(nn.Module):
             scaled = branch is not None and self.fuse is None
             scale = nn.Parameter(torch.ones(channels)) if scaled else None
             self.register_parameter(name, scale)
-        self.ffn_norm = LayerNorm(channels)
+        self.ffn_norm = ChannelNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
@@ -223,9 +223,9 @@ class PlainBlock(nn.Module):
 
     def __init__(self, channels: int, attention: ChannelAttention, ffn_expand: float) -> None:
         super().__init__()
-        self.norm = LayerNorm(channels)
+        self.norm = ChannelNorm(channels)
         self.attention = attention
-        self.ffn_norm = LayerNorm(channels)
+        self.ffn_norm = ChannelNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
     def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:

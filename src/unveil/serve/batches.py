@@ -15,7 +15,7 @@ from unveil.errors import BusyError, CancelledError, InputError, UnveilError
 from unveil.inference.options import RestoreOptions
 from unveil.serve.engine import Engine
 from unveil.serve.forms import JobImage, JobStatus, State
-from unveil.serve.jobs import Job
+from unveil.serve.jobs import QueuedJob
 from unveil.serve.restored import Restored
 from unveil.serve.store import plain_message
 
@@ -44,7 +44,7 @@ class Item:
     name: str
     source: Path | None = None
     error: str | None = None
-    job: Job[Restored] | None = None
+    job: QueuedJob[Restored] | None = None
     restored: Restored | None = None
     version: int = 0
     state: State = "received"

@@ -21,7 +21,7 @@ from unveil.inference.options import RestoreOptions, Tile
 from unveil.inference.restorer import Restorer, read_source
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Model
-from unveil.serve.jobs import Job, Queue
+from unveil.serve.jobs import Queue, QueuedJob
 from unveil.serve.preview import write_preview
 from unveil.serve.restored import Restored
 from unveil.serve.settings import Settings
@@ -75,7 +75,7 @@ class Engine:
         """
         self.catalogue.choose(cast("str | None", options.model), options.task)
 
-    def submit(self, source: Path, options: RestoreOptions) -> Job[Restored]:
+    def submit(self, source: Path, options: RestoreOptions) -> QueuedJob[Restored]:
         """Queue a picture of the store to be restored.
 
         Raises:
@@ -87,7 +87,7 @@ class Engine:
 
     def submit_inspection(
         self, source: Path, model: str | None = None
-    ) -> Job[DegradationEstimate | None]:
+    ) -> QueuedJob[DegradationEstimate | None]:
         """Queue a degradation estimate; the result is None where no network makes one.
 
         Raises:
@@ -96,7 +96,7 @@ class Engine:
         """
         offer = self.catalogue.inspector(model)
 
-        def work(job: Job[DegradationEstimate | None]) -> DegradationEstimate | None:
+        def work(job: QueuedJob[DegradationEstimate | None]) -> DegradationEstimate | None:
             if offer is None:
                 return None
             image = self._read(source)
@@ -105,7 +105,7 @@ class Engine:
 
         return self._submit(source, work)
 
-    def submit_work(self, source: Path, work: Callable[[], Result]) -> Job[Result]:
+    def submit_work(self, source: Path, work: Callable[[], Result]) -> QueuedJob[Result]:
         """Queue other work on an upload.
 
         Raises:
@@ -134,8 +134,8 @@ class Engine:
         self.queue.stop(grace_s)
         self.store.close()
 
-    def _submit(self, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:
-        def held(job: Job[Any]) -> Any:
+    def _submit(self, source: Path, work: Callable[[QueuedJob[Any]], Any]) -> QueuedJob[Any]:
+        def held(job: QueuedJob[Any]) -> Any:
             try:
                 with self.store.holding(source):
                     return work(job)
@@ -148,7 +148,7 @@ class Engine:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
 
-    def _restore(self, job: Job[Restored], source: Path, options: RestoreOptions) -> Restored:
+    def _restore(self, job: QueuedJob[Restored], source: Path, options: RestoreOptions) -> Restored:
         image = self._read(source)
         offer = self.catalogue.choose(cast("str | None", options.model), options.task)
         restorer = self._restorer(offer, options)
@@ -225,7 +225,7 @@ class Engine:
 class _Tally:
     """Passes progress on and counts tiles, anew when the restorer starts over in smaller ones."""
 
-    def __init__(self, job: Job[Restored]) -> None:
+    def __init__(self, job: QueuedJob[Restored]) -> None:
         self.tiles, self._job, self._last = 0, job, 0.0
 
     def of(self, page: int, count: int) -> Callable[[float], None]:

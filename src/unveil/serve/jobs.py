@@ -20,7 +20,7 @@ _STOPPING = "the server is stopping"
 _STOPPING_RETRY_S = 10
 
 
-class Job(Generic[Result]):
+class QueuedJob(Generic[Result]):
     """Work for the queue's thread, with its progress and result.
 
     Attributes:
@@ -29,7 +29,7 @@ class Job(Generic[Result]):
         expected_s: Seconds the work is thought to take, once its size is known.
     """
 
-    def __init__(self, queue: "Queue", work: "Callable[[Job[Result]], Result]") -> None:
+    def __init__(self, queue: "Queue", work: "Callable[[QueuedJob[Result]], Result]") -> None:
         self.id = secrets.token_hex(8)
         self.future: Future[Result] = Future()
         # An event loop cancels what it no longer waits for: only `cancel` may end this one.
@@ -129,8 +129,8 @@ class Queue:
         self.timeout_s = timeout_s
         self.typical_s = _TYPICAL_S
         self._limit, self._begin = limit, begin
-        self._waiting: deque[Job[Any]] = deque()
-        self._running: Job[Any] | None = None
+        self._waiting: deque[QueuedJob[Any]] = deque()
+        self._running: QueuedJob[Any] | None = None
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="unveil-worker", daemon=True)
@@ -151,13 +151,13 @@ class Queue:
         """Whether new jobs are refused for good."""
         return self._stopping
 
-    def submit(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+    def submit(self, work: Callable[[QueuedJob[Result]], Result]) -> QueuedJob[Result]:
         """Put work in line.
 
         Raises:
             BusyError: If the line is full or the server is stopping.
         """
-        job = Job(self, work)
+        job = QueuedJob(self, work)
         with self._changed:
             self.check()
             self._waiting.append(job)
@@ -177,22 +177,22 @@ class Queue:
             wait = min(max(round(self.typical_s), 1), 60)
             raise BusyError(f"{ahead} images are in line already; try again in {wait} s", wait)
 
-    def position(self, job: Job[Any]) -> int:
-        """As `Job.position`."""
+    def position(self, job: QueuedJob[Any]) -> int:
+        """As `QueuedJob.position`."""
         with self._changed:
             if job not in self._waiting:
                 return 0
             return self._waiting.index(job) + (self._running is not None)
 
-    def eta_s(self, job: Job[Any]) -> float:
-        """As `Job.eta_s`."""
+    def eta_s(self, job: QueuedJob[Any]) -> float:
+        """As `QueuedJob.eta_s`."""
         with self._changed:
             line = [self._running] if self._running else []
             line += self._waiting
             ahead = line[: line.index(job) + 1] if job in line else [job]
         return sum(one.remaining_s() for one in ahead)
 
-    def drop(self, job: Job[Any]) -> None:
+    def drop(self, job: QueuedJob[Any]) -> None:
         """Take a cancelled job out of the line if it waits."""
         with self._changed:
             if job not in self._waiting:
@@ -230,7 +230,7 @@ class Queue:
             if job.state == "done":
                 self.typical_s += 0.2 * (job.elapsed_s - self.typical_s)
 
-    def _next(self) -> Job[Any] | None:
+    def _next(self) -> QueuedJob[Any] | None:
         with self._changed:
             while not self._waiting and not self._stopping:
                 self._changed.wait()

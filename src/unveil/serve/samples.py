@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).parent / "sample_images"
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleImage:
     """A photo to try.
 
     Attributes:
@@ -64,24 +64,24 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("noisy-cat", "chelsea.jpg", "Noise", "A cat, noise of σ 35",
+    SampleImage("noisy-cat", "chelsea.jpg", "Noise", "A cat, noise of σ 35",
            "noise:sigma_255=35", "denoise"),
-    Sample("grainy-portrait", "astronaut.jpg", "Grain", "A portrait at high ISO",
+    SampleImage("grainy-portrait", "astronaut.jpg", "Grain", "A portrait at high ISO",
            "camera:shot=0.01,read=0.008", "denoise", (0.08, 0.27)),
-    Sample("rainy-coffee", "coffee.jpg", "Rain", "A cup of coffee, light rain",
+    SampleImage("rainy-coffee", "coffee.jpg", "Rain", "A cup of coffee, light rain",
            "rain:light", "derain"),
-    Sample("hazy-rocket", "rocket.jpg", "Haze", "A launch in haze", "haze:light", "dehaze"),
+    SampleImage("hazy-rocket", "rocket.jpg", "Haze", "A launch in haze", "haze:light", "dehaze"),
 )  # fmt: skip
 CLEAN = (
-    Sample("cat", "chelsea.jpg", "Cat", "A cat"),
-    Sample("portrait", "astronaut.jpg", "Portrait", "A portrait"),
-    Sample("coffee", "coffee.jpg", "Coffee", "A cup of coffee"),
-    Sample("rocket", "rocket.jpg", "Rocket", "A launch"),
+    SampleImage("cat", "chelsea.jpg", "Cat", "A cat"),
+    SampleImage("portrait", "astronaut.jpg", "Portrait", "A portrait"),
+    SampleImage("coffee", "coffee.jpg", "Coffee", "A cup of coffee"),
+    SampleImage("rocket", "rocket.jpg", "Rocket", "A launch"),
 )
 
 
 @lru_cache(maxsize=16)
-def _thumbnail(sample: Sample) -> bytes:
+def _thumbnail(sample: SampleImage) -> bytes:
     picture = sample.picture()
     height, width = _THUMB
     if sample.degradation:
@@ -91,7 +91,7 @@ def _thumbnail(sample: Sample) -> bytes:
     return png(reduced(to_uint8(picture), max(1, picture.shape[0] // height)))
 
 
-def sample_named(name: str) -> Sample | None:
+def sample_named(name: str) -> SampleImage | None:
     """Return the sample with this id, if there is one."""
     return next((sample for sample in (*SAMPLES, *CLEAN) if sample.id == name), None)
 

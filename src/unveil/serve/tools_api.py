@@ -20,7 +20,7 @@ from unveil.serve.engine import Engine
 from unveil.serve.error_responses import UPLOAD_ERRORS, described, file_of
 from unveil.serve.forms import MULTIPART, DegradeForm, SampleInfo, ScoreForm, Scores
 from unveil.serve.preview import reduced
-from unveil.serve.samples import CLEAN, SAMPLES, Sample, png, sample_named
+from unveil.serve.samples import CLEAN, SAMPLES, SampleImage, png, sample_named
 from unveil.serve.uploads import check_form, result, upload
 
 _PNG, _FILE = file_of("image/png"), file_of("image/png", "image/jpeg")
@@ -127,7 +127,7 @@ def _reduced(picture: Array, max_megapixels: float) -> Array:
     return reduced(to_uint8(picture), max(1, math.ceil(math.sqrt(pixels / (max_megapixels * 1e6)))))
 
 
-def _sample(name: str) -> Sample:
+def _sample(name: str) -> SampleImage:
     found = sample_named(name)
     if found is None:
         raise HTTPException(404, "no such sample; see /v1/samples")

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from unveil.errors import CancelledError, ImageFileError, ImageTooLargeError, TimedOutError
 from unveil.serve.engine import Engine
 from unveil.serve.error_responses import NotAnImageError
-from unveil.serve.jobs import Job
+from unveil.serve.jobs import QueuedJob
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ class Upload:
 
     def __init__(self, source: Path) -> None:
         self.source = source
-        self.job: Job[Any] | None = None
+        self.job: QueuedJob[Any] | None = None
 
 
 async def check_form(request: Request) -> None:
@@ -84,7 +84,7 @@ async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
             engine.store.discard(held.source)
 
 
-async def result(request: Request, job: Job[Result], timeout_s: float) -> Result:
+async def result(request: Request, job: QueuedJob[Result], timeout_s: float) -> Result:
     """Wait for a job as long as its client does.
 
     Raises:
