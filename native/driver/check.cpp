@@ -25,6 +25,7 @@ void unveil_exp2(const float* x, float* y, int64_t count);
 }
 
 bool check_unit(const char* isa);  // check_unit.cpp
+bool check_pointwise(const char* isa);  // check_pointwise.cpp
 
 namespace {
 
@@ -394,6 +395,7 @@ int main() {
     good &= check_exp2(name);
     good &= check_scan(name);
     good &= check_unit(name);
+    good &= check_pointwise(name);
     measure(name);
   }
   std::printf(good ? "all within their limits\n" : "FAILED\n");

@@ -69,11 +69,14 @@ struct UnitTiles {
 
   int64_t batch, height, width, down, across;
 
-  explicit UnitTiles(const GatedUnitArgs& a) : batch(a.batch), height(a.height), width(a.width) {
+  // `wanted` tiles in all, if rows suffice, of at most `most_rows`.
+  explicit UnitTiles(const GatedUnitArgs& a, int64_t wanted = kWanted,
+                     int64_t most_rows = kMostRows)
+      : batch(a.batch), height(a.height), width(a.width) {
     across = (width + kColumns - 1) / kColumns;
     const int64_t most = std::max<int64_t>(1, height / kLeastRows);
-    down = std::min(most, kWanted / (batch * across));
-    down = std::max(down, (height + kMostRows - 1) / kMostRows);
+    down = std::min(most, wanted / (batch * across));
+    down = std::max(down, (height + most_rows - 1) / most_rows);
   }
   int64_t total() const { return batch * down * across; }
   UnitTile tile(int64_t i) const {

@@ -98,11 +98,12 @@ void forward_tile(const Workspace& w, const Activation& activation, const UnitTi
 
 void gated_unit_forward(const GatedUnitArgs& args, float* output) {
   const Unit unit(args);
-  const UnitTiles tiles(args);
+  const int64_t work = args.batch * args.height * args.width * unit.wide * args.channels / 8;
+  // Each output is the same whatever the tiles: without threads to share them, the fewest are best.
+  const UnitTiles tiles = thread_count(work) > 1 ? UnitTiles(args) : UnitTiles(args, 1, args.height);
   const int64_t tasks = std::min<int64_t>(tiles.total(), 32);
   const int64_t widest = (args.width + tiles.across - 1) / tiles.across;
   const int64_t rows = rows_at_once(widest, args.height);
-  const int64_t work = args.batch * args.height * args.width * unit.wide * args.channels / 8;
   with_gate(args, [&](auto activation) {
     for_each_task(tasks, work, [&](int64_t task) {
       const Workspace workspace(unit, rows, widest + 2);

@@ -105,3 +105,12 @@ UNVEIL_EXPORT void unveil_gram(const float* x, float* output, int64_t b, int64_t
                                int64_t channels) {
   kernels().passes->gram(x, b, pixels, channels, output);
 }
+
+UNVEIL_EXPORT void unveil_token_attention(const float* x, const float* y, const float* gain,
+                                          const float* keys, const float* values,
+                                          const float* matrix, float* output, int64_t b,
+                                          int64_t pixels, int64_t c, int64_t tokens, int64_t heads,
+                                          int64_t sets) {
+  kernels().passes->token_attention(
+      {x, y, gain, keys, values, matrix, b, pixels, c, tokens, heads, sets}, output);
+}

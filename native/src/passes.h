@@ -76,6 +76,14 @@ struct PointwiseArgs {
   int32_t sampling;
 };
 
+// x gain + softmax(y keys') values' + y matrix', per pixel: attention to `tokens` of the image, the
+// softmax over each head's tokens / heads. One set of matrices for all images, or one for each.
+struct TokenAttentionArgs {
+  const float *x, *y;                           // (b, pixels, c)
+  const float *gain, *keys, *values, *matrix;   // (c), (tokens, c), (c, tokens), (c, c)
+  int64_t batch, pixels, channels, tokens, heads, sets;  // sets 1 or b
+};
+
 struct PassKernels {
   void (*depthwise_forward)(const DepthwiseArgs& args, float* output);
   void (*depthwise_backward)(const DepthwiseArgs& args, const DepthwiseGrads& grads);
@@ -90,6 +98,7 @@ struct PassKernels {
   void (*gated_unit_backward)(const GatedUnitArgs& args, const GatedUnitGrads& grads);
   void (*pointwise_forward)(const PointwiseArgs& args, float* output);
   void (*pointwise_weight)(const PointwiseArgs& args, const float* grad, float* grad_weight);
+  void (*token_attention)(const TokenAttentionArgs& args, float* output);
   void (*gram)(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
 };
 
@@ -125,6 +134,7 @@ void gated_unit_forward(const GatedUnitArgs& args, float* output);
 void gated_unit_backward(const GatedUnitArgs& args, const GatedUnitGrads& grads);
 void pointwise_forward(const PointwiseArgs& args, float* output);
 void pointwise_weight(const PointwiseArgs& args, const float* grad, float* grad_weight);
+void token_attention(const TokenAttentionArgs& args, float* output);
 void gram(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
 
 }  // namespace unveil::UNVEIL_ISA

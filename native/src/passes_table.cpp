@@ -17,6 +17,7 @@ const PassKernels passes = {
     gated_unit_backward,
     pointwise_forward,
     pointwise_weight,
+    token_attention,
     gram,
 };
 

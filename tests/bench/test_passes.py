@@ -16,7 +16,7 @@ needs_library = pytest.mark.skipif(
 
 @needs_library
 def test_every_pass_is_timed_on_every_shape() -> None:
-    shapes = [(1, 4, 4, 8), (2, 3, 5, 16)]
+    shapes = [(1, 4, 4, 16), (2, 3, 5, 32)]
     bench = bench_passes(shapes, repeats=2)
     assert len({timing.name for timing in bench.timings}) == len(bench.timings) / 2
     assert {timing.shape for timing in bench.timings} == set(shapes)
@@ -32,4 +32,4 @@ def test_a_pass_whose_results_are_wrong_is_not_timed(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("unveil.bench.passes.silu_gate", wrong)
     with pytest.raises(BackendUnavailableError, match="silu_gate is wrong by"):
-        bench_passes([(1, 2, 2, 8)], repeats=1)
+        bench_passes([(1, 2, 2, 16)], repeats=1)

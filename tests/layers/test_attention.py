@@ -1,8 +1,8 @@
 import torch
 import torch.nn.functional as F
 
-from unveil.layers import attention
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
+from unveil.ops import channel_gram
 
 
 def test_channel_attention_is_restormers_written_plainly():
@@ -49,7 +49,7 @@ def test_gram_attention_starts_with_full_rank():
 def test_summaries_are_the_log_power_of_every_channel():
     y = torch.randn(2, 6, 5, 8)
     gram = GramAttention(8, 2)
-    recorded = gram.image_statistic(lambda: attention._gram(y), None)
+    recorded = gram.image_statistic(lambda: channel_gram(y), None)
     torch.testing.assert_close(gram.summary(recorded), y.square().mean((1, 2)).log())
     full = ChannelAttention(8, 2)
     told = full.summary(full._inner_products(y))

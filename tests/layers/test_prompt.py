@@ -1,9 +1,11 @@
 import torch
 import torch.nn.functional as F
 
+from unveil.layers.attention import project_per_image
 from unveil.layers.functional import cell_sums
 from unveil.layers.prompt import PromptBlock, PromptMixer, _cell_means
 from unveil.layers.statistics import GlobalStatistics
+from unveil.ops import token_attention
 
 
 def test_mixing_weights_are_a_softmax_and_blend_the_prompts():
@@ -27,7 +29,9 @@ def test_spatial_cross_attention_is_multi_head_attention_over_pooled_tokens():
         for item in (spatial.query(x).flatten(1, 2), spatial.key(tokens), spatial.value(tokens))
     )
     expected = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 4, 5, 8)
-    torch.testing.assert_close(spatial(x, prompt), spatial.out_proj(expected))
+    none = torch.zeros(2, 8, 8, dtype=x.dtype)
+    got = token_attention(torch.zeros_like(x), x, none[:, 0], *spatial(prompt), none, heads=2)
+    torch.testing.assert_close(got, spatial.out_proj(expected))
 
 
 def test_channel_cross_attention_matches_its_plain_form_at_the_prompts_size():
@@ -41,7 +45,8 @@ def test_channel_cross_attention_matches_its_plain_form_at_the_prompts_size():
     attention = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2)
     out = (attention * layer.temperature).softmax(-1) @ v
     expected = layer.out_proj(out.reshape(1, 8, 16).transpose(1, 2).reshape(1, 4, 4, 8))
-    torch.testing.assert_close(layer(x, prompt, None), expected, rtol=1e-6, atol=1e-8)
+    got = project_per_image(x, layer(x, prompt, None))
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_the_images_prompt_scales_the_features_themselves():

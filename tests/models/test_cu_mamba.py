@@ -92,8 +92,10 @@ def test_features_take_the_papers_way_through_the_u_net():
     for before, after in (*taken, ("decoder.0", "head")):
         assert torch.equal(seen[before].result, seen[after].given), (before, after)
     for level in (0, 1):
+        merged, weight = seen[f"merges.{level}"], model.merges[level].weight
         joined = torch.cat([seen[f"ups.{level}"].result, seen[f"encoder.{level}"].result], -1)
-        assert torch.equal(seen[f"merges.{level}"].given, joined)
+        assert torch.equal(merged.given, seen[f"ups.{level}"].result)
+        torch.testing.assert_close(merged.result, joined @ weight.t())
     assert torch.equal(seen[""].result, x + seen["head"].result.permute(0, 3, 1, 2))
 
 

@@ -13,12 +13,14 @@ from unveil.bench.machine import describe_machine
 from unveil.errors import BackendUnavailableError
 from unveil.ops import (
     causal_conv1d,
+    channel_gram,
     depthwise_conv,
     gated_depthwise,
     gated_unit,
     layer_norm,
     native,
     norm_gate,
+    pointwise_conv,
     silu_gate,
 )
 
@@ -77,8 +79,8 @@ def bench_passes(shapes: Sequence[_Shape] = SHAPES, *, repeats: int = 15) -> Pas
         BackendUnavailableError: The kernel library is missing, or its results are wrong.
 
     >>> from unveil.ops import native
-    >>> native.status().reason is not None or len(bench_passes([(1, 4, 4, 8)], repeats=1).timings)
-    10
+    >>> native.status().reason is not None or len(bench_passes([(1, 4, 4, 16)], repeats=1).timings)
+    13
     """
     native.load()
     timings = []
@@ -107,6 +109,9 @@ def _cases(shape: _Shape) -> dict[str, tuple[_Operation, list[tuple[int, ...]], 
         "gated_depthwise, gelu": (gated_depthwise, gated, {"gate": "gelu"}),
         "gated_unit": (gated_unit, unit, {}),
         "causal_conv1d + silu": (causal_conv1d, [shape, (c, 1, 4), (c,)], {}),
+        "pointwise_conv": (pointwise_conv, [shape, (c, c), shape], {}),
+        "pointwise_conv, up": (pointwise_conv, [shape, (2 * c, c)], {"sampling": "up"}),
+        "channel_gram": (channel_gram, [shape], {}),
         "layer_norm": (layer_norm, [shape, (c,), (c,)], {}),
         "norm_gate": (norm_gate, [shape, shape, (c,), (c,)], {}),
         "silu_gate": (silu_gate, [shape, shape], {}),

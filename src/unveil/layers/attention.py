@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from unveil.layers.convolution import Depthwise3x3, GatedDepthwise3x3
 from unveil.layers.functional import split_heads
 from unveil.layers.statistics import GlobalStatistics, ImageWide
+from unveil.ops import channel_gram, pointwise_conv
 
 
 def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -23,12 +24,7 @@ def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None)
     Returns:
         ``(b, h, w, c_out)``.
     """
-    b, h, w, c = x.shape
-    matrix = weight.to(x.dtype).expand(b, -1, -1).transpose(1, 2)
-    rows = x.reshape(b, h * w, c)
-    if residual is None:
-        return torch.bmm(rows, matrix).view(b, h, w, -1)
-    return torch.baddbmm(residual.reshape(b, h * w, -1), rows, matrix).view(b, h, w, -1)
+    return pointwise_conv(x, weight.to(x.dtype), residual)
 
 
 def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
@@ -142,7 +138,7 @@ class GramAttention(ImageWide):
 
     def _matrix(self, y: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
-        gram = self.image_statistic(lambda: _gram(y), context)
+        gram = self.image_statistic(lambda: channel_gram(y), context)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
         query_power = split_heads((query * self.query.weight).sum(-1), self.heads)
@@ -160,11 +156,6 @@ class GramAttention(ImageWide):
 
 def _log(power: Tensor) -> Tensor:
     return power.clamp(min=1e-12).log()
-
-
-def _gram(y: Tensor) -> Tensor:
-    rows = y.flatten(1, 2)
-    return torch.bmm(rows.transpose(1, 2), rows) / rows.shape[1]
 
 
 class GatedFeedForward(nn.Module):

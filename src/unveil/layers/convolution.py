@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unveil.layers.functional import conv2d_last, pixel_shuffle_last, pixel_unshuffle_last
-from unveil.ops import depthwise_conv, gated_depthwise
+from unveil.ops import depthwise_conv, gated_depthwise, pointwise_conv
 from unveil.ops.depthwise_conv import Activation
 from unveil.ops.gated_depthwise import Gate
 
@@ -113,8 +113,7 @@ class PatchDownsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, c_in)`` to ``(b, h / 2, w / 2, c_out)``."""
-        mapped: Tensor = self.linear(pixel_unshuffle_last(x, 2))
-        return mapped
+        return pointwise_conv(x, self.linear.weight, sampling="down")
 
 
 class PatchUpsample(nn.Module):
@@ -126,7 +125,24 @@ class PatchUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(b, h, w, c_in)`` to ``(b, 2 h, 2 w, c_out)``."""
-        return pixel_shuffle_last(self.linear(x), 2)
+        return pointwise_conv(x, self.linear.weight, sampling="up")
+
+
+class Merge(nn.Module):
+    """Concatenate two features of the same shape and map them linearly.
+
+    Args:
+        channels: Channels of either.
+        width: Channels of the result.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(2 * channels, width, bias=False).weight
+
+    def forward(self, x: Tensor, second: Tensor) -> Tensor:
+        """Map two of ``(b, h, w, channels)`` to ``(b, h, w, width)``."""
+        return pointwise_conv(x, self.weight, second=second)
 
 
 def check_resampling(form: Literal["convolution", "patch"], widths: Sequence[int]) -> None:

@@ -14,8 +14,7 @@ from unveil.layers.convolution import GatedDepthwise3x3
 from unveil.layers.norm import ChannelNorm
 from unveil.layers.scan import ImageScan
 from unveil.layers.statistics import GlobalStatistics
-from unveil.ops import gated_unit
-from unveil.ops.gated_unit.reference import add_linear
+from unveil.ops import gated_unit, pointwise_conv
 
 ChannelMixer = ChannelSSM | GramAttention
 
@@ -70,7 +69,7 @@ class GatedUnit(nn.Module):
         else:
             y = self._gated(x, self.conv)
         if self.project_scan is not None and self.scan is not None:
-            x = add_linear(x, self.scan(y), self._scaled(self.project_scan))
+            x = pointwise_conv(self.scan(y), self._scaled(self.project_scan), x)
         elif self.scan is not None:
             y = self.scan(y)
         return self._mixed(x, y, context)
@@ -96,7 +95,7 @@ class GatedUnit(nn.Module):
         """Mix y's channels, project, add x; what is one matrix per image goes into the weights."""
         weight = self._scaled(self.project)
         if self.mixer is None:
-            return add_linear(x, y, weight)
+            return pointwise_conv(y, weight, x)
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
-            return add_linear(x, self.mixer(y, context), weight)
+            return pointwise_conv(self.mixer(y, context), weight, x)
         return project_per_image(y, self.mixer.folded(weight, y, context), x)

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.attention import cosines, project_per_image
+from unveil.layers.attention import cosines
 from unveil.layers.functional import cell_sums, split_heads
 from unveil.layers.norm import ChannelNorm
 from unveil.layers.statistics import GlobalStatistics, ImageWide
+from unveil.ops import token_attention
 
 
 class PromptMixer(ImageWide):
@@ -80,7 +81,8 @@ class _SpatialCross(nn.Module):
         self.value = nn.Linear(dim, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
-    def forward(self, x: Tensor, prompt: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(self, prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(b, heads·tokens, channels)`` and ``(b, channels, heads·tokens)``."""
         pooled = F.adaptive_avg_pool2d(prompt.permute(0, 3, 1, 2), self.grid)
         tokens = self.norm(pooled.flatten(2).transpose(1, 2))
         key = split_heads(self.key(tokens), self.heads)
@@ -89,9 +91,7 @@ class _SpatialCross(nn.Module):
         out = split_heads(self.out_proj.weight, self.heads)
         to_key = torch.einsum("bthd,hdc->bhtc", key, query) * query.shape[1] ** -0.5
         from_value = torch.einsum("bthd,ohd->boht", value, out)
-        scores = project_per_image(x, to_key.flatten(1, 2))
-        weights = split_heads(scores, self.heads).softmax(-1).flatten(-2)
-        return project_per_image(weights, from_value.flatten(2), residual)
+        return to_key.flatten(1, 2), from_value.flatten(2)
 
 
 class _ChannelCross(ImageWide):
@@ -111,20 +111,14 @@ class _ChannelCross(ImageWide):
         self.value = nn.Linear(channels, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
-    def forward(
-        self,
-        x: Tensor,
-        prompt: Tensor,
-        context: GlobalStatistics | None,
-        residual: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, prompt: Tensor, context: GlobalStatistics | None) -> Tensor:
+        """Return the matrix that acts on the features, ``(b, channels, channels)``."""
         places = None if context is None else context.places
         cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), context)
         attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
-        matrix = torch.einsum("ohq,bhqk,hkc->boc", out, attention, values)
-        return project_per_image(x, matrix, residual)
+        return torch.einsum("ohq,bhqk,hkc->boc", out, attention, values)
 
     def _attention(self, pooled: Tensor, prompt: Tensor) -> Tensor:
         """Return ``(b, heads, inner/heads, inner/heads)`` from ``(b, cells, channels | dim)``."""
@@ -188,8 +182,6 @@ class PromptBlock(nn.Module):
         """
         prompt = self.mixer(x, context)
         y = self.norm(x)
-        gain = self.gain(prompt.mean((1, 2)))[:, None, None]
-        # Each product adds what comes before it: no sum is a pass of its own.
-        x = self.spatial(y, prompt, x * gain)
-        joined: Tensor = self.channel(y, prompt, context, x)
-        return joined
+        gain = self.gain(prompt.mean((1, 2)))
+        matrices = (*self.spatial(prompt), self.channel(y, prompt, context))
+        return token_attention(x, y, gain, *matrices, heads=self.spatial.heads)

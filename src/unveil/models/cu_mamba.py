@@ -41,7 +41,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
-from unveil.layers.convolution import Conv3x3, Depthwise3x3, check_resampling, resampling
+from unveil.layers.convolution import Conv3x3, Depthwise3x3, Merge, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import ChannelNorm
@@ -241,7 +241,7 @@ class CUMamba(UNet):
         self.latent = self._stage(levels[-1], levels[-1].encoder)
         self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
         merged = levels[:-1] if config.skip == "concat" else ()
-        self.merges = nn.ModuleList(nn.Linear(2 * lv.width, lv.width, bias=False) for lv in merged)
+        self.merges = nn.ModuleList(Merge(lv.width, lv.width) for lv in merged)
         self.decoder = nn.ModuleList(self._stage(level, level.decoder) for level in levels[:-1])
         # A small head starts the network near the identity.
         self.head = Conv3x3(levels[0].width, pixels, gain=0.1)
@@ -263,7 +263,7 @@ class CUMamba(UNet):
         """Add the skip, or concatenate and merge, see `UNet.join`."""
         if self.config.skip == "add":
             return x + skip
-        joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
+        joined: Tensor = self.merges[level](x, skip)
         return joined
 
     def _stage(self, level: Level, blocks: int) -> Stage:

@@ -50,7 +50,7 @@ from torch import Tensor, nn
 
 from unveil.errors import InputError
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
-from unveil.layers.convolution import Conv3x3, check_resampling, resampling
+from unveil.layers.convolution import Conv3x3, Merge, check_resampling, resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
 from unveil.layers.norm import ChannelNorm
@@ -266,7 +266,7 @@ class MTAIR(UNet):
         self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
         widths = [self._decoder_width(level) for level in range(len(levels) - 1)]
         self.merges = nn.ModuleList(
-            nn.Linear(2 * level.width, width, bias=False) if width == level.width else nn.Identity()
+            Merge(level.width, width) if width == level.width else nn.Identity()
             for level, width in zip(levels, widths, strict=False)
         )
         self.decoder = nn.ModuleList(
@@ -294,7 +294,10 @@ class MTAIR(UNet):
     def join(self, level: int, x: Tensor, skip: Tensor, context: GlobalStatistics | None) -> Tensor:
         """Concatenate the prompted skip and merge, see `UNet.join`."""
         skip = self._prompted(level, skip, context)
-        joined: Tensor = self.merges[level](torch.cat([x, skip], -1))
+        merge = self.merges[level]
+        joined: Tensor = (
+            merge(x, skip) if isinstance(merge, Merge) else merge(torch.cat([x, skip], -1))
+        )
         return joined
 
     def refine(self, x: Tensor, context: GlobalStatistics | None) -> Tensor:

@@ -12,8 +12,10 @@ import torch
 from torch.utils.flop_counter import register_flop_formula
 
 from unveil.ops.causal_conv1d.native import CAUSAL_CONV
+from unveil.ops.channel_gram.native import GRAM
 from unveil.ops.depthwise_conv.native import DEPTHWISE
 from unveil.ops.gated_unit.native import GATED_UNIT
+from unveil.ops.pointwise_conv.native import POINTWISE
 from unveil.ops.selective_scan import native as scan_native
 
 Shape = Sequence[int]
@@ -51,6 +53,34 @@ def unit(x: Shape, _: Any, __: Any, expand: Shape, weight: Shape, *rest: Any, **
 def unit_backward(_: Shape, *tensors: Any, **__: Any) -> int:
     """Count the unit's gradients as twice the forward; what it computes anew is not counted."""
     return 2 * unit(*tensors)
+
+
+@register_flop_formula(getattr(_ops, POINTWISE.name))
+def pointwise(
+    x: Shape, second: Any, weight: Shape, residual: Any, sampling: int, *_: Any, **__: Any
+) -> int:
+    """Count a pointwise convolution: two operations per weight and position."""
+    del second, residual
+    positions = prod(x[:3]) // (4 if sampling == 1 else 1)
+    return 2 * positions * weight[-2] * weight[-1]
+
+
+@register_flop_formula(getattr(_ops, f"{POINTWISE.name}_backward"))
+def pointwise_backward(_: Shape, *arguments: Any, **__: Any) -> int:
+    """Count the gradients of input and weight."""
+    return 2 * pointwise(*arguments)
+
+
+@register_flop_formula(getattr(_ops, GRAM.name))
+def gram(x: Shape, *_: Any, **__: Any) -> int:
+    """Count the inner products as a full matrix, as PyTorch counts the same product."""
+    return 2 * prod(x) * x[-1]
+
+
+@register_flop_formula(getattr(_ops, f"{GRAM.name}_backward"))
+def gram_backward(_: Shape, x: Shape, *__: Any, **___: Any) -> int:
+    """Count the gradient of the input, one product."""
+    return gram(x)
 
 
 @register_flop_formula(_ops.selective_scan)

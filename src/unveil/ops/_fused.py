@@ -87,7 +87,10 @@ class FusedPass:
             return self.plain(*arguments).contiguous()
         return self.forward(*_contiguous(arguments))
 
-    def _operator_backward(self, grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    def _operator_backward(self, grad: Tensor, *arguments: Any) -> Any:
+        return _results(self._grads(grad, *arguments))
+
+    def _grads(self, grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         if library() is not None:
             return self.backward(*_contiguous((grad, *arguments)))
         given = arguments[: self.tensors]
@@ -101,9 +104,9 @@ class FusedPass:
         made: Tensor = arguments[0].new_empty(self.shape(*arguments))
         return made
 
-    def _fake_backward(self, grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    def _fake_backward(self, grad: Tensor, *arguments: Any) -> Any:
         shapes = [(0,) if t is None else t.shape for t in arguments[: self.tensors]]
-        return tuple(grad.new_empty(shape) for shape in shapes)
+        return _results(tuple(grad.new_empty(shape) for shape in shapes))
 
     def _keep(self, ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG002
         ctx.save_for_backward(*inputs[: self.tensors])
@@ -112,6 +115,7 @@ class FusedPass:
     def _differentiate(self, ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         operator = getattr(torch.ops.unveil, f"{self.name}_backward")
         grads = operator(grad, *ctx.saved_tensors, *ctx.numbers)
+        grads = grads if self.tensors > 1 else (grads,)
         return _only_given(grads, ctx.saved_tensors) + (None,) * len(ctx.numbers)
 
     @cached_property
@@ -204,6 +208,11 @@ def call(
     if not is_plain(tensors):
         return operator(*tensors, *options)
     return (record if needs_gradients(tensors) else forward)(*tensors, *options)
+
+
+def _results(grads: tuple[Tensor, ...]) -> Any:
+    """Return what an operator returns: one result is no tuple."""
+    return grads if len(grads) > 1 else grads[0]
 
 
 def _only_given(

@@ -1,0 +1,34 @@
+"""Binding of the native attention to tokens: the forward without gradients."""
+
+import torch
+from torch import Tensor
+
+from unveil.ops import native
+from unveil.ops._fused import POINTER, SIZE, address, function, ready
+from unveil.ops.dispatch import has_function
+
+# The kernel writes whole vectors, in the widest instruction set of so many floats.
+LANES = 16
+
+
+def has_fast_kernel() -> bool:
+    """Whether the kernel library has the operation, and products as fast as torch's."""
+    return has_function("token_attention") and native.status().chosen != "portable"
+
+
+def forward(
+    x: Tensor,
+    y: Tensor,
+    gain: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    matrix: Tensor,
+    heads: int,
+) -> Tensor:
+    """Run the kernel; arguments as `token_attention`, the output typed as x."""
+    given = [ready(t) for t in (x, y, gain, keys, values, matrix)]
+    (b, h, w, c), out = x.shape, torch.empty_like(given[0])
+    function("token_attention", *(POINTER,) * 7, *(SIZE,) * 6)(
+        *map(address, (*given, out)), b, h * w, c, keys.shape[1], heads, keys.shape[0]
+    )
+    return out if out.dtype is x.dtype else out.to(x.dtype)
