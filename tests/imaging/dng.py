@@ -37,7 +37,7 @@ def write_dng(path: Path, light: np.ndarray | None = None, **options: Any) -> Pa
         options: `bits`, `black`, `white` (None leaves the tag out), `linear` (whole colours in
             place of a mosaic), `active` and `crop` (top, left, bottom, right; left, top, width,
             height), `orientation`, `baseline` (stops), `order`, `preview` (in the first
-            directory, the raw in a SubIFD), `exif`, `xmp`, `pattern`, `lossless_jpeg`.
+            directory, the raw in a SubIFD), `exif`, `xmp`, `iptc`, `pattern`, `lossless_jpeg`.
     """
     tifffile = pytest.importorskip("tifffile")
     given = {"bits": 16, "black": _BLACK, "white": _WHITE, "linear": False, **options}
@@ -106,6 +106,8 @@ def _first(given: dict[str, Any]) -> list[tuple[Any, ...]]:
     ]
     if "baseline" in given:
         tags.append((50730, "2i", 1, (round(given["baseline"] * 100), 100), True))
+    if "iptc" in given:
+        tags.append((33723, "B", len(given["iptc"]), given["iptc"], True))
     if "xmp" in given:
         tags.append((700, "B", len(given["xmp"]), given["xmp"], True))
     return tags

@@ -11,6 +11,7 @@ from tests.imaging.conftest import exif_block, profile, samples
 from unveil.imaging import Image, Metadata, heif, read_image, write_image
 from unveil.imaging.formats import AVIF, HEIC, JPEG, PNG
 from unveil.imaging.heif_items import parse_items
+from unveil.imaging.image import GAIN_MAP
 from unveil.imaging.losses import losses
 
 _BLOCK = exif_block().removeprefix(b"Exif\0\0")
@@ -158,3 +159,40 @@ def test_colour_of_full_resolution_and_gray_stay(tmp_path: Path) -> None:
 def test_a_table_that_is_damaged_is_refused() -> None:
     with pytest.raises(ValueError, match="does not"):
         parse_items(bytes(4) + b"\0\0\0\x10iloc" + bytes([0, 0, 0, 0, 0x44, 0, 0, 9]))
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_a_gain_map_that_is_left_out_is_named_and_no_longer_claimed(
+    suffix: str, tmp_path: Path
+) -> None:
+    if suffix == ".heic":
+        pytest.importorskip("pillow_heif")
+    packet = (
+        b'<d xmlns:h="http://ns.apple.com/HDRGainMap/1.0/" h:HDRGainMapVersion="65536" '
+        b'xmlns:g="http://ns.adobe.com/hdr-gain-map/1.0/" g:Version="1.0" g:BaseRendition="SDR" '
+        b'xmlns:o="urn:x" o:Other="2"/>'
+    )
+    path = tmp_path / f"a{suffix}"
+    write_image(path, Image(samples((64, 64, 3)), metadata=Metadata(xmp=packet)))
+    assert read_image(path).left_out == ()
+    # The map as phones store it: an auxiliary item beside the picture (Apple), and a derived one
+    # of both (ISO 21496-1).
+    items = heif._items(path)
+    for kind in (items.kind(items.primary), b"tmap"):
+        number = items.add(kind)
+        items.places[number] = items.places[items.primary]
+        items.of_item[number] = list(items.of_item[items.primary])
+        if kind == b"tmap":
+            items.references.append((b"dimg", number, [items.primary, number - 1]))
+            continue
+        mark = bytes(4) + b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+        items.add_property(number, b"auxC", mark, essential=False)
+        items.references.append((b"auxl", number, [items.primary]))
+    heif._rewrite(path, items, {})
+    image = read_image(path)
+    assert image.left_out == (GAIN_MAP,)
+    write_image(tmp_path / f"b{suffix}", image)
+    result = (tmp_path / f"b{suffix}").read_bytes()
+    assert not any(mark in result for mark in (b"hdrgainmap", b"tmap", b"HDRGainMapV", b"g:Ver"))
+    assert b'o:Other="2"' in result
+    assert losses(image, HEIC) == [f"left out: {GAIN_MAP}"]

@@ -121,9 +121,11 @@ def test_white_balance_can_be_daylights_or_estimated(tmp_path: Path) -> None:
 
 
 def test_exif_and_maker_notes_come_along(tmp_path: Path) -> None:
-    write_dng(tmp_path / "a.dng", exif=True, xmp=b"<x>rating</x>")
+    block = b"\x1c\x02\x5a\0\x04Bern"
+    write_dng(tmp_path / "a.dng", exif=True, xmp=b"<x>rating</x>", iptc=block)
     image = read_image(tmp_path / "a.dng")
     assert image.metadata.xmp == b"<x>rating</x>"
+    assert image.metadata.iptc == block
     for name in ("b.tif", "b.png", "b.jpg"):
         write_image(tmp_path / name, image)
         with PIL.Image.open(tmp_path / name) as file:

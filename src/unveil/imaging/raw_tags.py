@@ -14,6 +14,7 @@ from unveil.imaging.exif import build_exif, parse_exif
 from unveil.imaging.ifd import (
     EXIF_IFD,
     GPS_IFD,
+    IPTC,
     ORIENTATION,
     XMP,
     Ifd,
@@ -44,6 +45,7 @@ class RawTags:
     Attributes:
         exif: Its directories; the orientation is upright, as the pixels will be.
         xmp: XMP packet, unless it holds a raw converter's settings.
+        iptc: IPTC-IIM block.
         baseline_exposure: Exposure that a DNG file specifies, in stops.
         lacks_white: Whether it is a DNG file that gives no white level.
         truncated: Whether it ends before its samples do; LibRaw fills up what is missing.
@@ -52,6 +54,7 @@ class RawTags:
 
     exif: Ifd = field(default_factory=Ifd)
     xmp: bytes | None = None
+    iptc: bytes | None = None
     baseline_exposure: float = 0.0
     lacks_white: bool = False
     truncated: bool = False
@@ -59,7 +62,7 @@ class RawTags:
 
     def metadata(self, icc: bytes) -> Metadata:
         """Return the metadata of the developed picture, whose colours `icc` describes."""
-        return Metadata(exif=build_exif(self.exif), icc=icc, xmp=self.xmp)
+        return Metadata(exif=build_exif(self.exif), icc=icc, xmp=self.xmp, iptc=self.iptc)
 
 
 def read_tags(path: Path) -> RawTags:
@@ -90,6 +93,7 @@ def _tiff(file: BinaryIO) -> RawTags:
     return RawTags(
         exif=_picture(ifd),
         xmp=None if settings else xmp,
+        iptc=ifd.data(IPTC),
         baseline_exposure=ifd.number(_BASELINE_EXPOSURE),
         lacks_white=DNG_VERSION in ifd.values
         and not any(_WHITE_LEVEL in other.values for other in directories),
