@@ -38,6 +38,9 @@ def test_a_large_picture_is_reduced_by_means(served: Served) -> None:
     answer = served.client.post("/v1/degrade", files={"image": image}, data=data)
     expected = _pixels(image).reshape(30, 2, 40, 2, 3).mean((1, 3))
     assert np.abs(_pixels(answer.content) - expected).max() <= 0.5
+    data = {"max_megapixels": "5e-324"}
+    answer = served.client.post("/v1/degrade", files={"image": image}, data=data)
+    assert _pixels(answer.content).shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("description", ["nonsense", "noise:sigma_255=-1", "noise:sigma=x"])

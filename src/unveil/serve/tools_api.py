@@ -123,8 +123,9 @@ def scores(picture: Array, clean: Array) -> Scores:
 
 
 def _reduced(picture: Array, max_megapixels: float) -> Array:
-    pixels = picture.shape[0] * picture.shape[1]
-    return reduced(to_uint8(picture), max(1, math.ceil(math.sqrt(pixels / (max_megapixels * 1e6)))))
+    height, width = picture.shape[:2]
+    block = math.sqrt(height * width / (max_megapixels * 1e6))
+    return reduced(to_uint8(picture), math.ceil(min(max(block, 1), max(height, width))))
 
 
 def _sample(name: str) -> SampleImage:
