@@ -91,7 +91,14 @@ class SimpleBlock(nn.Module):
     def allocate_inference_cache(
         self, batch_size: int, max_seqlen: int, dtype: torch.dtype | None = None, **kwargs: Any
     ) -> Any:
-        """Return the mixer's states for decoding."""
+        """Return the mixer's states for decoding.
+
+        Args:
+            batch_size: Sequences decoded at a time.
+            max_seqlen: Most tokens of each.
+            dtype: Of the states; None takes that of the weights.
+            **kwargs: Passed on to the mixer.
+        """
         mixer: Any = self.mixer
         return mixer.allocate_inference_cache(batch_size, max_seqlen, dtype=dtype, **kwargs)
 

@@ -122,7 +122,19 @@ def core_fwd(
     rows: int = 1,
     /,
 ) -> list[Tensor]:
-    """Scan without a gate; `rows` is a hint for GPUs. Otherwise `mamba_fwd`."""
+    """Scan without a gate; `rows` is a hint for GPUs. Otherwise `mamba_fwd`.
+
+    Args:
+        u: (b, d, l).
+        delta: (b, d, l).
+        A: (d, n).
+        B: (b, g, n, l) or (d, n).
+        C: As B.
+        D: (d,).
+        delta_bias: (d,).
+        delta_softplus: Whether delta passes through softplus.
+        rows: Not read.
+    """
     del rows
     return mamba_fwd(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
 
@@ -143,6 +155,18 @@ def core_bwd(
 
     `options` are `delta_softplus` and perhaps `rows`; VMamba's first release put the result before
     them.
+
+    Args:
+        u: (b, d, l).
+        delta: (b, d, l).
+        A: (d, n).
+        B: (b, g, n, l) or (d, n).
+        C: As B.
+        D: (d,).
+        delta_bias: (d,).
+        dout: Gradient of the output (b, d, l).
+        x: States that `core_fwd` returned; not read.
+        *options: See above.
     """
     if options[0] is None or isinstance(options[0], Tensor):
         options = options[1:]
@@ -165,7 +189,20 @@ def oflex_fwd(
     out_float: bool = True,
     /,
 ) -> list[Tensor]:
-    """Scan without a gate; the result is fp32 whatever the input if `out_float`."""
+    """Scan without a gate; the result is fp32 whatever the input if `out_float`.
+
+    Args:
+        u: (b, d, l).
+        delta: (b, d, l).
+        A: (d, n).
+        B: (b, g, n, l) or (d, n).
+        C: As B.
+        D: (d,).
+        delta_bias: (d,).
+        delta_softplus: Whether delta passes through softplus.
+        rows: Not read.
+        out_float: Whether the result is float32.
+    """
     if out_float:
         u = u.to(torch.promote_types(u.dtype, torch.float32))
     return core_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, rows)
@@ -184,7 +221,20 @@ def vmamba_scan_fn(
     *,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Scan without a gate, differentiably: what VMamba's package `selective_scan` offers."""
+    """Scan without a gate, differentiably: what VMamba's package `selective_scan` offers.
+
+    Args:
+        u: (b, d, l).
+        delta: (b, d, l).
+        A: (d, n).
+        B: (d, n), (b, n, l) or (b, g, n, l).
+        C: As B.
+        D: (d,).
+        delta_bias: (d,).
+        delta_softplus: Whether delta passes through softplus.
+        nrows: Not read.
+        backend: As for `unveil.ops.selective_scan`.
+    """
     del nrows
     return _scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus, backend=backend)[0]
 

@@ -129,7 +129,14 @@ class RMSNorm(nn.Module):
         prenorm: bool = False,
         residual_in_fp32: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Normalise `(..., d)`; see `layer_norm_fn`."""
+        """Normalise `(..., d)`; see `layer_norm_fn`.
+
+        Args:
+            x: (..., d).
+            residual: Shaped as x; added before.
+            prenorm: Whether to return the sum, too.
+            residual_in_fp32: Whether the sum is kept in float32.
+        """
         return rms_norm_fn(
             x,
             self.weight,

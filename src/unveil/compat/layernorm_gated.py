@@ -124,7 +124,12 @@ class LayerNorm(nn.Module):
         self.register_parameter("bias", None if bias is None else nn.Parameter(bias))
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
-        """Normalise `(..., d)` and gate with `z`, if given."""
+        """Normalise `(..., d)` and gate with `z`, if given.
+
+        Args:
+            x: (..., d).
+            z: Shaped as x.
+        """
         return layernorm_fn(
             x,
             self.weight,

@@ -44,7 +44,15 @@ class Branch(NamedTuple):
         delta_softplus: bool,
         backend: Backend,
     ) -> tuple[Tensor, Tensor]:
-        """Return the gated result `(b, l, d)` and the state after the last token `(b, d, n)`."""
+        """Return the gated result `(b, l, d)` and the state after the last token `(b, d, n)`.
+
+        Args:
+            A: (d, n).
+            D: (d,).
+            delta_bias: (d,).
+            delta_softplus: Whether delta passes through softplus.
+            backend: As for `unveil.ops.selective_scan`.
+        """
         result = selective_scan(
             *(self.u, self.delta, A, self.B, self.C, D, self.z),
             delta_bias=delta_bias,

@@ -36,7 +36,12 @@ class InferenceParams:
     lengths_per_sample: Tensor | None = None
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
-        """Begin anew; the caches stay."""
+        """Begin anew; the caches stay.
+
+        Args:
+            max_seqlen: Most tokens of a sequence.
+            max_batch_size: Most sequences.
+        """
         self.max_seqlen, self.max_batch_size, self.seqlen_offset = max_seqlen, max_batch_size, 0
         if self.lengths_per_sample is not None:
             self.lengths_per_sample.zero_()
@@ -47,6 +52,10 @@ class GenerationMixin:
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse.
+
+        Args:
+            *args: Not read.
+            **kwargs: Not read.
 
         Raises:
             NotImplementedError: Always.

@@ -10,6 +10,10 @@ from unveil.degradations.records import Frame, Image
 def frame_of(shape: Sequence[int], frame: Frame | None) -> Frame:
     """Take an image without a frame as a whole photo.
 
+    Args:
+        shape: Of the image, (h, w, 3).
+        frame: Where the image lies in its photo; None for a whole photo.
+
     >>> frame_of((4, 6, 3), None)[:4]
     (0, 0, 4, 6)
     """

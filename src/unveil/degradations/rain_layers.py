@@ -191,6 +191,10 @@ def torus(shape: Size, length: float) -> Size:
 
     The field is white, so it may be filtered as if its borders met.
 
+    Args:
+        shape: Height and width of the image, in pixels.
+        length: Of the filter, in pixels.
+
     >>> torus((97, 60), 80)
     (100, 80)
     """

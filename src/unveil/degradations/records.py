@@ -69,7 +69,12 @@ class Parameter:
     log: bool = False
 
     def draw(self, value: Value, rng: np.random.Generator) -> float | str:
-        """Turn a value, span or choice into a number; an exact value draws nothing."""
+        """Turn a value, span or choice into a number; an exact value draws nothing.
+
+        Args:
+            value: A number, or the span or choice it is drawn from.
+            rng: Source of randomness.
+        """
         if isinstance(value, Choice):
             return value.values[int(rng.integers(len(value.values)))]
         if not isinstance(value, Span):
@@ -98,7 +103,12 @@ class NamedParameter:
     about: str
 
     def draw(self, value: Value, rng: np.random.Generator) -> float | str:
-        """Turn a value or choice into a name; an exact value draws nothing."""
+        """Turn a value or choice into a name; an exact value draws nothing.
+
+        Args:
+            value: A name, or the choice it is drawn from.
+            rng: Source of randomness.
+        """
         if isinstance(value, Choice):
             return value.values[int(rng.integers(len(value.values)))]
         assert isinstance(value, str)

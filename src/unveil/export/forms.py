@@ -62,6 +62,10 @@ class ImageStatistics(nn.Module):
     def forward(self, image: Tensor, places: Tensor) -> tuple[Tensor, ...]:
         """Gather statistics of one image from crops ``(n, 3, h, w)`` at ``places`` ``(n, 4)``.
 
+        Args:
+            image: The crops, floats in [0, 1].
+            places: Of each crop, as the network's layers take them.
+
         Returns:
             One tensor per layer, then, with a probe, ``(causes + 1,)``: the log odds of each
             cause and the log of the noise level.
@@ -96,13 +100,24 @@ class TilesOfAnImage(nn.Module):
         self.model, self.names, self.given = model, names, dict(given)
 
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
-        """Restore tiles ``(n, 3, h, w)``, not clipped."""
+        """Restore tiles ``(n, 3, h, w)``, not clipped.
+
+        Args:
+            image: The tiles, floats in [0, 1].
+            statistics: Of the image, one tensor per layer.
+        """
         return self.restored(image, statistics)
 
     def restored(
         self, image: Tensor, statistics: list[Tensor], latent: Tensor | None = None
     ) -> Tensor:
-        """Restore tiles, with their part of the image's latent ``(n, h, w, f)`` where given."""
+        """Restore tiles, with their part of the image's latent ``(n, h, w, f)`` where given.
+
+        Args:
+            image: Tiles ``(n, 3, h, w)``, floats in [0, 1].
+            statistics: Of the image, one tensor per layer.
+            latent: The tiles' part of the latent, or None.
+        """
         known = GlobalStatistics(dict(zip(self.names, statistics, strict=True)) | self.given)
         restored: Tensor = self.model(padded(image, self.model.size_multiple), known, latent=latent)
         return restored[..., : image.shape[2], : image.shape[3]]
@@ -110,6 +125,10 @@ class TilesOfAnImage(nn.Module):
 
 def padded(image: Tensor, multiple: int) -> Tensor:
     """Pad as `unveil.inference.padding.pad_to_multiple` does, with one graph for all sizes.
+
+    Args:
+        image: ``(n, c, h, w)``.
+        multiple: That height and width are to be multiples of.
 
     >>> padded(torch.tensor([[[[1.0, 2.0, 3.0]]]]), 4)[0, 0, 0]
     tensor([1., 2., 3., 2.])

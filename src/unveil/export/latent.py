@@ -25,7 +25,12 @@ class EncodedTile(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
-        """Encode a tile ``(1, 3, h, w)``; sides of the result are rounded up."""
+        """Encode a tile ``(1, 3, h, w)``; sides of the result are rounded up.
+
+        Args:
+            image: Floats in [0, 1].
+            statistics: Of the image, one tensor per layer.
+        """
         context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
         features = self.model.encode(padded(image, self.model.size_multiple), context)[0]
         return features.permute(0, 3, 1, 2)
@@ -44,7 +49,12 @@ class RefinedLatent(nn.Module):
         self.model, self.names = model, names
 
     def forward(self, image: Tensor, statistics: list[Tensor] | None = None) -> Tensor:
-        """Refine features ``(1, f, h, w)``."""
+        """Refine features ``(1, f, h, w)``.
+
+        Args:
+            image: The encoder's features of the whole image.
+            statistics: Of the image, one tensor per layer that has any.
+        """
         context = None
         if self.names is not None and statistics is not None:
             context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
@@ -56,5 +66,11 @@ class TileWithLatent(TilesOfAnImage):
     """``image``, ``latent`` and statistics → ``restored``; arguments as `TilesOfAnImage`."""
 
     def forward(self, image: Tensor, latent: Tensor, statistics: list[Tensor]) -> Tensor:  # type: ignore[override]
-        """Restore a tile ``(1, 3, h, w)``, not clipped, with its latent ``(1, f, h, w)``."""
+        """Restore a tile ``(1, 3, h, w)``, not clipped, with its latent ``(1, f, h, w)``.
+
+        Args:
+            image: Floats in [0, 1].
+            latent: The tile's part of the refined features.
+            statistics: Of the image, one tensor per layer.
+        """
         return self.restored(image, statistics, latent.permute(0, 2, 3, 1).contiguous())

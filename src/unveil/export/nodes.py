@@ -28,20 +28,38 @@ class Nodes:
         return f"{self.prefix}.{self._count}"
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node with one output, and return its name."""
+        """Add a node with one output, and return its name.
+
+        Args:
+            operator: Of ONNX, such as ``Mul``.
+            *inputs: Names of values.
+            **attributes: Of the operator.
+        """
         return self.add_many(operator, inputs, 1, **attributes)[0]
 
     def add_many(
         self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any
     ) -> list[str]:
-        """Add a node, and return the names of its outputs."""
+        """Add a node, and return the names of its outputs.
+
+        Args:
+            operator: Of ONNX, such as ``Split``.
+            inputs: Names of values.
+            outputs: How many.
+            **attributes: Of the operator.
+        """
         names = [self.name() for _ in range(outputs)]
         node = helper.make_node(operator, inputs, names, name=self.name(), **attributes)
         self.nodes.append(node)
         return names
 
     def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
-        """Add a constant, and return its name."""
+        """Add a constant, and return its name.
+
+        Args:
+            values: Of any shape.
+            dtype: Type of the constant.
+        """
         name = self.name()
         self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
         return name

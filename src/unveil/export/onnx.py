@@ -117,6 +117,10 @@ def restoration_model(loaded: LoadedModel) -> RestorationModel:
 def refuse_existing(files: tuple[Path, ...], force: bool) -> None:
     """Check that files are not there, or may be replaced.
 
+    Args:
+        files: To be written.
+        force: Whether files that are there may be replaced.
+
     Raises:
         OutputError: One is there.
     """
@@ -171,7 +175,13 @@ def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
 def check_whole(
     loaded: LoadedModel, graph: onnx.ModelProto, sizes: tuple[tuple[int, int], ...]
 ) -> list[Agreement]:
-    """Compare a graph of whole images with the network; see `compare`."""
+    """Compare a graph of whole images with the network; see `compare`.
+
+    Args:
+        loaded: The network.
+        graph: That takes whole images.
+        sizes: Heights and widths to compare at, in pixels.
+    """
     session = open_session(graph)
 
     def exported(image: Tensor) -> Tensor:
@@ -183,7 +193,12 @@ def check_whole(
 def check_pair(
     loaded: LoadedModel, graphs: tuple[onnx.ModelProto, onnx.ModelProto]
 ) -> list[Agreement]:
-    """Compare the pair with the network, the image itself being the one sample and the one tile."""
+    """Compare the pair with the network, the image itself being the one sample and the one tile.
+
+    Args:
+        loaded: The network.
+        graphs: The graph of statistics, and that of tiles.
+    """
     gather, restore = (open_session(graph) for graph in graphs)
     names = [output.name for output in gather.get_outputs()]
     places = torch.tensor([_WHOLE_IMAGE]).numpy()

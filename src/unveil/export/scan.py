@@ -52,7 +52,20 @@ def image_placeholder(
     orders: tuple[ScanOrder, ...] = ("row",),
     delta_weight: Tensor | None = None,
 ) -> Tensor:
-    """Stand in for `unveil.ops.selective_scan_2d`: its arguments, one node."""
+    """Stand in for `unveil.ops.selective_scan_2d`: its arguments, one node.
+
+    Args:
+        u: (b, h, w, d).
+        delta: (b, h, w, k, d), or (b, h, w, k, r) with `delta_weight`.
+        A: (k, d, n).
+        B: (b, h, w, k, n).
+        C: (b, h, w, k, n).
+        D: (k, d).
+        delta_bias: (k, d).
+        delta_softplus: Whether softplus follows the bias.
+        orders: Scan order of each k.
+        delta_weight: (k, d, r).
+    """
     given = (u, delta, A, B, C, D, delta_bias, delta_weight)
     return _placeholder(given, ",".join(orders), delta_softplus)
 
@@ -60,7 +73,16 @@ def image_placeholder(
 def sequence_placeholder(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, *, delta_softplus: bool = False
 ) -> Tensor:
-    """Stand in for `unveil.ops.selective_scan`, layout "bdl": an image of one row."""
+    """Stand in for `unveil.ops.selective_scan`, layout "bdl": an image of one row.
+
+    Args:
+        u: (b, d, l).
+        delta: (b, d, l).
+        A: (d, n).
+        B: (b, n, l).
+        C: (b, n, l).
+        delta_softplus: Whether delta passes through softplus.
+    """
     tokens = [x.transpose(1, 2)[:, None] for x in (u, delta, B, C)]
     delta, B, C = (x[:, :, :, None] for x in tokens[1:])
     given = (tokens[0], delta, A[None], B, C, None, None, None)
@@ -127,6 +149,10 @@ def softplus(nodes: Nodes, x: str) -> str:
 
     ONNX Runtime's own operator takes several times as long as its parts. ln(1 + e) · e / ((1 + e)
     − 1) in place of ln(1 + e) keeps small results exact (Kahan); they would lose up to 2 %.
+
+    Args:
+        nodes: The graph that is built.
+        x: Name of the value.
     """
     one = nodes.constant(1.0)
     e = nodes.add("Exp", nodes.add("Neg", nodes.add("Abs", x)))

@@ -65,6 +65,10 @@ def to_uint8(samples: Array) -> npt.NDArray[np.uint8]:
 def to_format(samples: Array, kind: Format) -> Array:
     """Return samples as the deepest type that `kind` holds; those it holds are not copied.
 
+    Args:
+        samples: uint8, uint16 or floats of any shape.
+        kind: Its `depths` are the types that it holds.
+
     >>> from unveil.imaging.formats import format_named
     >>> to_format(np.array([[[0.5]]], np.float32), format_named("jpeg")).item()
     128
@@ -74,6 +78,10 @@ def to_format(samples: Array, kind: Format) -> Array:
 
 def normalised(samples: Array, white: float) -> Array:
     """Return floats on a scale where white is 1; those that are on it already are not copied.
+
+    Args:
+        samples: Floats of any shape.
+        white: The value that stands for white, above 0.
 
     >>> normalised(np.array([510.0], np.float32), 255.0).tolist()
     [2.0]
@@ -118,6 +126,10 @@ def rescaled(samples: Array, most: int, wanted: int) -> npt.NDArray[np.uint32]:
 def spread_bits(samples: Array, bits: int) -> Array:
     """Return uint16 samples whose upper `bits` are significant over the type's whole range.
 
+    Args:
+        samples: uint16 of any shape.
+        bits: 8 to 16.
+
     >>> spread_bits(np.array([0, 512 << 6, 1023 << 6], np.uint16), 10).tolist()
     [0, 32800, 65535]
     """
@@ -127,6 +139,10 @@ def spread_bits(samples: Array, bits: int) -> Array:
 def shorten_bits(samples: Array, bits: int) -> Array:
     """Undo `spread_bits`: return uint16 samples rounded to `bits`, in the upper ones.
 
+    Args:
+        samples: uint16 of any shape.
+        bits: 8 to 16.
+
     >>> (shorten_bits(np.array([0, 32800, 65535], np.uint16), 10) >> 6).tolist()
     [0, 512, 1023]
     """
@@ -135,7 +151,12 @@ def shorten_bits(samples: Array, bits: int) -> Array:
 
 
 def multiplied(colours: Array, alpha: Array) -> Array:
-    """Return ``(h, w, c)`` colours times ``(h, w)`` alpha, rounded; undoes `divided`."""
+    """Return ``(h, w, c)`` colours times ``(h, w)`` alpha, rounded; undoes `divided`.
+
+    Args:
+        colours: uint8, uint16 or floats.
+        alpha: Of the same type.
+    """
     if colours.dtype.kind == "f":
         return np.asarray(colours * alpha[..., None])
     top = np.uint64(full_scale(colours.dtype))
@@ -144,7 +165,12 @@ def multiplied(colours: Array, alpha: Array) -> Array:
 
 
 def divided(colours: Array, alpha: Array) -> Array:
-    """Return ``(h, w, c)`` colours that were multiplied by ``(h, w)`` alpha as they are without."""
+    """Return ``(h, w, c)`` colours that were multiplied by ``(h, w)`` alpha as they are without.
+
+    Args:
+        colours: uint8, uint16 or floats.
+        alpha: Of the same type; where it is 0, colours stay as they are.
+    """
     opacity = alpha[..., None]
     if colours.dtype.kind == "f":
         return np.divide(colours, opacity, out=colours.copy(), where=opacity > 0)

@@ -231,6 +231,12 @@ def _head(path: Path) -> bytes:
 def check_size(path: Path, width: int, height: int, max_megapixels: float) -> None:
     """Refuse a header that claims more than `max_megapixels`.
 
+    Args:
+        path: Of the file, for the message.
+        width: In pixels.
+        height: In pixels.
+        max_megapixels: The most that is read, in millions of pixels.
+
     Raises:
         ImageTooLargeError: If it does.
     """

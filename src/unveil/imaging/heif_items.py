@@ -57,7 +57,12 @@ class Items:
         return next((item for item in self.entries if self.kind(item) == kind), None)
 
     def referred(self, kind: bytes, item: int) -> list[int]:
-        """Return the items that an item refers to by references of a type."""
+        """Return the items that an item refers to by references of a type.
+
+        Args:
+            kind: Type of the references, four bytes.
+            item: Id of the item that refers.
+        """
         return [to for k, i, many in self.references if (k, i) == (kind, item) for to in many]
 
     def own_properties(self, item: int) -> list[tuple[bytes, bytes]]:
@@ -72,18 +77,35 @@ class Items:
         return number
 
     def add_property(self, item: int, kind: bytes, content: bytes, *, essential: bool) -> None:
-        """Give an item a property."""
+        """Give an item a property.
+
+        Args:
+            item: Id of the item.
+            kind: Type of the property, four bytes.
+            content: Of its box.
+            essential: Whether readers must know the property.
+        """
         self.properties.append((kind, content))
         self.of_item.setdefault(item, []).append((len(self.properties), essential))
 
 
 def box(kind: bytes, content: bytes) -> bytes:
-    """Return a box as `boxes` reads it."""
+    """Return a box as `boxes` reads it.
+
+    Args:
+        kind: Type, four bytes.
+        content: What it holds.
+    """
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
 def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the content of each box in `data`.
+
+    Args:
+        data: Bytes of a file.
+        start: Where the first box begins.
+        end: Where the last one ends.
 
     Raises:
         ValueError: If one does not fit.

@@ -80,7 +80,12 @@ class Ifd:
         return bool(self.values or self.children)
 
     def first(self, tag: int, default: int = 0) -> int:
-        """Return the first item of a tag's integer value; `default` where there is no such tag."""
+        """Return the first item of a tag's integer value; `default` where there is no such tag.
+
+        Args:
+            tag: Number of the tag.
+            default: For a directory without it.
+        """
         return self.values[tag].first() if tag in self.values else default
 
     def integers(self, tag: int) -> list[int]:
@@ -88,7 +93,12 @@ class Ifd:
         return self.values[tag].integers() if tag in self.values else []
 
     def number(self, tag: int, default: float = 0.0) -> float:
-        """Return the first item of a tag's value, whatever its numeric type."""
+        """Return the first item of a tag's value, whatever its numeric type.
+
+        Args:
+            tag: Number of the tag.
+            default: For a directory without it, or a value that is no number.
+        """
         return self.values[tag].number() if tag in self.values else default
 
     def data(self, tag: int) -> bytes | None:
@@ -114,7 +124,12 @@ class Layout:
         return 12 if self.big else 8
 
     def pack(self, code: str, *numbers: int) -> bytes:
-        """Pack numbers in this byte order."""
+        """Pack numbers in this byte order.
+
+        Args:
+            code: As in `struct`, without the byte order.
+            numbers: One for each letter of the code.
+        """
         return struct.pack(self.order + code, *numbers)
 
     def pointer(self, number: int) -> bytes:
@@ -153,6 +168,11 @@ class _Reading:
 
 def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
     """Read the directory at `offset` and those it points to; unreadable values are left out.
+
+    Args:
+        file: A TIFF file or block, open.
+        layout: Byte order and size of offsets.
+        offset: Where the directory begins, in bytes.
 
     Raises:
         ValueError: If the directory itself lies outside the file.
@@ -219,7 +239,13 @@ def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
 
 
 def next_directory(file: BinaryIO, layout: Layout, offset: int) -> int:
-    """Return the offset of the directory after the one at `offset`; 0 when there is none."""
+    """Return the offset of the directory after the one at `offset`; 0 when there is none.
+
+    Args:
+        file: A TIFF file or block, open.
+        layout: Byte order and size of offsets.
+        offset: Where the directory begins, in bytes.
+    """
     at = next_pointer(file, layout, offset)
     file.seek(at)
     cell = file.read(8 if layout.big else 4)
@@ -227,7 +253,13 @@ def next_directory(file: BinaryIO, layout: Layout, offset: int) -> int:
 
 
 def next_pointer(file: BinaryIO, layout: Layout, offset: int) -> int:
-    """Return where the directory at `offset` has its pointer to the next one."""
+    """Return where the directory at `offset` has its pointer to the next one.
+
+    Args:
+        file: A TIFF file or block, open.
+        layout: Byte order and size of offsets.
+        offset: Where the directory begins, in bytes.
+    """
     width = 8 if layout.big else 2
     file.seek(offset)
     number = int.from_bytes(file.read(width), "little" if layout.order == "<" else "big")
@@ -236,6 +268,12 @@ def next_pointer(file: BinaryIO, layout: Layout, offset: int) -> int:
 
 def entry_of(file: BinaryIO, layout: Layout, offset: int, tag: int) -> int:
     """Return where the directory at `offset` has its entry for `tag`.
+
+    Args:
+        file: A TIFF file or block, open.
+        layout: Byte order and size of offsets.
+        offset: Where the directory begins, in bytes.
+        tag: Number of the tag.
 
     Raises:
         ValueError: If it has none.
@@ -282,6 +320,11 @@ def entries_of(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, i
     """Return tag, type, count and cell of each entry of the directory at `offset`.
 
     A cell holds the value, or where it lies if it is longer. At most 4096 entries are read.
+
+    Args:
+        file: A TIFF file or block, open.
+        layout: Byte order and size of offsets.
+        offset: Where the directory begins, in bytes.
 
     Raises:
         ValueError: If the directory lies outside the file.

@@ -21,6 +21,10 @@ _MAX_DENSITY = 100_000.0
 def plausible_density(x: float, y: float) -> tuple[float, float] | None:
     """Return pixels per millimetre as `Metadata` has them; None when they make no sense.
 
+    Args:
+        x: Horizontal pixels per millimetre.
+        y: Vertical pixels per millimetre.
+
     >>> plausible_density(11.8, 11.8), plausible_density(4e6, 4e6)
     ((11.8, 11.8), None)
     """
@@ -122,6 +126,10 @@ _UPRIGHT = {
 def upright(stored: Array, orientation: int) -> Array:
     """View `stored`, (h, w, …) samples in file order, as the EXIF `orientation` means it.
 
+    Args:
+        stored: ``(h, w, …)`` samples of any type.
+        orientation: 1 to 8.
+
     >>> upright(np.array([[1, 2], [3, 4]]), 6).tolist()
     [[3, 1], [4, 2]]
     """
@@ -132,6 +140,10 @@ def upright(stored: Array, orientation: int) -> Array:
 
 def as_stored(pixels: Array, orientation: int) -> Array:
     """Undo `upright`: view upright `pixels` in the order a file with `orientation` stores them.
+
+    Args:
+        pixels: ``(h, w, …)`` samples of any type.
+        orientation: 1 to 8.
 
     >>> as_stored(np.array([[3, 1], [4, 2]]), 6).tolist()
     [[1, 2], [3, 4]]

@@ -67,6 +67,10 @@ def _library() -> Any:
 def read_jxl(path: Path, max_megapixels: float) -> Image:
     """Read a JPEG XL file; see `unveil.imaging.read_image`.
 
+    Args:
+        path: Of the file.
+        max_megapixels: The most that is read, in millions of pixels.
+
     Raises:
         ImageFileError: If it is damaged, too large or an animation.
         MissingExtraError: Without the extra `jxl`.
@@ -109,6 +113,11 @@ def read_jxl(path: Path, max_megapixels: float) -> Image:
 
 def write_jxl(path: Path, image: Image, quality: int | None) -> None:
     """Write a JPEG XL file, without loss unless a quality is given.
+
+    Args:
+        path: Where it is written.
+        image: Of uint8, uint16 or float32 samples.
+        quality: 1 to 100; None is without loss.
 
     Raises:
         OutputError: If it cannot be written.

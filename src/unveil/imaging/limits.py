@@ -107,6 +107,10 @@ def check_memory(
 def strip_rows(row_bytes: int, rows: int) -> int:
     """Return how many rows to decode at a time: `rows`, or fewer where they are wide.
 
+    Args:
+        row_bytes: Size of a row, in bytes.
+        rows: The most rows.
+
     >>> strip_rows(18_000, 64), strip_rows(16_000_000, 64)
     (64, 2)
     """

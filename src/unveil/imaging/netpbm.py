@@ -33,6 +33,10 @@ def read_netpbm(path: Path, max_megapixels: float) -> Image:
     Samples are spread over the whole range of their type; the file's own maximum is kept for
     writing.
 
+    Args:
+        path: Of the file.
+        max_megapixels: The most that is read, in millions of pixels.
+
     Raises:
         ImageFileError: If it is damaged, too large, or holds several images.
         MissingExtraError: Without the extra `pnm`.

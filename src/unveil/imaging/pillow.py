@@ -49,6 +49,11 @@ def pillow(kind: Format) -> Any:
 def read_with_pillow(path: Path, kind: Format, max_megapixels: float) -> Image:
     """Read a HEIC or BMP file; see `unveil.imaging.read_image`.
 
+    Args:
+        path: Of the file.
+        kind: HEIC or BMP.
+        max_megapixels: The most that is read, in millions of pixels.
+
     Raises:
         ImageFileError: If it is damaged, too large or of a colour space we do not read.
         MissingExtraError: If a library is missing.
@@ -133,6 +138,12 @@ def _density(file: Any) -> tuple[float, float] | None:
 
 def write_with_pillow(path: Path, kind: Format, image: Image, quality: int) -> None:
     """Write a HEIC or BMP file; see `unveil.imaging.write_image`.
+
+    Args:
+        path: Where it is written.
+        kind: HEIC or BMP.
+        image: Of any type of samples.
+        quality: 1 to 100, of HEIC.
 
     Raises:
         MissingExtraError: If a library is missing.

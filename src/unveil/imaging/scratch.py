@@ -26,6 +26,10 @@ def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
 
     The file lies in `tempfile.gettempdir()` and vanishes with the array, also when we are killed.
 
+    Args:
+        shape: Of the array.
+        dtype: Of its samples.
+
     Raises:
         OutputError: If the folder for temporary files has no room.
 

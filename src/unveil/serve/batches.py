@@ -148,7 +148,12 @@ class Batches:
         return batch
 
     def picture(self, key: str, number: int) -> tuple[Item, Path]:
-        """Return a picture of a job and its file; errors as `job`."""
+        """Return a picture of a job and its file; errors as `job`.
+
+        Args:
+            key: Id of the job.
+            number: Of the picture, from 0.
+        """
         items = self.job(key).items
         if number >= len(items):
             raise HTTPException(404, f"this job has {len(items)} pictures, counted from 0")
@@ -158,7 +163,12 @@ class Batches:
         return item, item.source
 
     def restored(self, key: str, number: int) -> Restored:
-        """Return the result for a picture of a job; errors as `job`."""
+        """Return the result for a picture of a job; errors as `job`.
+
+        Args:
+            key: Id of the job.
+            number: Of the picture, from 0.
+        """
         item, _ = self.picture(key, number)
         if item.restored is None:
             raise HTTPException(404, f"{item.name}: not restored yet")
@@ -166,6 +176,10 @@ class Batches:
 
     def start(self, batch: Batch, options: RestoreOptions) -> None:
         """Restore all pictures of a job, or restore them again.
+
+        Args:
+            batch: The job.
+            options: Of restoring.
 
         Raises:
             InputError: If it is running already, or no network does that.

@@ -78,6 +78,10 @@ class Engine:
     def submit(self, source: Path, options: RestoreOptions) -> QueuedJob[Restored]:
         """Queue a picture of the store to be restored.
 
+        Args:
+            source: The picture, in the store.
+            options: Of restoring.
+
         Raises:
             BusyError: If the line is full or the engine is stopping.
             InputError: If the options make no sense.
@@ -89,6 +93,10 @@ class Engine:
         self, source: Path, model: str | None = None
     ) -> QueuedJob[DegradationEstimate | None]:
         """Queue a degradation estimate; the result is None where no network makes one.
+
+        Args:
+            source: The picture, in the store.
+            model: Id of a network; None for the default.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.
@@ -107,6 +115,10 @@ class Engine:
 
     def submit_work(self, source: Path, work: Callable[[], Result]) -> QueuedJob[Result]:
         """Queue other work on an upload.
+
+        Args:
+            source: The upload, which is kept until the work is done.
+            work: Runs in the engine's thread.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.

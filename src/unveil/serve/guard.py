@@ -197,7 +197,13 @@ async def _body(receive: Receive) -> bytes:
 
 
 def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an error in the shape all of them have."""
+    """Return an error in the shape all of them have.
+
+    Args:
+        status: Of HTTP, 400 or above.
+        reason: One line.
+        headers: More headers.
+    """
     line = " ".join(reason.split())
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
     return JSONResponse({"error": line}, status, headers)

@@ -55,7 +55,12 @@ class Metrics:
         return generate_latest(self._registry)
 
     def request(self, path: str, status: int) -> None:
-        """Count an answer."""
+        """Count an answer.
+
+        Args:
+            path: The route, not what clients put into it.
+            status: Of HTTP.
+        """
         self._requests.labels(path, str(status)).inc()
 
     def _restored(self, restored: Restored) -> None:

@@ -118,7 +118,13 @@ class Store:
         return shutil.disk_usage(self.folder).free >= _RESERVE
 
     def create(self, file: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """Return a zeroed array in the new `file` beside an upload, as `scratch.create`."""
+        """Return a zeroed array in the new `file` beside an upload, as `scratch.create`.
+
+        Args:
+            file: In the folder of an upload.
+            shape: Of the array.
+            dtype: Of its samples.
+        """
         return scratch.create(file, shape, dtype, spare=_RESERVE)
 
     @contextlib.contextmanager
@@ -185,6 +191,10 @@ class Store:
 
 def plain_message(error: UnveilError, folder: Path) -> str:
     """Return an error's message in one line without the server's own paths.
+
+    Args:
+        error: Raised for an upload.
+        folder: The server's folder, which is left out.
 
     >>> plain_message(UnveilError("/tmp/x/0a/photo.png: damaged"), Path("/tmp/x"))
     'photo.png: damaged'

@@ -107,6 +107,10 @@ def tools_router(engine: Engine) -> APIRouter:
 def scores(picture: Array, clean: Array) -> Scores:
     """Measure 8-bit RGB against a clean picture.
 
+    Args:
+        picture: ``(h, w, 3)`` uint8.
+        clean: ``(h, w, 3)`` uint8.
+
     Raises:
         InputError: If the two are of different size.
     """

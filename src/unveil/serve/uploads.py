@@ -50,6 +50,10 @@ async def check_form(request: Request) -> None:
 async def received(engine: Engine, image: UploadFile) -> Path:
     """Return an uploaded file, taken into the store.
 
+    Args:
+        engine: Whose store it goes to.
+        image: The form's file.
+
     Raises:
         ImageTooLargeError: If it is larger than is allowed.
         NotAnImageError: If it is no image of a kind we read.
@@ -72,7 +76,12 @@ def named(image: UploadFile) -> str:
 
 @contextlib.asynccontextmanager
 async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
-    """Hold an upload while it is served."""
+    """Hold an upload while it is served.
+
+    Args:
+        engine: Whose store it goes to.
+        image: The form's file.
+    """
     held = Upload(await received(engine, image))
     try:
         yield held
@@ -86,6 +95,11 @@ async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
 
 async def result(request: Request, job: QueuedJob[Result], timeout_s: float) -> Result:
     """Wait for a job as long as its client does.
+
+    Args:
+        request: Of the client who waits.
+        job: To wait for.
+        timeout_s: The longest wait, in seconds.
 
     Raises:
         TimedOutError: If it is not done in time.

@@ -7,6 +7,11 @@ from torch import Tensor
 def activate(x: Tensor, activation: str, negative_slope: float) -> Tensor:
     """Apply an activation by name.
 
+    Args:
+        x: Features of any shape.
+        activation: ``"none"``, ``"silu"``, ``"gelu"`` or ``"leaky_relu"``.
+        negative_slope: Slope of the leaky ReLU below zero.
+
     >>> import torch
     >>> activate(torch.tensor([-1.0, 2.0]), "leaky_relu", 0.5)
     tensor([-0.5000,  2.0000])
@@ -21,7 +26,15 @@ def activate(x: Tensor, activation: str, negative_slope: float) -> Tensor:
 def plain_depthwise_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, activation: str, negative_slope: float
 ) -> Tensor:
-    """Convolve and activate; arguments as `depthwise_conv`, already checked."""
+    """Convolve and activate; arguments as `depthwise_conv`, already checked.
+
+    Args:
+        x: Features (b, h, w, c).
+        weight: (c, 1, 3, 3).
+        bias: (c,).
+        activation: As in `activate`.
+        negative_slope: As in `activate`.
+    """
     # The permuted view of channels-last data is torch's channels_last format: nothing is copied.
     y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[3])
     return activate(y.permute(0, 2, 3, 1), activation, negative_slope)

@@ -29,6 +29,14 @@ def scan(
 
     Arguments and results are those of `reference.scan`.
 
+    Args:
+        u: (b, l, d).
+        delta: (b, l, d) or (b, l, 1).
+        A: (d, n) or (1, n).
+        B: (b, l, g, n), g dividing d; b and l may be 1.
+        C: As B.
+        state: State before the first token (b, d, n).
+
     >>> one = torch.ones(1, 1, 1)
     >>> y, h = scan(one, one, -one[0], 2 * one[None], 3 * one[None], 0 * one)
     >>> y.item(), h.item()

@@ -141,7 +141,12 @@ def pack(
 
 
 def shares_delta(a: ScanArguments, sizes: Sizes) -> bool:
-    """Whether one delta serves all channels, so that its gradient is a sum over them."""
+    """Whether one delta serves all channels, so that its gradient is a sum over them.
+
+    Args:
+        a: Checked arguments.
+        sizes: Their sizes.
+    """
     axis = 1 if a.layout == "bdl" else -1
     return sizes.rank == 0 and a.delta.shape[axis] == 1 and sizes.channels > 1
 

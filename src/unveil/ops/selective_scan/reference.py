@@ -51,6 +51,10 @@ def scan(
 def per_channel(x: Tensor, d: int) -> Tensor:
     """Repeat groups (..., g, n) to channels (..., d, n); one group is left to broadcasting.
 
+    Args:
+        x: (..., g, n).
+        d: Number of channels, a multiple of g.
+
     >>> per_channel(torch.ones(2, 3), 4).shape
     torch.Size([4, 3])
     """
@@ -60,6 +64,11 @@ def per_channel(x: Tensor, d: int) -> Tensor:
 
 def step_sizes(delta: Tensor, bias: Tensor | None, apply_softplus: bool) -> Tensor:
     """Return softplus(delta + bias), channels last.
+
+    Args:
+        delta: (b, l, d) or (b, l, 1).
+        bias: (d,) or (1,).
+        apply_softplus: Whether softplus follows the bias.
 
     >>> step_sizes(torch.zeros(1, 1, 1), torch.ones(1), False).item()
     1.0
@@ -71,6 +80,12 @@ def step_sizes(delta: Tensor, bias: Tensor | None, apply_softplus: bool) -> Tens
 
 def gated(y: Tensor, u: Tensor, D: Tensor | None, z: Tensor | None) -> Tensor:
     """Return (y + D u) SiLU(z), channels last.
+
+    Args:
+        y: (b, l, d).
+        u: (b, l, d).
+        D: (d,).
+        z: (b, l, d).
 
     >>> one = torch.ones(1, 1, 1)
     >>> gated(one, one, torch.ones(1), None).item()

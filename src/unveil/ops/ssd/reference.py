@@ -14,7 +14,18 @@ def loop(
     initial: Tensor,
     fresh: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Take one token after another; arguments as `chunked.scan`."""
+    """Take one token after another; arguments as `chunked.scan`.
+
+    Args:
+        x: (b, l, h, p).
+        dt: (b, l, h).
+        A: (h,).
+        B: (b, l, g, n).
+        C: (b, l, g, n).
+        D: (h, p).
+        initial: (b, h, p, n).
+        fresh: (b, l) booleans: where the state is forgotten; None for nowhere.
+    """
     per_group = x.shape[2] // B.shape[2]
     B, C = (projection.repeat_interleave(per_group, dim=2) for projection in (B, C))
     state, outputs = initial, []
