@@ -27,7 +27,7 @@ import json, sys, time
 import torch, unveil
 from unveil.models.registry import create_model
 from unveil.ops import native
-from unveil.ops.heap import keep_freed_memory
+from unveil.process import keep_freed_memory
 
 def prepare(model, work, batch, size):
     torch.manual_seed(0)

@@ -20,7 +20,7 @@ from unveil.errors import InputError
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.cost import count_operations
 from unveil.models.registry import create_model
-from unveil.ops.heap import keep_freed_memory
+from unveil.process import keep_freed_memory
 
 YARDSTICK = "yardstick"
 _ONNX = "yardstick in ONNX Runtime"

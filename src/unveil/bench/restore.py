@@ -18,7 +18,7 @@ from unveil.imaging.convert import to_unit
 from unveil.inference import Restorer
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import create_model
-from unveil.ops.heap import keep_freed_memory
+from unveil.process import keep_freed_memory
 
 NON_LOCAL_MEANS = "nlm"
 MEGAPIXELS = (0.25, 1.0, 4.0, 24.0)

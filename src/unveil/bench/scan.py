@@ -22,8 +22,8 @@ from unveil.bench.machine import describe_machine
 from unveil.bench.model import peak_mebibytes
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native, selective_scan
-from unveil.ops.heap import keep_freed_memory
 from unveil.ops.selective_scan.contract import LAYOUTS, Backend, Layout
+from unveil.process import keep_freed_memory
 
 LENGTHS = (256, 1024, 4096, 16384, 65536)
 CHANNELS = (96, 192)

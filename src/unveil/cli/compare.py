@@ -53,7 +53,7 @@ def compare(
     from unveil.evaluation import compare as run
     from unveil.evaluation import comparison_to_json, comparison_to_markdown, make_cases
     from unveil.metrics import metric_named
-    from unveil.ops.heap import keep_freed_memory
+    from unveil.process import keep_freed_memory
 
     keep_freed_memory()
     use_threads(threads)

@@ -78,7 +78,7 @@ def evaluate(
         write_report,
     )
     from unveil.metrics import metric_named
-    from unveil.ops.heap import keep_freed_memory
+    from unveil.process import keep_freed_memory
 
     keep_freed_memory()
     use_threads(threads)

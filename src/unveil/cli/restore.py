@@ -24,6 +24,7 @@ from unveil.cli.restoring import (
     write_table,
 )
 from unveil.cli.wording import complain, skipped_folders
+from unveil.process import stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _LOG_SECONDS = 30
 _LEAST, _MOST = map(float, STRENGTHS)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def restore(
@@ -184,7 +184,7 @@ def restore(
     alone = len(paths) == 1 and len(whole.jobs) <= 1 and not os.path.isdir(paths[0])
     if server is None:
         from unveil.batch.run import Saving
-        from unveil.ops.heap import keep_freed_memory
+        from unveil.process import keep_freed_memory
 
         keep_freed_memory()
         use_threads(threads)
@@ -252,8 +252,14 @@ def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signal
         TimeRemainingColumn(),
     )
     outcomes: list[Outcome] = []
+    received: list[signal.Signals] = []
+
+    def interrupt(number: int, _frame: Any) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
     with ExitStack() as stack:
-        received = stack.enter_context(_stopping())
+        stack.enter_context(stop_signals(interrupt))
         stack.enter_context(_logging_to(RichHandler(console=console, show_path=False)))
         bar = stack.enter_context(
             Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -276,23 +282,6 @@ def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signal
                     count = f"{len(outcomes)}/{len(jobs)} files"
                     typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
     return outcomes, received[0] if received and len(outcomes) < len(jobs) else None
-
-
-@contextmanager
-def _stopping() -> "Iterator[list[signal.Signals]]":
-    """Turn SIGINT and SIGTERM into KeyboardInterrupt, and list which came."""
-    received: list[signal.Signals] = []
-
-    def interrupt(number: int, _frame: Any) -> None:
-        received.append(signal.Signals(number))
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

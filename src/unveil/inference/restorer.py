@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 class Restorer:
     """A loaded model that restores images.
 
-    A program that does little else may call `unveil.ops.heap.keep_freed_memory` first, as the
+    A program that does little else may call `unveil.process.keep_freed_memory` first, as the
     commands do: on Linux a megapixel of a large image then takes no longer than one of a small.
 
     Args:

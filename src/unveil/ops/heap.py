@@ -1,37 +1,5 @@
-"""Keep the C library from returning freed memory to the system and asking for it again."""
+"""Moved to `unveil.process`; the name is found here, too."""
 
-import ctypes
-import sys
+from unveil.process import keep_freed_memory
 
-# From glibc's malloc.h.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_PAD = 64 << 20
-
-
-def keep_freed_memory() -> bool:
-    """Let freed tensors' memory stay with the process, for the next tensors to take.
-
-    By default glibc gives the top of its heap back to the system as soon as a few megabytes are
-    free, and every tensor made afterwards is paid for in page faults: on a virtual machine up to a
-    third of the time of a small operation's forward and backward. The price is that the process
-    does not shrink. For programs that run one network over and over; it acts on the whole process,
-    so the library itself never calls it.
-
-    Returns:
-        Whether the C library took the advice; False on systems other than Linux with glibc.
-
-    >>> keep_freed_memory() in (True, False)
-    True
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return False
-    advice = (
-        (_TRIM_THRESHOLD, 2**31 - 1),
-        (_MMAP_MAX, 0),  # or tensors above 32 MiB would go back to the system at once
-        (_TOP_PAD, _PAD),
-    )
-    return all(mallopt(option, value) == 1 for option, value in advice)
+__all__ = ["keep_freed_memory"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from types import FrameType
 import uvicorn
 
 from unveil.errors import InputError
+from unveil.process import stop_signals
 from unveil.serve.app import build_app
 from unveil.serve.connections import limited_connections
 from unveil.serve.engine import Engine
@@ -82,14 +82,8 @@ class _Server(uvicorn.Server):
 
 def _until_stopped(server: _Server, listening: socket.socket) -> None:
     """Serve; uvicorn raises the signal again afterwards, which must not end us before we clean."""
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in previous:
-        signal.signal(number, lambda *_: None)
-    try:
+    with stop_signals(lambda *_: None):
         asyncio.run(server.serve(sockets=[listening]))
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,12 +2,13 @@
 
 import logging
 import signal
-import threading
+from contextlib import ExitStack
 from types import FrameType
-from typing import Any, Self
+from typing import Self
+
+from unveil.process import stop_signals
 
 _log = logging.getLogger(__name__)
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopOnSignal:
@@ -21,18 +22,16 @@ class StopOnSignal:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._former: dict[signal.Signals, Any] = {}
+        self._handlers = ExitStack()
 
     def __enter__(self) -> Self:
         """Install the handlers, in the main thread."""
-        if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        self._handlers.enter_context(stop_signals(self._receive))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Restore the former handlers."""
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
+        self._handlers.close()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
