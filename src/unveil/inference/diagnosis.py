@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
 from unveil.bounded import parse_json
 from unveil.errors import CheckpointError, InputError
-from unveil.imaging.atomic import write_bytes
 from unveil.layers.prompt import PromptMixer
 from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.models.checkpoint import read_metadata
+from unveil.models.weights_file import open_weights, write_weights
 
 CAUSES = ("noise", "rain", "haze")
 _KEY = "readout"
@@ -229,14 +227,9 @@ def store_probe(weights: Path, probe: LinearProbe) -> None:
         CheckpointError: If the file is damaged.
         OutputError: If it cannot be written.
     """
-    try:
-        with safe_open(weights, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{weights}: cannot be read: {error}") from error
-    metadata[_KEY] = json.dumps(asdict(probe))
-    write_bytes(weights, save(tensors, metadata))
+    with open_weights(weights) as file:
+        metadata, tensors = file.metadata, file.tensors()
+    write_weights(weights, tensors, metadata | {_KEY: json.dumps(asdict(probe))})
 
 
 def _logistic(Z: Vector, y: np.ndarray[Any, Any]) -> Vector:

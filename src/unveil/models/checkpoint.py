@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save
 from torch import Tensor
 
 from unveil._version import __version__
 from unveil.bounded import MOST_BYTES, parse_json, read_text
 from unveil.errors import CheckpointError, InputError
-from unveil.imaging.atomic import make_folder, write_bytes, write_text
+from unveil.imaging.atomic import make_folder, write_text
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.record import ModelRecord
 from unveil.models.registry import create_model, get_record, list_models, outline
@@ -31,6 +30,7 @@ from unveil.models.weights_file import (
     facts_of,
     misfits,
     open_weights,
+    write_weights,
 )
 
 WEIGHTS_NAME = "model.safetensors"
@@ -65,8 +65,7 @@ def save_checkpoint(
     entries = {**(metadata or {}), "format": "pt", "unveil": json.dumps(_description(model))}
     make_folder(path.parent)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    # Written by ourselves, so that the file has the permissions the user's files have.
-    write_bytes(path, save(state, entries))
+    write_weights(path, state, entries)
     return path
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from unveil.bounded import require_regular
 from unveil.errors import CheckpointError
+from unveil.imaging.atomic import write_bytes
 
 _PICKLE_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl")
 # Weights are kept in these and computed in single precision.
@@ -74,6 +76,21 @@ def open_weights(path: Path) -> Iterator[OpenWeights]:
             yield OpenWeights(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_damaged(path, error)) from None
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, replacing `path` whole.
+
+    Args:
+        path: Of the file.
+        tensors: By name, contiguous and on the CPU.
+        metadata: The file's free entries.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    # Not by the library's own writer, so that the file has the permissions the user's files have.
+    write_bytes(path, save(dict(tensors), dict(metadata)))
 
 
 def facts_of(state: Mapping[str, Tensor]) -> dict[str, TensorFacts]:
