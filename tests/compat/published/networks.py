@@ -73,6 +73,14 @@ _NNUNET_REST = (
     "norm_op=torch.nn.InstanceNorm{d}d, norm_op_kwargs=dict(eps=1e-5, affine=True), "
     "nonlin=torch.nn.LeakyReLU, nonlin_kwargs=dict(inplace=True)"
 )
+# nnU-Net's plans for abdominal MRI: size of a patch, features, strides.
+_ABDOMEN = {
+    2: ((320, 320), (32, 64, 128, 256, 512, 512, 512), [[1, 1]] + [[2, 2]] * 6),
+    3: (
+        (48, 160, 224), (32, 64, 128, 256, 320, 320),
+        [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]],
+    ),
+}  # fmt: skip
 _SMALL_VSS = "depths=[1, 1, 2, 1], dims=[16, 32, 64, 128]"
 
 NETWORKS = (
@@ -209,7 +217,10 @@ NETWORKS = (
         "m.UMambaEnc(input_size=[8, 16, 16], n_stages=2, features_per_stage=[4, 8],"
         " kernel_sizes=[[3, 3, 3]] * 2, strides=[[1, 1, 1], [1, 2, 2]], n_conv_per_stage=[1, 1],"
         " n_conv_per_stage_decoder=[1], SSAS=['b c (t h w)', 'b c (h w t)'])", ((1, 8, 16, 16),),
-        shells=("mamba", "mamba.models"),
+        "m.UMambaEnc(input_channels=32, n_stages=6, input_size=[31, 64, 64], strides=[[1, 1, 1], [1, 2, 2]] * 3,"
+        " num_classes=32, features_per_stage=[32, 64, 64, 128, 128, 256],"
+        " kernel_sizes=[[1, 3, 3]] + [[3, 3, 3]] * 5, SSAS=['b c t h w', 'b c w t h', 'b c t w h',"
+        " 'b c h w t', 'b c h t w', 'b c w h t'])", ((1, 31, 64, 64),), shells=("mamba", "mamba.models"),
         stubs=("tkinter", "mamba.models.layers", "mamba.models.base", "hydra", "hydra.utils", *_PLANS),
     ),
     Network(
@@ -327,7 +338,7 @@ NETWORKS = (
     Network(
         "VSSD tiny (Mamba-2)", "YuHengsss/VSSD", "87b753b356", "mamba2",
         "m.VMAMBA2(img_size=64, num_classes=10, embed_dim=32, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8], linear_attn_duality=False, attn_types=['mamba2'] * 4)",
-        ((1, 3, 64, 64),), roots=("classification/models",),
+        ((1, 3, 64, 64),), "m.VMAMBA2(depths=[2, 4, 8, 4])", roots=("classification/models",),
     ),
     Network(
         "MambaCD backbone", "ChenHongruixuan/MambaCD", "96c3240f0c", "models.vmamba",
@@ -336,7 +347,9 @@ NETWORKS = (
     Network(
         "Sigma tiny", "zifuwan/Sigma", "5c619c6b57", "models.encoders.dual_vmamba",
         "m.RGBXTransformer(depths=[1, 1, 1, 1], dims=16, img_size=[64, 64], pretrained=None)",
-        ((1, 3, 64, 64), (1, 3, 64, 64)), stubs=("engine", "engine.logger"),
+        ((1, 3, 64, 64), (1, 3, 64, 64)),
+        "m.RGBXTransformer(depths=[2, 2, 9, 2], dims=96, pretrained=None, mlp_ratio=0.0, downsample_version='v1')",
+        ((1, 3, 480, 640), (1, 3, 480, 640)), stubs=("engine", "engine.logger"),
         shells=("models", "models.encoders"),
     ),
     Network(
@@ -351,14 +364,19 @@ NETWORKS = (
     ),
     Network(
         "Swin-UMamba", "JiarunLiu/Swin-UMamba", "2c1f72e197", "nnunetv2.nets.SwinUMamba",
-        "m.SwinUMamba(in_chans=1, out_chans=2)", ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
+        "m.SwinUMamba(in_chans=1, out_chans=2)", ((1, 1, 64, 64),),
+        "m.SwinUMamba(in_chans=1, out_chans=14)", ((1, 1, 320, 320),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
     ),
     Network(
         "Swin-UMamba-D", "JiarunLiu/Swin-UMamba", "2c1f72e197", "nnunetv2.nets.SwinUMambaD",
         "m.SwinUMambaD(dict(in_chans=1, patch_size=4, depths=[1, 1, 2, 1], dims=16, drop_path_rate=0.2),"
         " dict(num_classes=2, deep_supervision=False, features_per_stage=[16, 32, 64, 128],"
         " drop_path_rate=0.2, d_state=16))",
-        ((1, 1, 64, 64),), roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
+        ((1, 1, 64, 64),),
+        "m.SwinUMambaD(dict(in_chans=1, patch_size=4, depths=[2, 2, 9, 2], dims=96, drop_path_rate=0.2),"
+        " dict(num_classes=14, deep_supervision=False, features_per_stage=[96, 192, 384, 768],"
+        " drop_path_rate=0.2, d_state=16))", ((1, 1, 320, 320),),
+        roots=("swin_umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
     ),
     *(
         Network(
@@ -366,7 +384,12 @@ NETWORKS = (
             f"m.UMamba{kind}(" + ("" if kind == "Bot" else f"input_size={(32,) * d}, ")
             + f"input_channels=1, n_stages=3, features_per_stage=(8, 16, 32), conv_op=torch.nn.Conv{d}d,"
             f" kernel_sizes={[[3] * d] * 3}, strides={[[1] * d, [2] * d, [2] * d]}, " + _NNUNET_REST.format(d=d) + ")",
-            ((1, 1, *(32,) * d),), roots=("umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
+            ((1, 1, *(32,) * d),),
+            f"m.UMamba{kind}(" + ("" if kind == "Bot" else f"input_size={_ABDOMEN[d][0]}, ")
+            + f"input_channels=1, n_stages={len(_ABDOMEN[d][1])}, features_per_stage={_ABDOMEN[d][1]},"
+            f" conv_op=torch.nn.Conv{d}d, kernel_sizes={[[3] * d] * len(_ABDOMEN[d][1])},"
+            f" strides={_ABDOMEN[d][2]}, " + _NNUNET_REST.format(d=d) + ")",
+            ((1, 1, *_ABDOMEN[d][0]),), roots=("umamba",), shells=("nnunetv2", "nnunetv2.nets"), stubs=_PLANS,
         )
         for d in (2, 3) for kind in ("Bot", "Enc")
     ),
@@ -390,6 +413,10 @@ NETWORKS = (
         " pixel_d_state=12, bpe=True, bi_scan=True, final_refine=False, merge_attn=True,"
         " pos_embed=True, last_skip=True, patch_size=4, mamba_up=True, unet_down=False,"
         " unet_up=False, conv_down=False, no_act_branch=True)", ((1, 3, 64, 64),),
+        "m.VSSM(depths=[1] * 3, dims=128, pixel_branch=True, pixel_block_num=2, pixel_bi_scan=False,"
+        " pixel_d_state=12, bpe=True, bi_scan=True, final_refine=False, merge_attn=True,"
+        " pos_embed=True, last_skip=False, patch_size=4, mamba_up=True, unet_down=False,"
+        " unet_up=False, conv_down=False, no_act_branch=True)", ((1, 3, 256, 256),),
         roots=("classification",), shells=("models",),
     ),
     Network(
@@ -408,7 +435,9 @@ NETWORKS = (
     Network(
         "zigma", "CompVis/zigma", "37d837bfb7", "model_zigma",
         "m.ZigMa(in_channels=4, embed_dim=16, depth=2, img_dim=8, device='cpu', scan_type='zigzagN8')",
-        ((1, 4, 8, 8), (1,)), cpu=True, stubs=("transformers", "transformers.generation", "transformers.utils", "transformers.utils.hub"),
+        ((1, 4, 8, 8), (1,)),
+        "m.ZigMa(in_channels=4, embed_dim=768, depth=24, img_dim=32, patch_size=1, use_pe=2, device='cpu', scan_type='zigzagN8')",
+        ((1, 4, 32, 32), (1,)), cpu=True, stubs=("transformers", "transformers.generation", "transformers.utils", "transformers.utils.hub"),
     ),
     Network(
         "mamba.py (its CUDA path)", "alxndrTL/mamba.py", "2cc168c78b", "mambapy.mamba",
