@@ -63,6 +63,15 @@ def test_sequences_packed_into_one_do_not_see_each_other():
     )
 
 
+def test_a_negative_sequence_number_marks_padding_whose_result_is_zero():
+    x, weight, bias = torch.randn(1, 3, 6), torch.randn(3, 4), torch.randn(3)
+    numbers = torch.tensor([[-1, -1, 0, 0, 0, -1]])
+    y = causal_conv1d_fn(x, weight, bias, numbers, activation="silu")
+    assert (y[..., [0, 1, 5]] == 0).all()
+    alone = causal_conv1d_fn(x[..., 2:5], weight, bias, activation="silu")
+    torch.testing.assert_close(y[..., 2:5], alone)
+
+
 def test_gradients_are_those_of_the_definition():
     x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)

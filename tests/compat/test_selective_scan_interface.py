@@ -230,6 +230,15 @@ def test_biases_on_projections_shift_them(plain_scan):
     close(mamba_inner_fn(**given, B_proj_bias=bias, C_proj_bias=2 * bias), constant, OUT)
 
 
+def test_the_projected_step_sizes_are_normalised_over_their_channels():
+    given = inner_arguments()
+    scale = {"dt_rms_weight": torch.rand(6), "b_c_dt_rms_eps": 0.0}
+    larger = {**given, "delta_proj_weight": 100 * given["delta_proj_weight"]}
+    normalised = mamba_inner_fn(**given, **scale)
+    torch.testing.assert_close(mamba_inner_fn(**larger, **scale), normalised, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(mamba_inner_fn(**given), normalised, atol=1e-3)
+
+
 def test_normalised_projections_have_unit_mean_square():
     given = inner_arguments()
     ones = {"b_rms_weight": torch.ones(4), "c_rms_weight": torch.ones(4)}

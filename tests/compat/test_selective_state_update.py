@@ -47,6 +47,20 @@ def test_heads_groups_and_rows_of_the_state():
     torch.testing.assert_close(y, ((after * out_of).sum(-1) + D * x) * F.silu(z))
 
 
+def test_a_negative_row_marks_padding_which_has_no_state():
+    state, x, dt = torch.randn(2, 4, 3), torch.randn(3, 4), torch.rand(3, 4)
+    A, B, C = -torch.rand(4, 3), torch.randn(3, 3), torch.randn(3, 3)
+    before, rows = state.clone(), torch.tensor([1, -1, 0])
+    y = selective_state_update(state, x, dt, A, B, C, state_batch_indices=rows)
+    alone, real = before.clone(), torch.tensor([0, 2])
+    expected = selective_state_update(
+        alone, x[real], dt[real], A, B[real], C[real], state_batch_indices=rows[real]
+    )
+    torch.testing.assert_close(y[real], expected)
+    assert (y[1] == 0).all()
+    torch.testing.assert_close(state, alone)
+
+
 def test_wrong_shapes_are_named():
     state, x = torch.zeros(1, 4, 2), torch.zeros(1, 3)
     with pytest.raises(InputError, match=r"x has shape \(1, 3\), expected \(1, 4\)"):

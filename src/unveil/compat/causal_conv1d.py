@@ -27,8 +27,9 @@ def causal_conv1d_fn(
         x: `(b, d, l)`, any float dtype.
         weight: `(d, width)`; the last tap meets the present.
         bias: `(d,)` or None.
-        seq_idx: `(b, l)` integers; a tap across a change of number counts as zero. A string is
-            taken for the activation, which had this place in `causal_conv1d` 1.0.
+        seq_idx: `(b, l)` integers; a tap across a change of number counts as zero, and a negative
+            number marks padding, whose result is zero. A string is taken for the activation, which
+            had this place in `causal_conv1d` 1.0.
         initial_states: `(b, d, width - 1)`, what came before `x`; zeros when None.
         return_final_states: Also return the last `width - 1` inputs.
         final_states_out: `(b, d, width - 1)`, overwritten with those inputs.
@@ -72,6 +73,8 @@ def causal_conv1d_fn(
     else:
         out = _convolve_within(history, weight, bias, seq_idx)
     out = _activate(out, activation).to(x.dtype)
+    if seq_idx is not None:
+        out = out.masked_fill((seq_idx < 0).unsqueeze(1), 0.0)
     if not return_final_states:
         return out
     final = history[..., history.shape[-1] - past :]

@@ -17,7 +17,10 @@ def _from(source: str, *names: str) -> dict[str, str]:
     return dict.fromkeys(names, source)
 
 
-_NORMS = _from(_NORM, "RMSNorm", "layer_norm_fn", "rms_norm_fn", "layer_norm_ref", "rms_norm_ref")
+_NORMS = {
+    **_from(_NORM, "RMSNorm", "layer_norm_fn", "rms_norm_fn", "layer_norm_linear_fn"),
+    **_from(_NORM, "layer_norm_ref", "rms_norm_ref"),
+}
 _SCANS = _from(_SCAN, "selective_scan_fn", "selective_scan_ref", "SelectiveScanFn")
 _INNERS = _from(
     _INNER,

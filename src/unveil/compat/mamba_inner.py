@@ -110,7 +110,7 @@ def mamba_inner_fn(
         checkpoint_lvl: Taken for the interface's sake; the scan always recomputes its states.
         b_rms_weight: `(n,)` or None: RMS-normalise a projected `B` and scale it.
         c_rms_weight: Likewise for `C`.
-        dt_rms_weight: `(r,)` or None: likewise for Δ's low rank.
+        dt_rms_weight: `(d,)` or None: likewise for the projected Δ.
         b_c_dt_rms_eps: Added to the mean square.
         backend: As in `unveil.ops.selective_scan`; not part of the original interface.
 
@@ -262,11 +262,11 @@ def project(
     u = causal_conv1d(x.transpose(1, 2), conv1d_weight.to(x.dtype), bias)
     projected = F.linear(u, x_proj_weight)
     of_B, of_C, of_delta = rms_weights
-    low_rank = _normalised(projected[..., :rank], None, of_delta, eps)
+    delta = F.linear(projected[..., :rank], delta_proj_weight)
     for_B, for_C = projected[..., rank : rank + n], projected[..., -n:]
     B = _normalised(for_B, B_proj_bias, of_B, eps) if B is None else _channels_last(B)
     C = _normalised(for_C, C_proj_bias, of_C, eps) if C is None else _channels_last(C)
-    return Branch(u, F.linear(low_rank, delta_proj_weight), B, C, z.transpose(1, 2))
+    return Branch(u, _normalised(delta, None, of_delta, eps), B, C, z.transpose(1, 2))
 
 
 mamba_inner_ref = by_the_loop(mamba_inner_fn)

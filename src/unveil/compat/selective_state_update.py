@@ -35,7 +35,8 @@ def selective_state_update(
         z: Like `x`, or None; the result is multiplied by SiLU of it.
         dt_bias: Like `D`, added to `dt`.
         dt_softplus: Apply softplus to `dt` after the bias.
-        state_batch_indices: `(b,)` integers, the row of `state` of each sequence.
+        state_batch_indices: `(b,)` integers, the row of `state` of each sequence; a negative number
+            marks padding, whose result is zero and which has no row.
 
     Returns:
         Shaped and typed as `x`.
@@ -49,6 +50,10 @@ def selective_state_update(
         (2.0, 2.0)
     """
     _check(state, x, dt, A, B, C, D, z, dt_bias, state_batch_indices)
+    if state_batch_indices is not None and (state_batch_indices < 0).any():
+        return _skipping_padding(
+            state_batch_indices, (state, A, D, dt_bias), (x, dt, B, C, z), dt_softplus
+        )
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     delta, u = dt.to(wide), x.to(wide)
     if dt_bias is not None:
@@ -82,6 +87,26 @@ def selective_state_update_ref(
 ) -> Tensor:
     """Advance a state as `selective_state_update` does: it has one way here."""
     return selective_state_update(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus)
+
+
+def _skipping_padding(
+    rows: Tensor,
+    shared: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
+    given: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
+    dt_softplus: bool,
+) -> Tensor:
+    state, A, D, dt_bias = shared
+    real = rows >= 0
+    x, dt, B, C, z = (None if t is None else t[real] for t in given)
+    assert x is not None
+    assert dt is not None
+    assert B is not None
+    assert C is not None
+    y = torch.zeros_like(given[0])
+    y[real] = selective_state_update(
+        state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, rows[real]
+    )
+    return y
 
 
 def _per_channel(projection: Tensor, state: Tensor) -> Tensor:

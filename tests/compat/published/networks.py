@@ -448,4 +448,47 @@ NETWORKS = (
         "UVM-Net block UVMB", "zzr-idam/UVM-Net", "d3d70d8730", "uvmb", "m.UVMB(c=4, w=16, h=16)",
         ((1, 4, 16, 16),), "m.UVMB(c=64, w=64, h=64)", ((1, 64, 64, 64),), roots=("Ultra/net",),
     ),
+    Network(
+        "VAMamba", "WaterHQH/VAMamba", "a449126050", "basicsr.archs.VAMamba_arch",
+        "m.VAMamba(img_size=16, embed_dim=12, depths=(1, 1), upscale=1, score_map_patch_size=8)",
+        ((1, 3, 16, 16),), "m.VAMamba(upscale=1)", _PATCH, shells=_BASICSR,
+    ),
+    Network(
+        "FreMamba", "XY-boy/FreMamba", "dbfbc5f558", "model_archs.fremamba",
+        "m.FreMamba(img_size=16, embed_dim=36, depths=(1, 1), upscale=2)", ((1, 3, 16, 16),),
+        "m.FreMamba()", _PATCH, roots=("", "csguoh/MambaIR:"), shells=("model_archs", "basicsr"),
+    ),
+    Network(
+        "HSRMamba", "Tomchenshi/HSRMamba", "bcd1355502", "HSRMamba",
+        "m.HSRMamba(img_size=16, in_chans=8, embed_dim=16, depths=(1, 1))", ((1, 8, 16, 16), (1, 8, 32, 32)),
+        "m.HSRMamba(in_chans=31)", ((1, 31, 32, 32), (1, 31, 64, 64)),
+    ),
+    Network(
+        "MambaCSR", "renyulin-f/MambaCSR", "f71199e1f3", "basicsr.archs.mambacsr_arch",
+        "m.MambaCSR(img_size=16, embed_dim=12, depths=(1, 1), mlp_ratio=2, upscale=2, upsampler='pixelshuffle')",
+        ((1, 3, 16, 16),), "m.MambaCSR(mlp_ratio=2, upsampler='pixelshuffle')", _PATCH,
+        roots=("basicsr/archs", ""), shells=_BASICSR,
+    ),
+    Network(
+        "ColorMamba's MambaIR", "AlexYangxx/ColorMamba", "d1abb85d29", "models.mambair_arch",
+        "m.MambaIR(img_size=16, embed_dim=16)", ((1, 16, 16, 16),), "m.MambaIR(img_size=64, embed_dim=64)",
+        ((1, 64, 64, 64),), shells=("models",),
+    ),
+    Network(
+        "VFIMamba", "MCG-NJU/VFIMamba", "8df805eb05", "config",
+        "(lambda a, b: m.mamba_estimation(m.mamba_extractor(**a), **b))"
+        "(*m.init_model_config(F=16, depth=[1, 1, 1, 1, 1]))", ((1, 6, 64, 64),),
+        "(lambda a, b: m.mamba_estimation(m.mamba_extractor(**a), **b))"
+        "(*m.init_model_config(F=16, depth=[2, 2, 2, 3, 3]))", ((1, 6, 256, 256),),
+    ),
+    Network(
+        "Contrast", "Bezdarnost/Contrast", "64b1233574", "basicsr.archs.Contrast_baseline_arch",
+        "m.Contrast_baseline_first(dims=12, depths=[1, 1], num_heads=[2, 2], window_size=8, upscale=2)", ((1, 3, 16, 16),),
+        "m.Contrast_baseline_first()", _PATCH, roots=("baseline/Contrast",), shells=_BASICSR,
+    ),
+    Network(
+        "KalmanIR's MambaIR, three branches", "chr56/KalmanIR", "216ff26ad4", "basicsr.archs.MambaIR_multi_branch_arch",
+        "m.MultiBranchMambaIR(img_size=16, embed_dim=12, depths=(1, 1))", ((1, 3, 16, 16),),
+        "m.MultiBranchMambaIR()", _PATCH, shells=_BASICSR,
+    ),
 )  # fmt: skip
