@@ -450,7 +450,7 @@ NETWORKS = (
     ),
     Network(
         "VAMamba", "WaterHQH/VAMamba", "a449126050", "basicsr.archs.VAMamba_arch",
-        "m.VAMamba(img_size=16, embed_dim=12, depths=(1, 1), upscale=1, score_map_patch_size=8)",
+        "m.VAMamba(img_size=16, embed_dim=36, depths=(1, 1), upscale=1, score_map_patch_size=8)",
         ((1, 3, 16, 16),), "m.VAMamba(upscale=1)", _PATCH, shells=_BASICSR,
     ),
     Network(
@@ -465,7 +465,7 @@ NETWORKS = (
     ),
     Network(
         "MambaCSR", "renyulin-f/MambaCSR", "f71199e1f3", "basicsr.archs.mambacsr_arch",
-        "m.MambaCSR(img_size=16, embed_dim=12, depths=(1, 1), mlp_ratio=2, upscale=2, upsampler='pixelshuffle')",
+        "m.MambaCSR(img_size=16, embed_dim=36, depths=(1, 1), mlp_ratio=2, upscale=2, upsampler='pixelshuffle')",
         ((1, 3, 16, 16),), "m.MambaCSR(mlp_ratio=2, upsampler='pixelshuffle')", _PATCH,
         roots=("basicsr/archs", ""), shells=_BASICSR,
     ),
@@ -483,12 +483,12 @@ NETWORKS = (
     ),
     Network(
         "Contrast", "Bezdarnost/Contrast", "64b1233574", "basicsr.archs.Contrast_baseline_arch",
-        "m.Contrast_baseline_first(dims=12, depths=[1, 1], num_heads=[2, 2], window_size=8, upscale=2)", ((1, 3, 16, 16),),
+        "m.Contrast_baseline_first(dims=60, depths=[1, 1], num_heads=[2, 2], window_size=8, upscale=2)", ((1, 3, 16, 16),),
         "m.Contrast_baseline_first()", _PATCH, roots=("baseline/Contrast",), shells=_BASICSR,
     ),
     Network(
         "KalmanIR's MambaIR, three branches", "chr56/KalmanIR", "216ff26ad4", "basicsr.archs.MambaIR_multi_branch_arch",
-        "m.MultiBranchMambaIR(img_size=16, embed_dim=12, depths=(1, 1))", ((1, 3, 16, 16),),
+        "m.MultiBranchMambaIR(img_size=16, embed_dim=36, depths=(1, 1))", ((1, 3, 16, 16),),
         "m.MultiBranchMambaIR()", _PATCH, shells=_BASICSR,
     ),
 )  # fmt: skip
