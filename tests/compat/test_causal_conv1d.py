@@ -63,6 +63,26 @@ def test_sequences_packed_into_one_do_not_see_each_other():
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"return_final_states": True}])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_wider_weights_are_not_rounded_to_half_precision_inputs(dtype, options):
+    x, weight = torch.randn(2, 8, 40, dtype=dtype), torch.randn(8, 4)
+    upstream = torch.randn(x.shape)
+
+    def of_weight(x, weight):
+        leaf = weight.clone().requires_grad_()
+        y = causal_conv1d_fn(x, leaf, activation="silu", **options)
+        y = y[0] if isinstance(y, tuple) else y
+        return y.detach(), torch.autograd.grad((y * upstream.to(y.dtype)).sum(), leaf)[0]
+
+    y, gradient = of_weight(x, weight)
+    expected, exact = of_weight(x.double(), weight.double())
+    # Half a unit in the last place of the result; the gradient is a sum over what was rounded once.
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(y.double(), expected, rtol=eps, atol=eps * 1e-2)
+    assert (gradient.double() - exact).norm() < eps * exact.norm()
+
+
 def test_a_negative_sequence_number_marks_padding_whose_result_is_zero():
     x, weight, bias = torch.randn(1, 3, 6), torch.randn(3, 4), torch.randn(3)
     numbers = torch.tensor([[-1, -1, 0, 0, 0, -1]])

@@ -252,3 +252,10 @@ def test_normalised_projections_have_unit_mean_square():
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch", "auto"])
+def test_views_can_be_taken_of_the_result(backend):
+    u, B = torch.randn(1, 8, 6), torch.randn(1, 2, 3, 6)
+    y = selective_scan_fn(u, u, -torch.ones(8, 3), B, B, backend=backend)
+    assert y.view(1, 2, 4, 2, 3).is_contiguous()

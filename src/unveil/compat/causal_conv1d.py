@@ -208,12 +208,13 @@ def causal_conv1d_varlen_states(x: Tensor, cu_seqlens: Tensor, state_len: int) -
 def _natively(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | None) -> Tensor:
     if x.shape[-1] == 0:
         return torch.empty_like(x)
-    taps = weight.to(x.dtype).unsqueeze(1)
-    bias = None if bias is None else bias.to(x.dtype)
-    tokens = x.transpose(1, 2)
-    if activation is None:
-        return causal_conv1d(tokens, taps, bias, "none").transpose(1, 2)
-    return causal_conv1d(tokens, taps, bias, "silu").transpose(1, 2)
+    # Half-precision inputs meet the weights as they are: rounding those would cost accuracy.
+    wide = torch.promote_types(x.dtype, weight.dtype)
+    taps, bias = weight.to(wide).unsqueeze(1), None if bias is None else bias.to(wide)
+    out = causal_conv1d(
+        x.transpose(1, 2).to(wide), taps, bias, "none" if activation is None else "silu"
+    )
+    return out.to(x.dtype).transpose(1, 2)
 
 
 def _skipping_padding(
@@ -252,9 +253,9 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str | Non
 def _convolve(history: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if history.shape[-1] < weight.shape[1]:
         return history[..., :0]
-    weight = weight.to(history.dtype).unsqueeze(1)
-    bias = None if bias is None else bias.to(history.dtype)
-    return F.conv1d(history, weight, bias, groups=weight.shape[0])
+    wide = torch.promote_types(history.dtype, weight.dtype)
+    weight, bias = weight.to(wide).unsqueeze(1), None if bias is None else bias.to(wide)
+    return F.conv1d(history.to(wide), weight, bias, groups=weight.shape[0])
 
 
 def _convolve_within(

@@ -5,6 +5,7 @@ Source: Mamba (arXiv 2312.00752), figure 3; Vision Mamba (arXiv 2401.09417), alg
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -258,8 +259,9 @@ def project(
         )
     rank = delta_proj_weight.shape[1]
     x, z = xz.chunk(2, dim=1)
-    bias = None if conv1d_bias is None else conv1d_bias.to(x.dtype)
-    u = causal_conv1d(x.transpose(1, 2), conv1d_weight.to(x.dtype), bias)
+    wide = torch.promote_types(x.dtype, conv1d_weight.dtype)
+    bias = None if conv1d_bias is None else conv1d_bias.to(wide)
+    u = causal_conv1d(x.transpose(1, 2).to(wide), conv1d_weight.to(wide), bias).to(x.dtype)
     projected = F.linear(u, x_proj_weight)
     of_B, of_C, of_delta = rms_weights
     delta = F.linear(projected[..., :rank], delta_proj_weight)

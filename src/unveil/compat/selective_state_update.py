@@ -103,9 +103,7 @@ def _skipping_padding(
     assert B is not None
     assert C is not None
     y = torch.zeros_like(given[0])
-    y[real] = selective_state_update(
-        state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, rows[real]
-    )
+    y[real] = selective_state_update(state, x, dt, A, B, C, D, z, dt_bias, dt_softplus, rows[real])
     return y
 
 

@@ -460,8 +460,8 @@ NETWORKS = (
     ),
     Network(
         "HSRMamba", "Tomchenshi/HSRMamba", "bcd1355502", "HSRMamba",
-        "m.HSRMamba(img_size=16, in_chans=8, embed_dim=16, depths=(1, 1))", ((1, 8, 16, 16), (1, 8, 32, 32)),
-        "m.HSRMamba(in_chans=31)", ((1, 31, 32, 32), (1, 31, 64, 64)),
+        "m.HSRMamba(img_size=16, in_chans=8, embed_dim=16, depths=(1, 1), upsampler='pixelshuffle')", ((1, 8, 16, 16), (1, 8, 32, 32)),
+        "m.HSRMamba(in_chans=31, upsampler='pixelshuffle')", ((1, 31, 32, 32), (1, 31, 64, 64)),
     ),
     Network(
         "MambaCSR", "renyulin-f/MambaCSR", "f71199e1f3", "basicsr.archs.mambacsr_arch",
@@ -484,7 +484,7 @@ NETWORKS = (
     Network(
         "Contrast", "Bezdarnost/Contrast", "64b1233574", "basicsr.archs.Contrast_baseline_arch",
         "m.Contrast_baseline_first(dims=60, depths=[1, 1], num_heads=[2, 2], window_size=8, upscale=2)", ((1, 3, 16, 16),),
-        "m.Contrast_baseline_first()", _PATCH, roots=("baseline/Contrast",), shells=_BASICSR,
+        "m.Contrast_baseline_first()", _PATCH, roots=("baseline/Contrast",), shells=_BASICSR, cpu=True,
     ),
     Network(
         "KalmanIR's MambaIR, three branches", "chr56/KalmanIR", "216ff26ad4", "basicsr.archs.MambaIR_multi_branch_arch",

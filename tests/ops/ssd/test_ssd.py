@@ -13,7 +13,6 @@ from unveil.ops.ssd import ssd_scan
 from unveil.ops.ssd.native import require_kernels
 
 
-
 def missing():
     """Return why the native scan cannot run: there is no library, or it is older than the scan."""
     try:

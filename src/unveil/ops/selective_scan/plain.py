@@ -34,7 +34,8 @@ def run_1d(arguments: ScanArguments, loop: Loop) -> tuple[Tensor, Tensor]:
             state = u.new_zeros(u.shape[0], d, n)
         y, last = _run(loop, u, delta, a.A.to(dtype), B, C, state)
         y = gated(y, u, _cast(a.D, dtype), z).to(a.u.dtype)
-    return (y.mT if a.layout == "bdl" else y), last
+    # Callers take views of it, as of the kernels' results.
+    return (y.mT.contiguous() if a.layout == "bdl" else y), last
 
 
 def run_2d(arguments: ScanArguments, loop: Loop) -> Tensor:
