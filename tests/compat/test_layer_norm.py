@@ -110,7 +110,19 @@ def test_normalising_and_mapping_is_one_after_the_other():
 
 
 def test_the_order_of_arguments_is_that_of_the_original():
-    shared = ["x", "weight", "bias", "residual", "x1", "weight1", "bias1", "eps", "dropout_p", "rowscale", "prenorm"]
+    shared = [
+        "x",
+        "weight",
+        "bias",
+        "residual",
+        "x1",
+        "weight1",
+        "bias1",
+        "eps",
+        "dropout_p",
+        "rowscale",
+        "prenorm",
+    ]
     rest = ["residual_in_fp32", "is_rms_norm", "return_dropout_mask"]
     assert list(inspect.signature(layer_norm_fn).parameters) == shared + rest
     assert list(inspect.signature(rms_norm_fn).parameters) == [*shared, rest[0], rest[2]]
