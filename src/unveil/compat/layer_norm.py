@@ -68,8 +68,8 @@ def layer_norm_fn(
         is_rms_norm,
         None if residual_in_fp32 else x.dtype,
     )
-    kept = results if prenorm else results[:-1]
-    kept = [*kept, *masks] if return_dropout_mask else kept
+    kept: list[Tensor | None] = [*(results if prenorm else results[:-1])]
+    kept += masks if return_dropout_mask else []
     return kept[0] if len(kept) == 1 else tuple(kept)
 
 
