@@ -122,3 +122,16 @@ def test_no_class_has_the_name_of_one_in_another_room() -> None:
                 rooms.setdefault(node.name, set()).add(name.split("/")[0])
     shared = {name: tuple(sorted(found)) for name, found in rooms.items() if len(found) > 1}
     assert shared == _NAMED_TWICE
+
+
+# A name of the HTTP API's schema, which clients may have generated code from.
+_SCHEMA = {"Scores"}
+
+
+def test_a_class_name_stands_in_one_room() -> None:
+    rooms: dict[str, set[str]] = {}
+    for name, tree in _sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                rooms.setdefault(node.name, set()).add(name.split("/")[0])
+    assert {name for name, found in rooms.items() if len(found) > 1} == _SCHEMA

@@ -17,8 +17,8 @@ from unveil.imaging.ifd import (
     INTEROP_IFD,
     MAKER_NOTE,
     Ifd,
-    Layout,
-    Value,
+    TagValue,
+    TiffLayout,
     read_ifd,
     write_ifd,
 )
@@ -40,9 +40,11 @@ def test_a_rebuilt_block_says_the_same() -> None:
 @pytest.mark.parametrize("big", [False, True])
 def test_every_type_survives_both_byte_orders(order: str, big: bool) -> None:
     sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 9: 4, 10: 8, 12: 8, 16: 8}
-    values = {1000 + kind: Value(kind, 5, bytes(range(5 * size))) for kind, size in sizes.items()}
-    given = Ifd(values, {EXIF_IFD: Ifd({37500: Value(7, 3, b"abc")})})
-    layout = Layout(order, big)
+    values = {
+        1000 + kind: TagValue(kind, 5, bytes(range(5 * size))) for kind, size in sizes.items()
+    }
+    given = Ifd(values, {EXIF_IFD: Ifd({37500: TagValue(7, 3, b"abc")})})
+    layout = TiffLayout(order, big)
     file = io.BytesIO(bytes(64) + write_ifd(given, layout, 64))
     assert read_ifd(file, layout, 64) == given
 
@@ -58,11 +60,11 @@ def test_upright_changes_the_orientation_and_not_one_other_byte() -> None:
 
 def test_maker_notes_are_given_up_first_when_a_block_is_too_large() -> None:
     ifd = parse_exif(_BLOCK)
-    ifd.children[EXIF_IFD].values[MAKER_NOTE] = Value(7, 70_000, bytes(70_000))
+    ifd.children[EXIF_IFD].values[MAKER_NOTE] = TagValue(7, 70_000, bytes(70_000))
     kept = parse_exif(build_exif(ifd, 65_000))
     assert MAKER_NOTE not in kept.children[EXIF_IFD].values
     assert kept.children[EXIF_IFD].values[34855].first() == 800
-    ifd.values[270] = Value(2, 70_000, bytes(70_000))
+    ifd.values[270] = TagValue(2, 70_000, bytes(70_000))
     assert build_exif(ifd, 65_000) is None
 
 
@@ -94,12 +96,12 @@ def test_a_directory_is_read_once_however_often_it_is_pointed_at(tags: tuple[int
     number = 12
     entries = [struct.pack("<HHII", tags[i % len(tags)], 4, 1, 8) for i in range(number)]
     file = _Counted(bytes(8) + struct.pack("<H", number) + b"".join(entries) + bytes(4))
-    assert not read_ifd(file, Layout("<", False), 8)
+    assert not read_ifd(file, TiffLayout("<", False), 8)
     assert file.reads == 2  # the number of entries, and the entries
 
 
 def test_the_bytes_of_all_directories_together_are_bounded() -> None:
-    layout, large = Layout("<", False), 40 * 2**20
+    layout, large = TiffLayout("<", False), 40 * 2**20
     child = struct.pack("<HHHIII", 1, MAKER_NOTE, 7, large, 0, 0)
     children = {EXIF_IFD: 38, GPS_IFD: 56}
     pointers = [struct.pack("<HHII", tag, 4, 1, at) for tag, at in children.items()]

@@ -192,7 +192,7 @@ def test_tags_that_make_a_result_unreadable_are_left_out(
     monkeypatch.setattr(tiff, "_readable", lambda ifd: ifd)
     image = read_image(tmp_path / "a.tif")
     tags = image.metadata.raw[0].ifd.values
-    tags[274] = tiff.Value(3, 1, b"\x09\0")
+    tags[274] = tiff.TagValue(3, 1, b"\x09\0")
     write_image(tmp_path / "b.tif", image)
     assert "make it unreadable" in caplog.text
     again = read_image(tmp_path / "b.tif")

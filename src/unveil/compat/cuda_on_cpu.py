@@ -24,7 +24,7 @@ _CPU = torch.device("cpu")
 
 @contextmanager
 def cuda_on_cpu() -> Iterator[None]:
-    """Run what asks for CUDA on the CPU instead, in this thread.
+    """Run what names CUDA on the CPU instead, in this thread.
 
     `torch.cuda.is_available()` still tells the truth: scripts that look before they ask keep their
     own way.

@@ -88,7 +88,7 @@ def _shapes(examples: tuple[Any, ...]) -> tuple[Any, ...]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter tells of itself."""
+    """Silence the exporter's own messages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-# Decoding and encoding share the machine with a network that wants its cores.
+# Decoding and encoding share the machine with a network that uses the same cores.
 _THREADS = 1
 _TIFF_READER = "tiff2vips:"
 _decoding_tiff = threading.Lock()

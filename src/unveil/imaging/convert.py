@@ -194,7 +194,7 @@ def add_residual(original: Array, residual: Array, out: Array) -> None:
         return
     top = full_scale(original.dtype)
     # Steps are rounded, not values: 65,535 fits float32 exactly, and so does every difference.
-    # No step is larger than full scale; what a network of absurd weights wants need not be one.
+    # No step is larger than full scale; a network of absurd weights may predict more.
     step = np.rint(np.clip(residual, -1, 1) * np.float32(top)).astype(np.int32)
     np.clip(original.astype(np.int32) + step, 0, int(top), out=step)
     out[...] = step

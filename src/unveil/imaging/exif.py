@@ -14,8 +14,8 @@ from unveil.imaging.ifd import (
     PHOTOSHOP,
     XMP,
     Ifd,
-    Layout,
-    Value,
+    TagValue,
+    TiffLayout,
     entry_of,
     read_header,
     read_ifd,
@@ -68,7 +68,7 @@ def build_exif(ifd: Ifd, limit: int | None = None) -> bytes | None:
 
 
 def _serialise(ifd: Ifd) -> bytes:
-    layout = Layout("<", False)
+    layout = TiffLayout("<", False)
     return b"II*\0" + layout.pack("I", 8) + write_ifd(ifd, layout, 8)
 
 
@@ -114,10 +114,10 @@ def tiff_directory(metadata: Metadata) -> Ifd:
         (ICC, 7, metadata.icc),
     ):
         if data:
-            values[tag] = Value(kind, len(data), data)
+            values[tag] = TagValue(kind, len(data), data)
     if metadata.density and 282 not in values:
         for tag, per_millimetre in zip((282, 283), metadata.density, strict=True):
-            values[tag] = Value(5, 1, struct.pack("<II", round(per_millimetre * 25400), 1000))
-        values[296] = Value(3, 1, struct.pack("<H", 2))
-    values[ORIENTATION] = Value(3, 1, struct.pack("<H", metadata.orientation))
+            values[tag] = TagValue(5, 1, struct.pack("<II", round(per_millimetre * 25400), 1000))
+        values[296] = TagValue(3, 1, struct.pack("<H", 2))
+    values[ORIENTATION] = TagValue(3, 1, struct.pack("<H", metadata.orientation))
     return Ifd(values, ifd.children)

@@ -1,4 +1,4 @@
-"""Kinds of image files: told apart by their first bytes, named by their suffixes."""
+"""Kinds of image files: identified by their first bytes, named by their suffixes."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from unveil.imaging.heif_items import Items, Place, box, pack_items, parse_items
+from unveil.imaging.heif_items import ItemPlace, Items, box, pack_items, parse_items
 from unveil.imaging.image import GAIN_MAP, VIDEO
 
 _MAX_META = 16 * 2**20
 _MAX_EXIF = 16 * 2**20
 _SEQUENCES = (b"avis", b"msf1", b"hevc", b"hevx")
 _EXIF_MARK = b"Exif\0\0"
-# Parts of a file beside its picture, by what tells them: in the item table, or a box of its own.
+# Parts of a file beside its picture, by what names them: in the item table, or a box of its own.
 _PARTS = {
     b"aux:hdrgainmap": GAIN_MAP,
     b"tmap": GAIN_MAP,
@@ -173,17 +173,17 @@ def _rewrite(path: Path, items: Items, added: dict[int, bytes]) -> None:
         at, meta = _meta(file)
         size = file.seek(0, os.SEEK_END)
         for number in added:
-            items.places[number] = Place([(0, 0)])
+            items.places[number] = ItemPlace([(0, 0)])
         # The table's length does not depend on the numbers in it.
         longer = len(pack_items(items)) - len(meta)
         end = size + longer + 8
         for number, place in items.places.items():
             if number in added:
-                items.places[number] = Place([(end, len(added[number]))])
+                items.places[number] = ItemPlace([(end, len(added[number]))])
                 end += len(added[number])
             elif place.method == 0:
                 extents = [(offset + longer, length) for offset, length in place.extents]
-                items.places[number] = Place(extents)
+                items.places[number] = ItemPlace(extents)
         file.seek(at + len(meta))
         rest = file.read()
         file.seek(at - 8)

@@ -12,7 +12,7 @@ Extents = list[tuple[int, int]]
 
 
 @dataclass
-class Place:
+class ItemPlace:
     """Where the data of an item lie.
 
     Attributes:
@@ -40,7 +40,7 @@ class Items:
 
     primary: int = 0
     entries: dict[int, bytes] = field(default_factory=dict)
-    places: dict[int, Place] = field(default_factory=dict)
+    places: dict[int, ItemPlace] = field(default_factory=dict)
     references: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     of_item: dict[int, list[tuple[int, bool]]] = field(default_factory=dict)
@@ -175,7 +175,7 @@ def _read_places(items: Items, content: bytes) -> None:
         method = number(2) & 15 if version else 0
         number(2)
         base = number(sizes[2])
-        place = Place([], method)
+        place = ItemPlace([], method)
         for _ in range(number(2)):
             number(sizes[3] if version else 0)
             offset = base + number(sizes[0])

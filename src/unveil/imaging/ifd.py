@@ -32,7 +32,7 @@ _MAX_DIRECTORIES = 1000  # of one file, sub-directories included
 
 
 @dataclass
-class Value:
+class TagValue:
     """One tag's value: TIFF type, number of items, little-endian bytes."""
 
     kind: int
@@ -52,7 +52,7 @@ class Value:
     def number(self) -> float:
         """Return the first item, whatever its numeric type; 0 when there is none.
 
-        >>> Value(5, 1, struct.pack("<II", 3, 2)).number()
+        >>> TagValue(5, 1, struct.pack("<II", 3, 2)).number()
         1.5
         """
         code = _NUMBERS.get(self.kind)
@@ -72,7 +72,7 @@ class Ifd:
         at: Offset at which it was read.
     """
 
-    values: dict[int, Value] = field(default_factory=dict)
+    values: dict[int, TagValue] = field(default_factory=dict)
     children: dict[int, "Ifd"] = field(default_factory=dict)
     at: int = field(default=0, compare=False)
 
@@ -107,7 +107,7 @@ class Ifd:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TiffLayout:
     """Byte order and pointer width of a file: classic TIFF has 4 bytes, BigTIFF 8."""
 
     order: str
@@ -137,7 +137,7 @@ class Layout:
         return self.pack("Q" if self.big else "I", number)
 
 
-def read_header(file: BinaryIO) -> tuple[Layout, int]:
+def read_header(file: BinaryIO) -> tuple[TiffLayout, int]:
     """Return the layout and the offset of the first directory.
 
     Raises:
@@ -149,8 +149,8 @@ def read_header(file: BinaryIO) -> tuple[Layout, int]:
     if order is None or len(head) < 8:
         raise ValueError("not a TIFF structure")
     if struct.unpack(order + "H", head[2:4])[0] == 43 and len(head) == 16:
-        return Layout(order, True), struct.unpack(order + "Q", head[8:])[0]
-    return Layout(order, False), struct.unpack(order + "I", head[4:8])[0]
+        return TiffLayout(order, True), struct.unpack(order + "Q", head[8:])[0]
+    return TiffLayout(order, False), struct.unpack(order + "I", head[4:8])[0]
 
 
 @dataclass
@@ -166,7 +166,7 @@ class _Reading:
     visited: set[int] = field(default_factory=set)
 
 
-def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
+def read_ifd(file: BinaryIO, layout: TiffLayout, offset: int) -> Ifd:
     """Read the directory at `offset` and those it points to; unreadable values are left out.
 
     Args:
@@ -180,7 +180,9 @@ def read_ifd(file: BinaryIO, layout: Layout, offset: int) -> Ifd:
     return _read_ifd(file, layout, offset, 0, _Reading())
 
 
-def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: _Reading) -> Ifd:
+def _read_ifd(
+    file: BinaryIO, layout: TiffLayout, offset: int, depth: int, reading: _Reading
+) -> Ifd:
     ifd = Ifd(at=offset)
     reading.visited.add(offset)
     for tag, kind, count, cell in entries_of(file, layout, offset):
@@ -194,7 +196,7 @@ def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: 
             data = file.read(count * size)
         if len(data) < count * size:
             continue
-        value = Value(kind, count, _swapped(data, unit) if layout.order == ">" else data)
+        value = TagValue(kind, count, _swapped(data, unit) if layout.order == ">" else data)
         if tag not in _CHILDREN:
             ifd.values.setdefault(tag, value)  # as libtiff: of several, the first counts
             continue
@@ -205,7 +207,7 @@ def _read_ifd(file: BinaryIO, layout: Layout, offset: int, depth: int, reading: 
     return ifd
 
 
-def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
+def read_chain(file: BinaryIO, layout: TiffLayout, offset: int) -> list[list[Ifd]]:
     """Read the directory at `offset` and all that follow it: the pages of a TIFF file.
 
     Args:
@@ -238,7 +240,7 @@ def read_chain(file: BinaryIO, layout: Layout, offset: int) -> list[list[Ifd]]:
     return pages
 
 
-def next_directory(file: BinaryIO, layout: Layout, offset: int) -> int:
+def next_directory(file: BinaryIO, layout: TiffLayout, offset: int) -> int:
     """Return the offset of the directory after the one at `offset`; 0 when there is none.
 
     Args:
@@ -252,7 +254,7 @@ def next_directory(file: BinaryIO, layout: Layout, offset: int) -> int:
     return int.from_bytes(cell, "little" if layout.order == "<" else "big")
 
 
-def next_pointer(file: BinaryIO, layout: Layout, offset: int) -> int:
+def next_pointer(file: BinaryIO, layout: TiffLayout, offset: int) -> int:
     """Return where the directory at `offset` has its pointer to the next one.
 
     Args:
@@ -266,7 +268,7 @@ def next_pointer(file: BinaryIO, layout: Layout, offset: int) -> int:
     return offset + width + number * layout.entry
 
 
-def entry_of(file: BinaryIO, layout: Layout, offset: int, tag: int) -> int:
+def entry_of(file: BinaryIO, layout: TiffLayout, offset: int, tag: int) -> int:
     """Return where the directory at `offset` has its entry for `tag`.
 
     Args:
@@ -292,7 +294,7 @@ def last_directory(file: BinaryIO) -> int:
     return offset
 
 
-def append_directory(file: BinaryIO, layout: Layout, after: int, ifd: Ifd) -> int:
+def append_directory(file: BinaryIO, layout: TiffLayout, after: int, ifd: Ifd) -> int:
     """Write `ifd` at the end of a TIFF file.
 
     Args:
@@ -316,7 +318,9 @@ def _parts(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data) - size + 1, size)]
 
 
-def entries_of(file: BinaryIO, layout: Layout, offset: int) -> list[tuple[int, int, int, bytes]]:
+def entries_of(
+    file: BinaryIO, layout: TiffLayout, offset: int
+) -> list[tuple[int, int, int, bytes]]:
     """Return tag, type, count and cell of each entry of the directory at `offset`.
 
     A cell holds the value, or where it lies if it is longer. At most 4096 entries are read.
@@ -345,7 +349,7 @@ def _swapped(data: bytes, unit: int) -> bytes:
     return np.frombuffer(data, f"u{unit}").byteswap().tobytes()
 
 
-def write_ifd(ifd: Ifd, layout: Layout, offset: int) -> bytes:
+def write_ifd(ifd: Ifd, layout: TiffLayout, offset: int) -> bytes:
     """Lay out `ifd` and its children as they stand at `offset` of a file.
 
     Args:

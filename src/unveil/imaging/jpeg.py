@@ -21,7 +21,7 @@ _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _ICC, _PHOTOSHOP, _JFIF = b"ICC_PROFILE\0", b"Photoshop 3.0\0", b"JFIF\0"
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
 # The maker's own segments are carried, too, but for those that belong to the old pixels: APP11
-# holds their signature (C2PA) or refines them (JPEG XT), APP14 tells how they are encoded.
+# holds their signature (C2PA) or refines them (JPEG XT), APP14 says how they are encoded.
 _CARRIED = frozenset({_COM, *range(_APP1, 0xF0)} - {_APP11, 0xEE})
 # Sequential and progressive, by Huffman or arithmetic coding.
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)

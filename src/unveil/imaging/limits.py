@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging.formats import BMP, JPEG, MAX_MEGAPIXELS, PNG, TIFF, WEBP, Format, check_size
-from unveil.imaging.ifd import SUB_IFDS, Layout, entries_of, next_directory, read_header
+from unveil.imaging.ifd import SUB_IFDS, TiffLayout, entries_of, next_directory, read_header
 
 # What a decoder may hold at once for a picture of up to `MAX_MEGAPIXELS`.
 MOST_BYTES_AT_ONCE = 2**30
@@ -233,7 +233,7 @@ def _tiff(file: BinaryIO) -> Iterator[Declared]:
             yield _tiff_page(tags)
 
 
-def _storage_tags(file: BinaryIO, layout: Layout, offset: int) -> dict[int, list[int]]:
+def _storage_tags(file: BinaryIO, layout: TiffLayout, offset: int) -> dict[int, list[int]]:
     """Read the integer tags of a directory that say how samples are stored."""
     tags: dict[int, list[int]] = {}
     for tag, kind, count, cell in entries_of(file, layout, offset):

@@ -18,7 +18,7 @@ from unveil.imaging.ifd import (
     ORIENTATION,
     XMP,
     Ifd,
-    Value,
+    TagValue,
     read_chain,
     read_header,
 )
@@ -78,7 +78,7 @@ def read_tags(path: Path) -> RawTags:
                 found = _tiff(file)
     except (ValueError, struct.error, OverflowError):
         return RawTags()
-    upright = Value(3, 1, struct.pack("<H", 1))
+    upright = TagValue(3, 1, struct.pack("<H", 1))
     values = {**found.exif.values, ORIENTATION: upright}
     return replace(found, exif=Ifd(values, found.exif.children)) if found.exif else found
 

@@ -14,7 +14,7 @@ import numpy as np
 from unveil.imaging._vips import vips
 from unveil.imaging.convert import to_format
 from unveil.imaging.formats import JPEG
-from unveil.imaging.ifd import Layout, entry_of, next_pointer, read_header, read_ifd
+from unveil.imaging.ifd import TiffLayout, entry_of, next_pointer, read_header, read_ifd
 from unveil.imaging.image import Array, Image, as_stored
 from unveil.imaging.jpeg import frame_size
 from unveil.imaging.scratch import release
@@ -68,7 +68,7 @@ def _exchanged(part: Any, old: bytes, new: bytes) -> Any:
     return part
 
 
-def _find(block: bytes) -> tuple[Layout, int, int, int, int] | None:
+def _find(block: bytes) -> tuple[TiffLayout, int, int, int, int] | None:
     """Return layout, place of the pointer to IFD1, thumbnail's offset and length, length's entry.
 
     A thumbnail that is no JPEG counts as one of no bytes.

@@ -18,7 +18,7 @@ from unveil.imaging.ifd import (
     ORIENTATION,
     XMP,
     Ifd,
-    Value,
+    TagValue,
     append_directory,
     entry_of,
     last_directory,
@@ -65,7 +65,7 @@ class Tags:
 
     ifd: Ifd
     saver: str = "deflate"
-    kept: dict[int, Value] = field(default_factory=dict)
+    kept: dict[int, TagValue] = field(default_factory=dict)
 
     @property
     def premultiplied(self) -> bool:
@@ -180,7 +180,7 @@ def embed(path: Path, metadata: Metadata, verbatim: bool, *, plain: bool = False
         values = {tag: value for tag, value in written.values.items() if tag in STRUCTURE}
         if verbatim and EXTRA_SAMPLES in values:
             count = values[EXTRA_SAMPLES].count
-            values[EXTRA_SAMPLES] = Value(3, count, bytes(2 * count))
+            values[EXTRA_SAMPLES] = TagValue(3, count, bytes(2 * count))
         kept = {t: v for t, v in tags.kept.items() if t != EXTRA_SAMPLES or t in values}
         whole = {**tags.ifd.values, **values, **kept}
         append_directory(file, layout, 0, Ifd(whole, tags.ifd.children))
@@ -206,7 +206,7 @@ def append_page(path: Path, other: Path) -> None:
                 moved = [end + at for at in page.values[tag].integers()]
                 code = "Q" if layout.big else "I"
                 data = struct.pack(f"<{len(moved)}{code}", *moved)
-                page.values[tag] = Value(16 if layout.big else 4, len(moved), data)
+                page.values[tag] = TagValue(16 if layout.big else 4, len(moved), data)
         append_directory(file, layout, last, page)
 
 
@@ -214,7 +214,7 @@ def _readable(ifd: Ifd) -> Ifd:
     """Leave out what libtiff refuses a file for."""
     values = dict(ifd.values)
     if ifd.first(_UNIT, 1) not in (1, 2, 3):
-        values[_UNIT] = Value(_SHORT, 1, struct.pack("<H", 1))
+        values[_UNIT] = TagValue(_SHORT, 1, struct.pack("<H", 1))
     if not 1 <= ifd.first(ORIENTATION, 1) <= 8:
         del values[ORIENTATION]
     return Ifd(values, ifd.children)

@@ -294,7 +294,7 @@ def _to_vips(pixels: Array) -> Any:
 
 
 def _with_fields(picture: Any, image: Image) -> Any:
-    """Attach metadata the way libvips wants it, for containers we do not write ourselves."""
+    """Attach metadata as libvips takes it, for containers we do not write ourselves."""
     picture, blob = picture.copy(), vips().GValue.blob_type
     metadata = image.metadata
     fields = {"icc-profile-data": metadata.icc, "xmp-data": metadata.xmp}

@@ -31,11 +31,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class NativeStatus:
-    """What `unveil doctor` tells about the kernel library.
+    """What `unveil doctor` prints about the kernel library.
 
     Attributes:
         path: The library's file, None when there is none.
-        abi_version: The interface it speaks, None when it was not loaded.
+        abi_version: Version of its interface, None when it was not loaded.
         compiled: Instruction sets the library contains.
         usable: Those this machine can run.
         chosen: The one in use.
@@ -95,7 +95,7 @@ def _load() -> tuple[ctypes.CDLL | None, NativeStatus]:
         return None, NativeStatus(path, reason=f"the kernel library does not load: {error}")
     version = int(library.unveil_abi_version())
     if version != ABI_VERSION:
-        reason = f"{path} speaks interface {version}, expected {ABI_VERSION}: build it anew"
+        reason = f"{path} has interface {version}, expected {ABI_VERSION}: build it anew"
         return None, NativeStatus(path, version, reason=reason)
     return _choose_isa(library, path)
 
