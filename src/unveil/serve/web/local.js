@@ -58,7 +58,7 @@ class LocalEngine {
 
   async open(file) {
     const id = crypto.randomUUID();
-    await decoded(file);
+    (await decoded(file)).close();
     this.files.set(id, file);
     const notice = (await isDeep(file)) ? t("eightBits") : "";
     return { saved: { id }, before: file, notice };
@@ -67,9 +67,9 @@ class LocalEngine {
   // A change that was kept survives a reload with the list.
   async find(saved, file) {
     this.files.set(saved.id, file);
-    const picture = await decoded(file);
-    if (!saved.change) return { before: file, made: null };
-    return { before: file, made: { ...saved.made, saved, after: await this.after(picture, saved) } };
+    if (saved.change) return { before: file, made: { ...saved.made, saved, after: await this.after(saved) } };
+    (await decoded(file)).close();
+    return { before: file, made: null };
   }
 
   async look(saved) {
@@ -79,8 +79,7 @@ class LocalEngine {
 
   async restore(saved, options, { progress, signal }) {
     const model = this.modelFor(options);
-    const picture = await decoded(this.files.get(saved.id));
-    const { rgba, width, height } = pixels(picture);
+    const { rgba, width, height } = pixels(await decoded(this.files.get(saved.id)));
     const began = performance.now();
     const told = ({ share, text }) => {
       const passed = (performance.now() - began) / 1000;
@@ -91,13 +90,14 @@ class LocalEngine {
     const made = { size: [width, height], model: model.id, task: options.task, tiles, seconds };
     // A blob may lie on the disk: memory does not grow with the list.
     const kept = { ...saved, change: new Blob([change]), made };
-    return { ...made, saved: kept, after: await this.after(picture, kept) };
+    return { ...made, saved: kept, after: await this.after(kept) };
   }
 
   // As the page shows it: with the photo's profile, as the browser shows the photo.
-  async after(picture, saved) {
-    const plain = await encoded(await blended(picture, saved, { luma: 1, chroma: 1 }), "image/jpeg", 93);
-    const { icc } = await carried(this.files.get(saved.id));
+  async after(saved) {
+    const file = this.files.get(saved.id);
+    const plain = await encoded(await blended(await decoded(file), saved, { luma: 1, chroma: 1 }), "image/jpeg", 93);
+    const { icc } = await carried(file);
     return withMetadata(plain, "jpeg", { icc });
   }
 
@@ -174,16 +174,23 @@ function canvasOf(picture) {
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(picture, 0, 0);
+  // Large pictures must not wait for the garbage collector.
+  picture.close();
   return { canvas, context };
 }
 
 function pixels(picture) {
   const { width, height } = picture;
-  return { rgba: canvasOf(picture).context.getImageData(0, 0, width, height).data, width, height };
+  const { canvas, context } = canvasOf(picture);
+  const { data } = context.getImageData(0, 0, width, height);
+  canvas.width = canvas.height = 0;
+  return { rgba: data, width, height };
 }
 
 async function encoded(canvas, type, quality) {
-  return canvas.convertToBlob({ type, quality: quality / 100 });
+  const blob = await canvas.convertToBlob({ type, quality: quality / 100 });
+  canvas.width = canvas.height = 0;
+  return blob;
 }
 
 // Return a canvas with the change applied, by rows: as `Strength.scaled` and `add_residual` do.
