@@ -3,7 +3,7 @@
 Each worker is a process that loads the network once and keeps to its own cores. A worker that dies
 is started again and its files with it; a file that fails is tried again, then reported. Results are
 the bytes that one process with as many threads would write, and a second run skips what is done.
-On a cluster, inputs and outputs lie on storage that every machine sees, under one path.
+On a cluster, inputs and outputs lie on storage that every machine mounts under one path.
 """
 
 import os
@@ -41,7 +41,7 @@ def restore_on_cluster(
             belongs to, anything else is a cluster's address.
         workers: Processes; None is this machine's cores over `cores`.
         cores: Cores and threads of each process.
-        options: For `unveil.Restorer`; ``model`` is an id or a path that every machine sees.
+        options: For `unveil.Restorer`; ``model`` is an id or a path that every machine has.
         saving: How results are saved.
         retries: Further tries of a file that fails.
         worker: Class of the workers, for tests.
@@ -50,7 +50,7 @@ def restore_on_cluster(
         What became of each file, in no particular order.
 
     Raises:
-        InputError: More cores are asked for than this machine has.
+        InputError: `workers` with `cores` each are more cores than this machine has.
         BackendUnavailableError: There is no cluster at `address`.
         MissingExtraError: Ray is not installed.
     """

@@ -35,7 +35,7 @@ class Job:
 
 
 def comparison_name(target: Path) -> Path:
-    """Return where the side-by-side picture of `target` goes.
+    """Return where the side-by-side image of `target` goes.
 
     >>> comparison_name(Path("a.restored.jpg")).name
     'a.restored.jpg.compare.png'
@@ -102,7 +102,7 @@ def plan(
 
     Raises:
         InputError: If an input is empty, or `output` names a file and `inputs` are several, or
-            contradicts the format, or is a kind of picture that cannot be written.
+            contradicts the format, or is a format that cannot be written.
     """
     naming = naming or Naming()
     made = Plan()

@@ -39,7 +39,7 @@ class Journal:
         self._at_start: dict[Path, frozenset[str]] = {}
 
     def is_done(self, target: Path, key: str) -> bool:
-        """Tell whether `target` is the unchanged result of what `key` stands for.
+        """Return whether `target` is the unchanged result of what `key` stands for.
 
         Args:
             target: The result.
@@ -54,17 +54,17 @@ class Journal:
         """Read what other processes have noted meanwhile about the results in `folder`."""
         self._folders.pop(folder, None)
 
-    def knows(self, target: Path) -> bool:
-        """Tell whether `target` was made, or at least begun, by an earlier run."""
+    def contains(self, target: Path) -> bool:
+        """Return whether `target` was made, or at least begun, by an earlier run."""
         return target.name in self._entries(target.parent)
 
-    def knew(self, target: Path) -> bool:
-        """Tell whether `target` was begun before this run first looked into its folder."""
+    def contained_at_start(self, target: Path) -> bool:
+        """Return whether `target` was begun before this run first looked into its folder."""
         self._entries(target.parent)
         return target.name in self._at_start[target.parent]
 
     def is_original(self, path: Path) -> bool:
-        """Tell whether `path` is the original of a photo that was restored in place."""
+        """Return whether `path` is the original of a photo that was restored in place."""
         entry = self._entries(path.parent).get(path.name)
         return entry is not None and entry["key"] == _ORIGINAL
 

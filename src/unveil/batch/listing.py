@@ -149,7 +149,7 @@ def _has_folders(folder: Path) -> bool:
 
 
 def _is_left_out(name: str) -> bool:
-    """Tell whether a folder holds copies that other programs keep, or what was thrown away.
+    """Return whether a folder holds copies that other programs keep, or what was thrown away.
 
     >>> [_is_left_out(name) for name in ("@eaDir", ".thumbnails", "Holiday", "A Previews.lrdata")]
     [True, True, False, True]
@@ -159,11 +159,11 @@ def _is_left_out(name: str) -> bool:
 
 
 def _is_result(file: Path, journal: Journal, in_place: bool) -> bool:
-    """Tell whether an earlier run made `file`, or made it beside a result.
+    """Return whether an earlier run made `file`, or made it beside a result.
 
     What was restored in place is listed again by a run in place, which says that it is done.
     """
     if in_place and journal.is_original(backup_name(file)):
         return False
     compared = file.with_name(file.name.removesuffix(COMPARISON))
-    return journal.knows(file) or journal.knows(compared)
+    return journal.contains(file) or journal.contains(compared)

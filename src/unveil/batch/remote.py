@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _CONNECT_S = 10.0
 # Longer than a server lets an image take by default.
 _ANSWER_S = 900.0
-# A busy server is asked again for so long.
+# Requests to a busy server are repeated for so long.
 _PATIENCE_S = 900.0
 _LONGEST_WAIT_S = 60.0
 _CHUNK = 2**20
@@ -190,7 +190,7 @@ def _sent_name(source: Path) -> str:
 
 
 def _wait_s(answer: http.client.HTTPResponse) -> float | None:
-    """Return after how many seconds a busy server is asked again; None for any other answer."""
+    """Return seconds to wait before a busy server gets the request again; None for others."""
     if answer.status != 503:
         return None
     text = answer.headers.get("Retry-After", "1")

@@ -74,7 +74,7 @@ def restore_files(
 
     Yields:
         What became of each file, in order. A KeyboardInterrupt is passed on once the file that is
-        being written is whole, and told.
+        being written is whole, and its outcome has been yielded.
     """
     run = _Run(restorer, saving or Saving(), share or (lambda _job, _share: None))
     writing: Future[Outcome] | None = None
@@ -157,7 +157,7 @@ class _Run:
         return read_source(source, options.max_megapixels, options.develop)
 
     def _is_done(self, job: Job, key: str) -> bool:
-        """Tell whether the result is there.
+        """Return whether the result is there.
 
         Raises:
             OutputError: If something else is there.
@@ -172,7 +172,7 @@ class _Run:
         lacking = self.saving.compare and not beside.exists()
         if remember and self.journal.is_done(job.target, key):
             return not lacking
-        known = remember and self.journal.knows(job.target)
+        known = remember and self.journal.contains(job.target)
         for target in [job.target] + ([beside] if self.saving.compare and not known else []):
             if target.exists():
                 raise OutputError(f"{target}: exists; give --force to replace it")
@@ -215,7 +215,7 @@ class _Run:
         make_folder(job.target.parent)
         # A forced run may replace an older result, which `begin` would take for the new one.
         if self.saving.remember and not job.target.exists():
-            if self.journal.knew(job.target):
+            if self.journal.contained_at_start(job.target):
                 remove_leftovers(job.target)
             self.journal.begin(job.target, made.key)
         write_image(job.target, made.after, quality=self.saving.quality)

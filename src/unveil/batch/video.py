@@ -1,6 +1,6 @@
 """Restore clips frame by frame, with statistics that run along; sound and timestamps are copied.
 
-The network sees single frames: nothing moves with the scene. Statistics of the whole frame, by
+The network restores single frames: nothing moves with the scene. Statistics of the whole frame, by
 which an all-in-one network decides what it removes, are averaged over the last frames, and an
 option blends a frame with the last result where the scene stands still.
 """

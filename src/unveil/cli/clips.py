@@ -70,7 +70,7 @@ def restore_clips(
 
 
 class _Advance:
-    """Tells on stderr, twice a minute, how far a clip is."""
+    """Prints progress on stderr, twice a minute."""
 
     def __init__(self, name: str) -> None:
         self.name, self.told = name, time.monotonic()

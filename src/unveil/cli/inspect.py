@@ -1,4 +1,4 @@
-"""`unveil inspect`: what the all-in-one network sees in a photo."""
+"""`unveil inspect`: the degradation estimate of photos."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any

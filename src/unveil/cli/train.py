@@ -97,7 +97,7 @@ def _split(settings: list[str], recipe: Path) -> tuple[Path, list[str]]:
 
 
 def _refuse_misspelt(key: str) -> None:
-    """Refuse what looks like a short key; the recipe does not know those."""
+    """Refuse what looks like a short key; a recipe has none."""
     from difflib import get_close_matches
 
     from unveil.errors import RecipeError

@@ -79,7 +79,7 @@ def find_test_set(
         folder: Clean images, or pairs; where clean images are wanted and there are pairs, the clean
             halves are taken.
         protocol: Takes clean images, or pairs, or either.
-        clean_only: Degradations will be synthesised: take clean images whatever the protocol wants.
+        clean_only: Degradations will be synthesised: take clean images whatever the protocol takes.
         layout: How degraded and clean files correspond, as `unveil.data.match_pairs` reads it; None
             finds the usual folders and names.
         limit: Keep the first so many.

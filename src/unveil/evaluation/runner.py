@@ -195,7 +195,7 @@ def _measure_more(
     sample: EvaluationImage,
     restored: Image,
 ) -> tuple[Bands, MetricScores]:
-    """Measure what was asked for beside PSNR and SSIM, on images as the protocol scores them."""
+    """Measure bands and further metrics, on images as the protocol scores them."""
     if not patches and not metrics:
         return {}, {}
     images = (restored, sample.degraded, sample.clean)

@@ -1,7 +1,7 @@
 """What a network's coarsest level makes of a whole image that is restored in tiles.
 
-A scan there hears of the whole tile, and decides by it how much haze there is: neighbours would
-decide differently. One position of that level stands for many pixels, so the level's features of a
+A scan there covers the whole tile, and the haze that is removed depends on it: neighbouring tiles
+would differ. One position of that level stands for many pixels, so the level's features of a
 photograph fit where those of its fine levels would not.
 """
 

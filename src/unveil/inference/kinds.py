@@ -87,7 +87,7 @@ def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
 
 
 def is_pillow(x: object) -> bool:
-    """Tell whether `x` is a PIL image, without importing Pillow."""
+    """Return whether `x` is a PIL image, without importing Pillow."""
     return any(kind.__module__.startswith("PIL.") for kind in type(x).__mro__)
 
 

@@ -1,4 +1,4 @@
-"""Find the network that was asked for, with its tiling and what steers it to a task."""
+"""Load a network with its tiling and its task conditioning."""
 
 import hashlib
 import os

@@ -21,7 +21,7 @@ _MEMORY = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception says that memory ran out.
+    """Return whether an exception says that memory ran out.
 
     >>> is_out_of_memory(MemoryError())
     True
@@ -129,7 +129,7 @@ def _room(group: Path, limit: str, used: str, prefix: str) -> int | None:
 
 
 def _page_cache(group: Path, prefix: str) -> int:
-    """Return what files take that were read or written: the kernel gives it back when asked."""
+    """Return what files take that were read or written: the kernel frees it on demand."""
     names = {f"{prefix}inactive_file", f"{prefix}active_file"}
     with contextlib.suppress(OSError, ValueError):
         lines = (line.split() for line in (group / "memory.stat").read_text().splitlines())

@@ -17,7 +17,7 @@ _BOUNDS = (-1.0, 2.0)
 
 
 def is_gray(pixels: Array) -> bool:
-    """Tell whether ``(h, w, c)`` samples have three channels that are equal everywhere.
+    """Return whether ``(h, w, c)`` samples have three channels that are equal everywhere.
 
     >>> is_gray(np.ones((2, 2, 3))), is_gray(np.ones((2, 2, 1)))
     (True, False)

@@ -36,7 +36,7 @@ from unveil.models.base import RestorationModel
 
 Progress = Callable[[float], None]
 Write = Callable[[slice, Array], None]
-# Called after every pass of the network, for whoever waits or may want to give up.
+# Called after every pass of the network, for progress and cancelling.
 Tick = Callable[[], None]
 Result = TypeVar("Result")
 
@@ -274,7 +274,7 @@ class TiledInference:
         return grid, change
 
     def _encodes_once(self, grid: Grid) -> bool:
-        """Tell whether tiles are encoded once, and large enough to gather statistics from."""
+        """Return whether tiles are encoded once, and large enough to gather statistics from."""
         tiling = self.tiling
         large = grid.tile >= statistics.SIDE or not self._has_statistics
         return tiling.whole_latent and tiling.window is None and not self.ensemble and large

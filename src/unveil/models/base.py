@@ -58,7 +58,7 @@ class RestorationModel(nn.Module):
 
     @property
     def has_statistics(self) -> bool:
-        """Whether any layer looks at the whole image; if none does, contexts are empty."""
+        """Whether any layer has global statistics; if none has, they are empty."""
         return any(isinstance(module, ImageWide) for module in self.modules())
 
     def encode(

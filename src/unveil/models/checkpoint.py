@@ -130,7 +130,7 @@ class Checkpoint:
 
 
 def from_pretrained(source: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
-    """Load a network from a file, a folder, the package or, when asked so, from the hub.
+    """Load a network from a file, a folder, the package or, for an address ``hf://…``, the hub.
 
     Args:
         source: A ``.safetensors`` file, a folder with ``model.safetensors``, the id of a model
@@ -287,7 +287,7 @@ def _description(model: RestorationModel) -> dict[str, Any]:
 
 
 def _variant_of(model: RestorationModel) -> str:
-    """Return what a network was made as; one made without the registry is told by its outline."""
+    """Return what a network was made as; of others, the variant of the same configuration."""
     if model.model_id:
         return model.model_id
     family = [r for r in map(get_record, list_models()) if r.build is type(model)]

@@ -21,12 +21,12 @@ class ModelRecord:
         whole_megapixels: Images up to this size are restored whole, larger ones in tiles.
         tile: Side of a tile in pixels.
         overlap: Pixels shared by neighbouring tiles.
-        window: Side of the windows in which an image's statistics are gathered, to be shared by all
-            of it; None takes the whole image where it is restored whole. For networks that know
-            only the statistics of training patches.
+        window: Side of the crops from which an image's statistics are gathered, to be shared by all
+            of it; None takes the whole image where it is restored whole. For networks
+            that were trained on the statistics of patches alone.
         whole_latent: Whether the latent of an image that is cut into tiles is made of the whole
-            image. For networks whose scans there decide how much haze there is: tile by tile they
-            decide differently. Costs every tile's encoder twice.
+            image. For networks whose scans there set how much haze is removed, which would
+            differ from tile to tile. Costs every tile's encoder twice.
     """
 
     id: str

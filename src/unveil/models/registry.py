@@ -60,8 +60,8 @@ def register_model(
 ) -> Callable[[Build], Build]:
     """Register a network under an id, as a decorator of its class or of what builds it.
 
-    From then on `create_model`, `Restorer`, recipes, `unveil evaluate` and weights files know it
-    by that id. A class may be decorated several times, for several variants.
+    From then on `create_model`, `Restorer`, recipes, `unveil evaluate` and weights files take
+    that id. A class may be decorated several times, for several variants.
 
     Args:
         model_id: Name for `create_model`.

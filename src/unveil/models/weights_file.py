@@ -138,7 +138,7 @@ def _torch_name(dtype: str) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file whatever the bytes of its name, which the library wants in UTF-8."""
+    """Open a safetensors file whatever its name, which the library takes in UTF-8 only."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -114,7 +114,7 @@ class Board:
                 self._writer.add_scalar(name, value, step)
 
     def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Add a picture.
+        """Add an image.
 
         Args:
             step: Steps done.
@@ -152,11 +152,11 @@ class RunLogs:
         self._board.scalars(int(values["step"]), shown)
 
     def validation(self, step: int, result: Validation) -> None:
-        """Log a validation's scores and picture.
+        """Log a validation's scores and image.
 
         Args:
             step: Steps done.
-            result: Scores and picture.
+            result: Scores and image.
         """
         row = {"step": step, "psnr": result.psnr, **result.groups, "seconds": result.seconds}
         self._validation.add(row)

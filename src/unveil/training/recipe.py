@@ -76,12 +76,12 @@ class SourceSection(Section):
             `lq`/`gt`, ...).
         generated: Kinds of clean pictures that are drawn anew for each patch, one name or a list of
             those in `unveil.data.GENERATED`, or `any`; the task's degradations make the other half.
-        steps: For pairs: what the degraded photograph goes through in addition, e.g.
+        steps: For pairs: what the degraded image goes through in addition, e.g.
             `jpeg:quality=55..96,p=0.5`; steps of side `both` change its partner too.
         task: Name of the task: the key of `degradation` for clean folders and generated pictures,
             a label for pairs.
         weight: Share of a batch drawn from this source, relative to the other sources.
-        shrink: For clean folders: the largest factor by which a photograph is shrunk before it is
+        shrink: For clean folders: the largest factor by which an image is shrunk before it is
             cut and degraded, drawn from 1 on for each patch, which then shows more of the scene.
         include: Only files whose names match this pattern, or one of a list.
         exclude: Leave out files whose names match this pattern, or one of a list.
@@ -139,11 +139,11 @@ class DataSection(Section):
 
 
 class Alternative(Section):
-    """One way to degrade a clean photograph.
+    """One way to degrade a clean image.
 
     Attributes:
         steps: Degradations joined by `+`, e.g. `noise:sigma_255=0..55`; empty leaves it clean.
-        clean: Steps that change the clean photograph before it is degraded, so that the target has
+        clean: Steps that change the clean image before it is degraded, so that the target has
             them, too, e.g. `gray` or `tone:dim+soft:sigma=0..2`.
         share: How often this one is drawn, relative to the task's other alternatives.
     """

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class RunResults:
     """Validates the average, exports its weights and writes checkpoints; on the first process.
 
-    A validation scores the average, draws a picture and exports the weights to the run's directory,
+    A validation scores the EMA, draws an image and exports the weights to the run's directory,
     and to `best/` if they are the best so far. A checkpoint follows every validation, the start,
     the end, and the recipe's `save_every`.
 

@@ -1,4 +1,4 @@
-"""Validation during training: PSNR on a few held-out images, and a picture of them."""
+"""Validation during training: PSNR on a few held-out images, and an image of them."""
 
 import time
 from collections.abc import Mapping, Sequence
