@@ -9,20 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unveil.errors import BackendUnavailableError, InputError
 from unveil.ops import native
+from unveil.ops.dispatch import has_function, missing
 from unveil.ops.ssd import ssd_scan
-from unveil.ops.ssd.native import require_kernels
 
-
-def missing():
-    """Return why the native scan cannot run: there is no library, or it is older than the scan."""
-    try:
-        require_kernels()
-    except BackendUnavailableError as error:
-        return str(error)
-    return ""
-
-
-needs_library = pytest.mark.skipif(missing() != "", reason=missing())
+needs_library = pytest.mark.skipif(not has_function("ssd_forward"), reason=missing("ssd_forward"))
 # b, l, h, p, g, n: one token, a full chunk, a chunk and a token, odd widths, several groups.
 SHAPES = [(2, 1, 2, 3, 1, 5), (1, 64, 4, 16, 2, 16), (2, 65, 4, 17, 2, 19), (1, 150, 3, 64, 1, 64)]
 
