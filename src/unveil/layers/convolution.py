@@ -141,7 +141,15 @@ class Merge(nn.Module):
         self.weight = nn.Linear(2 * channels, width, bias=False).weight
 
     def forward(self, x: Tensor, second: Tensor) -> Tensor:
-        """Map two of ``(b, h, w, channels)`` to ``(b, h, w, width)``."""
+        """Map two feature maps, set side by side along the channels, to one.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            second: Shaped as x.
+
+        Returns:
+            ``(b, h, w, width)``.
+        """
         return pointwise_conv(x, self.weight, second=second)
 
 

@@ -8,7 +8,18 @@ from torch import Tensor
 def plain_pointwise(
     x: Tensor, second: Tensor | None, weight: Tensor, residual: Tensor | None, sampling: int
 ) -> Tensor:
-    """Map the channels; arguments as `pointwise_conv`, already checked, sampling 0, 1 or 2."""
+    """Map the channels of features that `pointwise_conv` has checked.
+
+    Args:
+        x: Features (b, h, w, c).
+        second: Shaped as x, or None.
+        weight: (o, i), (b, o, i) or (1, o, i).
+        residual: Shaped as the output, or None.
+        sampling: 0 for none, 1 for down, 2 for up.
+
+    Returns:
+        As `pointwise_conv`.
+    """
     if second is not None:
         x = torch.cat([x, second], -1)
     if sampling == 1:

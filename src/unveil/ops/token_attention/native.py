@@ -25,7 +25,20 @@ def forward(
     matrix: Tensor,
     heads: int,
 ) -> Tensor:
-    """Run the kernel; arguments as `token_attention`, the output typed as x."""
+    """Run the kernel on tensors that `token_attention` has checked.
+
+    Args:
+        x: Features (b, h, w, c).
+        y: Shaped as x.
+        gain: Factors of x, (b, c) or (1, c).
+        keys: (b, t, c) or (1, t, c).
+        values: (b, c, t) or (1, c, t).
+        matrix: (b, c, c) or (1, c, c).
+        heads: Heads that share the t tokens.
+
+    Returns:
+        Shaped and typed as x.
+    """
     given = [ready(t) for t in (x, y, gain, keys, values, matrix)]
     (b, h, w, c), out = x.shape, torch.empty_like(given[0])
     function("token_attention", *(POINTER,) * 7, *(SIZE,) * 6)(
