@@ -21,13 +21,14 @@ Work = Literal["pass", "gradients", "step"]
 # Batch and side of the training patches that are timed.
 PATCHES = ((16, 64), (4, 256))
 
-# Runs in a process of each build, old ones too: nothing but names that stay. JSON, line by line.
+# Runs in a process of each build, old ones too, so it imports by the names that old builds have
+# (`unveil.ops.heap`). JSON, line by line.
 _WORKER = """
 import json, sys, time
 import torch, unveil
 from unveil.models.registry import create_model
 from unveil.ops import native
-from unveil.process import keep_freed_memory
+from unveil.ops.heap import keep_freed_memory
 
 def prepare(model, work, batch, size):
     torch.manual_seed(0)
