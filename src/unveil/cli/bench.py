@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from unveil.bench.model import ModelBench
     from unveil.bench.scan import ScanBench
 
+Models = Annotated[
+    list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
+]
+Side = Annotated[int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure speed and memory here.")
 
 
@@ -25,12 +30,8 @@ def bench() -> None:
 
 @app.command()
 def model(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
-    ] = None,
-    size: Annotated[
-        int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")
-    ] = 512,
+    models: Models = None,
+    size: Side = 512,
     repeats: Repeats = 5,
     step: Annotated[
         bool, typer.Option(help="Also time a training step on 16×3×64×64 pixels.")
@@ -114,12 +115,8 @@ def passes(
 
 @app.command()
 def export(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
-    ] = None,
-    size: Annotated[
-        int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")
-    ] = 512,
+    models: Models = None,
+    size: Side = 512,
     repeats: Repeats = 5,
     threads: Threads = None,
     against: Annotated[
@@ -157,9 +154,7 @@ def export(
 
 @app.command()
 def restore(
-    models: Annotated[
-        list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
-    ] = None,
+    models: Models = None,
     sizes: Annotated[str, typer.Option(help="Megapixels, e.g. 0.25,1,4.")] = "0.25,1,4,24",
     repeats: Repeats = 3,
     limit: Annotated[
