@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -436,3 +437,18 @@ def test_every_format_has_its_media_type(served: Served) -> None:
     document = served.client.get("/openapi.json").json()
     answer = document["paths"]["/v1/restore"]["post"]["responses"]["200"]
     assert set(answer["content"]) == {f"image/{kind.name}" for kind in FORMATS}
+
+
+def test_a_form_sent_to_a_route_that_takes_none_is_left_alone(served):
+    answer = httpx.request("GET", f"{served.url}/v1/models", data={"model": ""}, files={"a": b"x"})
+    assert answer.status_code == 200
+
+
+def test_a_body_that_breaks_off_leaves_no_traceback(served, caplog):
+    head = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n"
+    kind = b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    with socket.create_connection(("127.0.0.1", served.port), 20) as connection:
+        connection.sendall(head + kind)
+    time.sleep(0.3)
+    assert httpx.get(f"{served.url}/healthz").status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]

@@ -7,7 +7,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from unveil.errors import (
@@ -98,13 +97,10 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
             return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
         if isinstance(error, RequestValidationError):
             return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
-        if isinstance(error, ClientDisconnect):
-            return refusal(400, "the request's body broke off")
         # The server logs the traceback.
         return refusal(500, "internal error; the server's log says more", {"Connection": "close"})
 
-    kinds = (UnveilError, HTTPException, RequestValidationError, ClientDisconnect, Exception)
-    for kind in kinds:
+    for kind in (UnveilError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)
 
 
