@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,6 +20,10 @@ import torch
 import uvicorn
 
 import unveil
+from unveil.errors import CancelledError
+from unveil.imaging import Image
+from unveil.inference import Restorer
+from unveil.inference.change import change_of
 from unveil.inference.diagnosis import CAUSES, fit_probe, mixer_names, store_probe
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
@@ -29,6 +34,8 @@ from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 
 MODEL = "tiny"
+# Nothing takes that long: a limit for what would never come, on a machine that is busy.
+WAIT_S = 120
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,11 @@ def serving(engine: Engine) -> Iterator[Served]:
     token = engine.settings.token
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=WAIT_S, trust_env=False) as client:
             yield Served(url, port, engine, client)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
 
 
@@ -178,7 +185,7 @@ def busy(engine: Engine) -> Iterator[None]:
     leave = threading.Event()
 
     # Without reports it outlasts any limit of time.
-    engine.queue.submit(lambda _: leave.wait(60))
+    engine.queue.submit(lambda _: leave.wait(WAIT_S))
     until(lambda: engine.queue.running)
     try:
         yield
@@ -187,7 +194,33 @@ def busy(engine: Engine) -> Iterator[None]:
         until(lambda: not engine.queue.running)
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+@contextmanager
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Let the next restoration stand at a quarter until it is cancelled; those after it run.
+
+    Yields:
+        A list, which gets a word for each that begins and is cancelled.
+    """
+    events: list[str] = []
+
+    def change(restorer: Restorer, page: Image, out: Any, progress: Callable[[float], None]) -> Any:
+        events.append("begun")
+        try:
+            while events == ["begun"]:
+                progress(0.25)
+                time.sleep(0.01)
+        except CancelledError:
+            events.append("cancelled")
+            raise
+        return change_of(restorer, page, out, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("unveil.serve.engine.change_of", change)
+        yield events
+        events.append("over")
+
+
+def until(true: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait for something to become true."""
     end = time.monotonic() + seconds
     while not true():

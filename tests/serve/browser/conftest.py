@@ -12,7 +12,7 @@ import uvicorn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 
-from tests.serve.conftest import until  # noqa: E402
+from tests.serve.conftest import WAIT_S, until  # noqa: E402
 
 from unveil.serve.app import build_app  # noqa: E402
 from unveil.serve.engine import Engine  # noqa: E402
@@ -20,7 +20,7 @@ from unveil.serve.settings import Settings  # noqa: E402
 
 # Containers run as root, and with little shared memory.
 _ARGS = ["--no-sandbox", "--disable-dev-shm-usage"]
-WAIT_MS = 60_000
+WAIT_MS = 1000 * WAIT_S
 DESKTOP: "sync_api.ViewportSize" = {"width": 1440, "height": 900}
 PHONE: "sync_api.ViewportSize" = {"width": 390, "height": 844}
 
@@ -35,11 +35,20 @@ class Site:
 
 @dataclass
 class Seen:
-    """What a browser did that it should not do."""
+    """What a browser did that it should not do.
 
-    errors: list[str] = field(default_factory=list)
+    Attributes:
+        expected: Parts of messages that a test brings about; they may come late.
+    """
+
+    messages: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[str]:
+        return [m for m in self.messages if not any(part in m for part in self.expected)]
 
 
 @contextmanager
@@ -62,7 +71,7 @@ def running(settings: Settings, folder: Path) -> Iterator[Site]:
         yield Site(f"http://127.0.0.1:{port}/", engine)
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(WAIT_S)
         assert not thread.is_alive()
 
 
@@ -101,9 +110,9 @@ def watching(
             seen.foreign.append(url)
 
     found.on("request", lambda request: note(request.url))
-    found.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
-    found.on("weberror", lambda e: seen.errors.append(str(e.error)))
-    found.on("dialog", lambda d: seen.errors.append(f"dialog: {d.message}"))
+    found.on("console", lambda m: seen.messages.append(m.text) if m.type == "error" else None)
+    found.on("weberror", lambda e: seen.messages.append(str(e.error)))
+    found.on("dialog", lambda d: seen.messages.append(f"dialog: {d.message}"))
     yield found, seen
     found.close()
 
@@ -152,6 +161,14 @@ def downloaded(page: "sync_api.Page", button: str, folder: Path) -> tuple[str, P
     target = folder / f"{len(list(folder.iterdir()))}-{waiting.value.suggested_filename}"
     waiting.value.save_as(target)
     return waiting.value.suggested_filename, target
+
+
+def kept(page: "sync_api.Page", condition: str) -> None:
+    """Wait until the browser has stored a list of `photos` for which `condition` is true."""
+    page.wait_for_function(
+        f"async () => {{ const photos = await (await import('./store.js')).kept();"
+        f" return {condition}; }}"
+    )
 
 
 def slid(page: "sync_api.Page", slider: str, value: float) -> None:

@@ -21,12 +21,14 @@ from tests.serve.browser.conftest import (
     PHONE,
     downloaded,
     dropped,
+    kept,
     opened,
     slid,
     sync_api,
     watching,
 )
 from tests.serve.browser.test_look import violations
+from tests.serve.conftest import until
 
 import unveil
 from unveil.errors import OutputError
@@ -169,7 +171,7 @@ def test_pixels_and_estimates_are_those_of_the_command(
         estimate = inspect_image(unveil.Restorer(models[0]), Image(pixels))
         percent = {cause: 100 * chance for cause, chance in estimate.probabilities.items()}
         assert dict(bars) == pytest.approx(percent, abs=0.6)
-        page.wait_for_timeout(500)
+        kept(page, "photos[0].saved.change && photos[0].options.chroma === 0.2")
         page.reload()
         expect(page.locator(".strip .done")).to_have_count(1)
         assert downloaded(page, "#download", tmp_path)[0] == "a.restored.png"
@@ -187,7 +189,8 @@ def test_threads_are_used_where_the_page_is_isolated(browser: Any, host: str) ->
         opened(page, host)
         isolated = page.evaluate("crossOriginIsolated")
         _restored(page, "a.png", _png(_picture((100, 80))))
-        assert len(page.workers) == (3 if isolated else 1)
+        # A call of the browser lets its events in.
+        until(lambda: page.evaluate("1") and len(page.workers) == (3 if isolated else 1))
         assert seen.errors == []
 
 
@@ -332,7 +335,7 @@ def test_restoring_stops_at_once_and_the_page_has_no_violation(
         expect(page.locator("#go")).to_have_text("Cancel")
         page.wait_for_timeout(1500)
         page.locator("#go").click()
-        expect(page.locator("#go")).to_have_text("Restore", timeout=5000)
+        expect(page.locator("#go")).to_have_text("Restore")
         assert violations(page) == []
         assert seen.errors == []
 

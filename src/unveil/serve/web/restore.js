@@ -13,6 +13,7 @@ const OPTIONS = {
   task: "auto", model: "", ensemble: false, strength: 1, luma: null, chroma: null, format: "", quality: null,
 };
 const TOUCH_MS = 240_000;
+const PAUSE_MS = 300;
 const THUMB = 168;
 
 export class RestoreTab {
@@ -20,11 +21,13 @@ export class RestoreTab {
   chosen = null;
   run = null; // what is being restored: the controller that stops it, the photos, which of them
   saving = "";
+  changed = new Set(); // photos whose options are not kept yet
 
   constructor(page) {
     this.page = page;
     this.opening = Promise.resolve();
     setInterval(() => this.photos.forEach((p) => p.saved && this.engine.touch?.(p.saved)), TOUCH_MS);
+    addEventListener("pagehide", () => this.rememberChanged());
   }
 
   get engine() {
@@ -48,12 +51,12 @@ export class RestoreTab {
     }
     if (!this.photos.length) return;
     this.change(() => (this.chosen ??= this.photos[0].id));
-    for (const photo of [...this.photos]) await this.found(photo);
+    await Promise.all(this.photos.map((photo) => this.queued(photo, () => this.found(photo))));
     this.choose(this.chosen);
   }
 
   async found(photo) {
-    if (!photo.saved) return;
+    if (!photo.saved || !this.photos.includes(photo)) return;
     const old = await this.engine.find(photo.saved, photo.file).catch(() => null);
     if (!old) photo.saved = null;
     else {
@@ -77,10 +80,15 @@ export class RestoreTab {
     for (const photo of added) this.ensure(photo);
   }
 
-  // Open a photo unless it is open, one after the other; then ask what the network sees.
-  ensure(photo) {
-    if (photo.before && photo.saved) return Promise.resolve(true);
-    photo.pending ??= (this.opening = this.opening.then(() => this.open(photo)).finally(() => (photo.pending = null)));
+  // Open a photo unless it is open; then ask what the network sees.
+  async ensure(photo) {
+    await photo.pending;
+    return Boolean(photo.before && photo.saved) || this.queued(photo, () => this.open(photo));
+  }
+
+  // Photos are found and opened one after the other, each of them once.
+  queued(photo, act) {
+    photo.pending ??= (this.opening = this.opening.then(act).finally(() => (photo.pending = null)));
     return photo.pending;
   }
 
@@ -103,7 +111,7 @@ export class RestoreTab {
       }
     }
     this.change(() => (photo.phase = null));
-    if (this.photos.includes(photo)) await keep(photo);
+    await this.remember(photo);
     return Boolean(photo.before);
   }
 
@@ -127,7 +135,7 @@ export class RestoreTab {
       // Restoring does not need it.
     }
     this.change(() => (photo.looking = false));
-    await keep(photo);
+    await this.remember(photo);
   }
 
   choose(id) {
@@ -153,8 +161,19 @@ export class RestoreTab {
       Object.assign(photo.options, options);
       if (reruns && photo.made) photo.stale = true;
     });
+    this.changed.add(photo);
     clearTimeout(this.keeping);
-    this.keeping = setTimeout(() => keep(photo), 300);
+    this.keeping = setTimeout(() => this.rememberChanged(), PAUSE_MS);
+  }
+
+  // What has been removed in the meantime is not kept again.
+  async remember(photo) {
+    if (this.photos.includes(photo)) await keep(photo);
+  }
+
+  rememberChanged() {
+    this.changed.forEach((photo) => this.remember(photo));
+    this.changed.clear();
   }
 
   setForAll() {
@@ -163,7 +182,7 @@ export class RestoreTab {
       const reruns = ["task", "model", "ensemble"].some((key) => photo.options[key] !== options[key]);
       photo.options = { ...options };
       if (reruns && photo.made) photo.stale = true;
-      keep(photo);
+      this.remember(photo);
     }
     this.change();
   }
@@ -207,7 +226,7 @@ export class RestoreTab {
     } catch (error) {
       if (error.name !== "AbortError") photo.error = error.message;
     }
-    if (this.photos.includes(photo)) await keep(photo);
+    await this.remember(photo);
     this.change();
   }
 
@@ -282,7 +301,7 @@ export class RestoreTab {
 
   masked(mask) {
     this.photo.mask = mask;
-    keep(this.photo);
+    this.remember(this.photo);
     this.change();
   }
 
@@ -416,6 +435,8 @@ export class RestoreTab {
   strength({ options }) {
     const [luma, chroma] = shares(options);
     const apart = options.luma !== null || options.chroma !== null;
+    // What is drawn may be older than the last event.
+    const now = () => shares(this.photo.options);
     const slider = (id, label, value, act) => html`<label class="slider"><span>${label}</span>
       <input type="range" id=${id} min="0" max="1" step="0.01" .value=${String(value)} @input=${(e) => act(Number(e.target.value))}>
       <output>${value.toFixed(2)}</output></label>`;
@@ -423,8 +444,8 @@ export class RestoreTab {
       ${slider("strength", t("strength"), options.strength, (strength) => this.set({ strength, luma: null, chroma: null }))}
       <p class="quiet">${t("strengthHelp")}</p>
       <details ?open=${apart}><summary>${t("apart")}</summary>
-        ${slider("luma", t("luma"), luma, (value) => this.set({ luma: value, chroma }))}
-        ${slider("chroma", t("chroma"), chroma, (value) => this.set({ luma, chroma: value }))}</details></div>`;
+        ${slider("luma", t("luma"), luma, (value) => this.set({ luma: value, chroma: now()[1] }))}
+        ${slider("chroma", t("chroma"), chroma, (value) => this.set({ luma: now()[0], chroma: value }))}</details></div>`;
   }
 
   saveAs({ options }) {
@@ -443,15 +464,17 @@ export class RestoreTab {
 
   commandLine(photo) {
     const text = command(photo.name, this.engine.commandOptions?.(photo.options) ?? photo.options);
-    const copy = async (event) => {
-      const { target } = event;
-      await navigator.clipboard?.writeText(text).then(() => {
-        target.textContent = t("copied");
-        setTimeout(() => (target.textContent = t("copy")), 1500);
-      }).catch(() => getSelection().selectAllChildren(document.getElementById("command")));
+    const copy = async () => {
+      try {
+        await navigator.clipboard.writeText(text);
+        this.change(() => (this.copied = text));
+        setTimeout(() => this.change(() => (this.copied = null)), 1500);
+      } catch {
+        getSelection().selectAllChildren(document.getElementById("command"));
+      }
     };
     return html`<details><summary>${t("commandHead")}</summary><div class="command"><code id="command" tabindex="0">${text}</code>
-      <button type="button" @click=${copy}>${t("copy")}</button></div>${photo.mask ? html`<p class="quiet">${t("commandMask")}</p>` : ""}</details>`;
+      <button type="button" @click=${copy}>${t(this.copied === text ? "copied" : "copy")}</button></div>${photo.mask ? html`<p class="quiet">${t("commandMask")}</p>` : ""}</details>`;
   }
 }
 

@@ -17,15 +17,16 @@ self.addEventListener("fetch", (event) => {
   const inside = url.origin === scope.origin && url.pathname.startsWith(scope.pathname);
   const path = url.pathname.slice(scope.pathname.length);
   if (request.method !== "GET" || !inside || /^(v1|docs|login|healthz|metrics|openapi)/.test(path) || url.search) return;
-  event.respondWith(fresh(request));
+  event.respondWith(fresh(event));
 });
 
 // The server's file where it answers, else the one that was kept.
-async function fresh(request) {
+async function fresh(event) {
+  const { request } = event;
   const cache = await caches.open(CACHE);
   try {
     const answer = await fetch(request);
-    if (answer.ok && answer.type === "basic") cache.put(request, answer.clone());
+    if (answer.ok && answer.type === "basic") event.waitUntil(cache.put(request, answer.clone()));
     return isolated(answer);
   } catch (error) {
     const known = await cache.match(request);
