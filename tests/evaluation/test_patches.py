@@ -7,7 +7,7 @@ import pytest
 
 from unveil.errors import DataError, InputError
 from unveil.evaluation import Case, Report, evaluate, parse_patch, protocol_named, to_markdown
-from unveil.evaluation.html import to_html
+from unveil.evaluation.html_report import to_html
 from unveil.imaging import save_png
 from unveil.metrics import banding
 

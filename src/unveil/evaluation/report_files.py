@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from unveil.evaluation.html import to_html
+from unveil.evaluation.html_report import to_html
 from unveil.evaluation.protocols import protocol_named
 from unveil.evaluation.report import Report
 from unveil.evaluation.table import to_markdown

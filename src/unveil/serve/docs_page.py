@@ -1,9 +1,14 @@
 """The API's documentation as one plain page, which needs no other server's scripts."""
 
 import json
-from collections.abc import Iterator
-from html import escape
+from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
+
+from unveil.html import render
+
+_TEMPLATE = Path(__file__).with_name("templates") / "docs.html"
 
 STYLE = """
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5; }
@@ -24,47 +29,43 @@ def docs_page(document: dict[str, Any]) -> str:
     Args:
         document: As `fastapi.FastAPI.openapi` makes it.
     """
-    info = document["info"]
-    parts = [
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>",
-        f"<p>{escape(info.get('summary', ''))} For programs: "
-        '<a href="openapi.json">openapi.json</a>.</p>',
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            parts += _operation(document, path, method, operation)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>unveil API</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head>'
-        f"<body><main>{''.join(parts)}</main></body></html>"
+    operations = (
+        _operation(document, path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
     )
+    return render(_TEMPLATE, style=Markup(STYLE), info=document["info"], operations=operations)
 
 
 def _operation(
     document: dict[str, Any], path: str, method: str, operation: dict[str, Any]
-) -> Iterator[str]:
-    yield f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
-    yield f"<p>{escape(operation.get('description', ''))}</p>"
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        form = _resolved(document, content["schema"])
-        yield f"<h3>Fields, as <code>{escape(kind)}</code></h3>"
-        needed = form.get("required", [])
-        rows = [
-            (name + ("" if name in needed else " (optional)"), _kind(field), _default(field))
-            for name, field in form["properties"].items()
-        ]
-        texts = [field.get("description", "") for field in form["properties"].values()]
-        yield _table([(*row, text) for row, text in zip(rows, texts, strict=True)])
-        yield f'<pre tabindex="0">{escape(_example(path, operation, form))}</pre>'
-    yield "<h3>Answers</h3>"
-    answers = operation["responses"].items()
-    yield _table([(code, answer.get("description", "")) for code, answer in answers])
-    headers = operation["responses"].get("200", {}).get("headers", {})
-    if headers:
-        yield "<h3>Headers of the answer</h3>"
-        yield _table([(name, header["description"]) for name, header in headers.items()])
-    yield "</section>"
+) -> dict[str, Any]:
+    answers = operation["responses"]
+    headers = answers.get("200", {}).get("headers", {})
+    return {
+        "name": f"{method.upper()} {path}",
+        "description": operation.get("description", ""),
+        "forms": [
+            _form(kind, path, operation, _resolved(document, content["schema"]))
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+        ],
+        "answers": [(code, answer.get("description", "")) for code, answer in answers.items()],
+        "headers": [(name, header["description"]) for name, header in headers.items()],
+    }
+
+
+def _form(kind: str, path: str, operation: dict[str, Any], form: dict[str, Any]) -> dict[str, Any]:
+    needed = form.get("required", [])
+    fields = [
+        (
+            name + ("" if name in needed else " (optional)"),
+            _kind(field),
+            _default(field),
+            field.get("description", ""),
+        )
+        for name, field in form["properties"].items()
+    ]
+    return {"kind": kind, "fields": fields, "example": _example(path, operation, form)}
 
 
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -96,9 +97,3 @@ def _example(path: str, operation: dict[str, Any], form: dict[str, Any]) -> str:
     fields = " ".join(f"-F {name}=@photo.jpg" for name in files) or "-F task=auto"
     result = " -o restored.jpg" if path.endswith(("restore", "result", "degrade")) else ""
     return f"curl{token} {fields} http://127.0.0.1:7860{path}{result}"
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div tabindex="0" role="group" aria-label="Table"><table>{body}</table></div>'

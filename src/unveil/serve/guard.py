@@ -4,17 +4,20 @@ import asyncio
 import base64
 import hashlib
 import hmac
-from html import escape
+from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+from markupsafe import Markup
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unveil.html import render
 from unveil.serve.docs_page import STYLE as DOCS_STYLE
 from unveil.serve.settings import LOOPBACK_NAMES, Settings, hostname, is_address, is_loopback
 
+_TEMPLATES = Path(__file__).with_name("templates")
 COOKIE = "unveil_session"
 LOGIN = "/login"
 # Says only that the process lives; health checks have no token.
@@ -161,16 +164,12 @@ class Guard:
         return self._login_page(401, "That token is wrong.")
 
     def _login_page(self, status: int, problem: str = "") -> Response:
-        note = f'<p role="alert">{escape(problem)}</p>' if problem else ""
-        text = _LOGIN_PAGE.replace("{note}", note).replace("{root}", self._root)
+        page = _TEMPLATES / "login.html"
+        text = render(page, style=Markup(_LOGIN_STYLE), root=self._root, problem=problem)
         return HTMLResponse(text, status)
 
     def _welcome(self, scope: Scope, target: str) -> Response:
-        url = escape(target, quote=True)
-        response = HTMLResponse(
-            f'<!doctype html><meta http-equiv="refresh" content="0;url={url}">'
-            f'<a href="{url}">Go on</a>'
-        )
+        response = HTMLResponse(render(_TEMPLATES / "welcome.html", target=target))
         self._remember(scope, response)
         return response
 
@@ -219,16 +218,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-_LOGIN_PAGE = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>unveil</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{_LOGIN_STYLE}</style></head>
-<body><form method="post" action="{{root}}/login">
-<h1>unveil</h1>{{note}}
-<label for="token">Token this server was started with</label>
-<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Enter</button>
-</form></body></html>
-"""
