@@ -154,17 +154,7 @@ def server_process(
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run ``unveil serve`` in a process of its own; yield it and its address."""
     environment = {**os.environ, "TMPDIR": str(folder)}
-    command = [
-        sys.executable,
-        "-m",
-        "unveil",
-        "serve",
-        "--port",
-        "0",
-        "--threads",
-        "1",
-        "--no-page",
-    ]
+    command = [sys.executable, "-m", "unveil", "serve", "--port", "0", "--threads", "1"]
     given = ["--model", str(weights)] if weights else []
     with subprocess.Popen(
         [*command, "--no-page", *given, *words],

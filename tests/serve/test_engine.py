@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.serve.conftest import MODEL, busy, photo, until, uploads
+from tests.serve.conftest import MODEL, WAIT_S, busy, photo, until, uploads
 
 from unveil.errors import CheckpointError, ImageTooLargeError, InputError, OutputError
 from unveil.inference.loading import load
@@ -107,12 +107,12 @@ def test_a_device_that_is_not_there_is_an_error_at_the_start(tmp_path: Path) -> 
 def test_a_network_is_loaded_once_and_not_kept_for_ever(engine: Engine) -> None:
     source = engine.store.receive("a.png", photo((9, 9)))
     first = engine.submit(source, Options(tile=64))
-    first.future.result(20)
+    first.future.result(WAIT_S)
     kept = next(iter(engine._restorers.values()))
-    engine.submit(source, Options(tile=64)).future.result(20)
+    engine.submit(source, Options(tile=64)).future.result(WAIT_S)
     assert next(iter(engine._restorers.values())) is kept
     for tile in range(65, 75):
-        engine.submit(source, Options(tile=tile)).future.result(20)
+        engine.submit(source, Options(tile=tile)).future.result(WAIT_S)
     assert len(engine._restorers) <= 6
     assert kept not in engine._restorers.values()
 
@@ -123,19 +123,19 @@ def test_files_stay_while_their_job_runs_and_go_when_old(engine: Engine) -> None
         job = engine.submit(source, Options())
         engine.store.sweep()
         assert source.exists()
-    restored = job.future.result(20)
+    restored = job.future.result(WAIT_S)
     assert restored.preview().exists()
     engine.store.discard(source)
     assert uploads(engine) == []
     with pytest.raises(OutputError, match="no longer kept"):
-        engine.submit(source, Options()).future.result(20)
+        engine.submit(source, Options()).future.result(WAIT_S)
 
 
 def test_what_is_too_large_says_so_when_its_turn_comes(tiny_weights: Path, tmp_path: Path) -> None:
     engine = Engine(Settings(models=(tiny_weights,), max_megapixels=0.001), folder=tmp_path)
     job = engine.submit(engine.store.receive("my photo.png", photo()), Options())
     with pytest.raises(ImageTooLargeError) as refused:
-        job.future.result(20)
+        job.future.result(WAIT_S)
     message = plain_message(refused.value, engine.store.folder)
     assert message.startswith("my photo.png: 80×60")
     engine.stop(1)
@@ -143,7 +143,7 @@ def test_what_is_too_large_says_so_when_its_turn_comes(tiny_weights: Path, tmp_p
 
 def test_the_time_left_is_known_from_the_second_image_on(engine: Engine) -> None:
     source = engine.store.receive("a.png", photo((300, 200)))
-    engine.submit(source, Options()).future.result(20)
+    engine.submit(source, Options()).future.result(WAIT_S)
     assert engine._seconds_per_megapixel[f"{MODEL} False"] > 0
 
 

@@ -5,7 +5,7 @@ import time
 
 import httpx
 import pytest
-from tests.serve.conftest import Serve, Served
+from tests.serve.conftest import WAIT_S, Serve, Served
 
 from unveil.serve import guard
 from unveil.serve.guard import COOKIE
@@ -73,7 +73,9 @@ def locked(tiny_weights, tmp_path_factory):  # type: ignore[no-untyped-def]
 
 
 def _stranger(served: Served) -> httpx.Client:
-    return httpx.Client(base_url=served.url, trust_env=False, follow_redirects=False)
+    return httpx.Client(
+        base_url=served.url, trust_env=False, follow_redirects=False, timeout=WAIT_S
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_without_the_token_no_upload_is_read(locked: Served) -> None:
 
 def test_a_login_that_stalls_is_given_up(locked: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "_LOGIN_S", 0.2)
-    with socket.create_connection(("127.0.0.1", locked.port), timeout=10) as stalled:
+    with socket.create_connection(("127.0.0.1", locked.port), timeout=WAIT_S) as stalled:
         head = f"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{locked.port}\r\nContent-Length: 50\r\n"
         stalled.sendall(f"{head}\r\ntok".encode())
         assert stalled.recv(100).startswith(b"HTTP/1.1 408")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.serve.conftest import until
+from tests.serve.conftest import WAIT_S, until
 
 from unveil.errors import BusyError, CancelledError, InputError, TimedOutError
 from unveil.serve.jobs import Queue, QueuedJob
@@ -13,7 +13,7 @@ from unveil.serve.jobs import Queue, QueuedJob
 
 @pytest.fixture
 def queue() -> Iterator[Queue]:
-    made = Queue(2, 5.0, lambda: None)
+    made = Queue(2, WAIT_S, lambda: None)
     yield made
     made.stop(1)
 
@@ -43,14 +43,14 @@ def test_jobs_are_done_in_order_one_at_a_time(queue: Queue) -> None:
 
     for number in range(3):
         last = queue.submit(lambda job, n=number: work(n, job))  # type: ignore[misc]
-    last.future.result(5)
+    last.future.result(WAIT_S)
     assert order == [0, 1, 2]
 
 
 def test_a_job_tells_its_state_position_share_and_time_left(queue: Queue) -> None:
     gate = Gate()
     first, second = queue.submit(gate), queue.submit(lambda _: 2)
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(WAIT_S)
     until(lambda: first.share == 0.25)
     assert (first.state, first.position) == ("running", 0)
     assert (second.state, second.position, second.share) == ("waiting", 1, 0.0)
@@ -59,9 +59,9 @@ def test_a_job_tells_its_state_position_share_and_time_left(queue: Queue) -> Non
     assert etas[1] is not None
     assert 0 < etas[0] < etas[1]
     gate.open.set()
-    assert first.future.result(5) == "made"
+    assert first.future.result(WAIT_S) == "made"
     assert (first.state, first.share, first.eta_s) == ("done", 1.0, None)
-    assert second.future.result(5) == 2
+    assert second.future.result(WAIT_S) == 2
 
 
 def test_a_full_line_is_refused(queue: Queue) -> None:
@@ -72,8 +72,8 @@ def test_a_full_line_is_refused(queue: Queue) -> None:
     assert refused.value.retry_after_s >= 1
     gate.open.set()
     for job in jobs:
-        job.future.result(5)
-    queue.submit(gate).future.result(5)
+        job.future.result(WAIT_S)
+    queue.submit(gate).future.result(WAIT_S)
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_never_run(queue: Queue) -> None:
@@ -84,29 +84,29 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_run(queue: Queue) -> None:
     with pytest.raises(CancelledError):
         second.future.result(1)
     gate.open.set()
-    first.future.result(5)
+    first.future.result(WAIT_S)
     assert not ran.is_set()
 
 
 def test_a_running_job_is_cancelled_at_its_next_report(queue: Queue) -> None:
     gate = Gate()
     job = queue.submit(gate)
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(WAIT_S)
     job.cancel()
     with pytest.raises(CancelledError):
-        job.future.result(5)
+        job.future.result(WAIT_S)
     assert job.state == "cancelled"
-    assert queue.submit(lambda _: 1).future.result(5) == 1
+    assert queue.submit(lambda _: 1).future.result(WAIT_S) == 1
 
 
 def test_who_forsakes_the_future_stops_neither_job_nor_worker(queue: Queue) -> None:
     gate = Gate()
     job = queue.submit(gate)
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(WAIT_S)
     assert not job.future.cancel()
     gate.open.set()
-    assert job.future.result(5) == "made"
-    assert queue.submit(lambda _: 1).future.result(5) == 1
+    assert job.future.result(WAIT_S) == "made"
+    assert queue.submit(lambda _: 1).future.result(WAIT_S) == 1
 
 
 def test_what_a_cancelled_job_fails_with_is_that_it_was_cancelled(queue: Queue) -> None:
@@ -114,15 +114,15 @@ def test_what_a_cancelled_job_fails_with_is_that_it_was_cancelled(queue: Queue) 
 
     def lose_files(_job: QueuedJob[None]) -> None:
         begun.set()
-        gate.wait(5)
+        gate.wait(WAIT_S)
         raise FileNotFoundError
 
     job = queue.submit(lose_files)
-    assert begun.wait(5)
+    assert begun.wait(WAIT_S)
     job.cancel()
     gate.set()
     with pytest.raises(CancelledError):
-        job.future.result(5)
+        job.future.result(WAIT_S)
 
 
 def test_a_failure_goes_to_who_waits_and_the_worker_lives(queue: Queue) -> None:
@@ -131,26 +131,26 @@ def test_a_failure_goes_to_who_waits_and_the_worker_lives(queue: Queue) -> None:
 
     job = queue.submit(fail)
     with pytest.raises(InputError, match="no good"):
-        job.future.result(5)
+        job.future.result(WAIT_S)
     assert job.state == "failed"
-    assert queue.submit(lambda _: 1).future.result(5) == 1
+    assert queue.submit(lambda _: 1).future.result(WAIT_S) == 1
 
 
 def test_a_job_that_runs_too_long_is_given_up() -> None:
     queue = Queue(2, 0.05, lambda: None)
     job = queue.submit(Gate())
     with pytest.raises(TimedOutError, match="smaller"):
-        job.future.result(5)
+        job.future.result(WAIT_S)
     queue.stop(1)
 
 
 def test_stopping_finishes_what_runs_and_refuses_the_rest() -> None:
-    queue = Queue(2, 5.0, lambda: None)
+    queue = Queue(2, WAIT_S, lambda: None)
     gate = Gate()
     running, waiting = queue.submit(gate), queue.submit(gate)
-    assert gate.begun.wait(5)
+    assert gate.begun.wait(WAIT_S)
     threading.Timer(0.1, gate.open.set).start()
-    queue.stop(5)
+    queue.stop(WAIT_S)
     assert running.future.result(0) == "made"
     with pytest.raises(BusyError, match="stopping"):
         waiting.future.result(0)
@@ -159,13 +159,12 @@ def test_stopping_finishes_what_runs_and_refuses_the_rest() -> None:
 
 
 def test_stopping_answers_even_a_job_that_does_not_end_in_time() -> None:
-    queue = Queue(2, 5.0, lambda: None)
+    queue = Queue(2, WAIT_S, lambda: None)
     leave = threading.Event()
-    stuck = queue.submit(lambda _: leave.wait(5))
+    stuck = queue.submit(lambda _: leave.wait(WAIT_S))
     until(lambda: queue.running)
-    start = time.monotonic()
     queue.stop(0.1)
-    assert time.monotonic() - start < 2
+    assert queue.running
     with pytest.raises(BusyError, match="not done in time"):
         stuck.future.result(0)
     leave.set()

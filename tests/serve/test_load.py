@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from tests.serve.conftest import Serve, server_process, until
+from tests.serve.conftest import WAIT_S, Serve, server_process, until
 
 _log = logging.getLogger(__name__)
 _CLIENTS = 50
@@ -92,7 +92,7 @@ async def _clients(url: str, process: int, seconds: float) -> Seen:
 
     async with (
         httpx.AsyncClient(limits=limits, timeout=600, trust_env=False) as http,
-        httpx.AsyncClient(timeout=20, trust_env=False) as other,
+        httpx.AsyncClient(timeout=WAIT_S, trust_env=False) as other,
     ):
         await asyncio.gather(
             watch(), ask_for_health(other), *(client(http) for _ in range(_CLIENTS))
@@ -127,7 +127,7 @@ def _restored(url: str, image: bytes) -> None:
 
 
 def _comes_back(process: int, idle_mb: float) -> None:
-    until(lambda: _resident_mb(process) < idle_mb + _ROOM_MB, 60)
+    until(lambda: _resident_mb(process) < idle_mb + _ROOM_MB)
     _log.info("resident MB: idle %.0f, afterwards %.0f", idle_mb, _resident_mb(process))
 
 

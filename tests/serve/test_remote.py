@@ -82,9 +82,11 @@ def test_a_server_that_is_not_there_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes(photo())
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    code, out, err = _run(capsys, tmp_path / "a.png", "--server", f"http://127.0.0.1:{port}")
+    with socket.socket() as silent:
+        # Bound, so that nobody else takes the port; it does not listen.
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        code, out, err = _run(capsys, tmp_path / "a.png", "--server", url)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "not reachable" in err
     assert list(tmp_path.glob("*.restored*")) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from tests.serve.conftest import photo
+from tests.serve.conftest import WAIT_S, photo
 
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Image, read_image, write_image
@@ -39,7 +39,7 @@ def test_each_strength_is_the_restorers_own(
     write_image(source, Image(pixels, format=format_named("tiff")))
     restored = engine.submit(
         engine.store.receive("a.tif", source.read_bytes()), Options()
-    ).future.result(20)
+    ).future.result(WAIT_S)
     expected = Restorer(tiny_weights, strength=strength).restore_image(read_image(source)).pixels
     target = restored.write(tmp_path / "b.tif", strength=Strength(strength, strength))
     np.testing.assert_array_equal(read_image(target).pixels, expected)
@@ -50,7 +50,9 @@ def test_each_strength_is_the_restorers_own(
 def test_blending_does_not_run_the_network(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(20)
+    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(
+        WAIT_S
+    )
     monkeypatch.setattr("unveil.inference.tiling.TiledInference._residual", None)
     assert restored.write(tmp_path / "a.png", strength=Strength(0.5, 0.5)).exists()
 
@@ -62,7 +64,7 @@ def test_gray_is_previewed_in_three_channels_and_written_in_one(
     write_image(source, Image(np.full((9, 8, 1), 77, np.uint8), np.full((9, 8), 5, np.uint8)))
     restored = engine.submit(
         engine.store.receive("a.png", source.read_bytes()), Options()
-    ).future.result(20)
+    ).future.result(WAIT_S)
     assert restored.size == (8, 9)
     shown = PIL.Image.open(engine.preview(restored.source))
     assert (shown.mode, shown.size, shown.getpixel((3, 3))) == ("RGB", (8, 9), (77, 77, 77))
@@ -79,7 +81,7 @@ def test_turned_photos_are_previewed_upright(engine: Engine, tmp_path: Path) -> 
     write_image(source, image)
     restored = engine.submit(
         engine.store.receive("a.jpg", source.read_bytes()), Options()
-    ).future.result(20)
+    ).future.result(WAIT_S)
     for file in (engine.preview(restored.source), restored.preview()):
         shown = read_image(file)
         assert shown.metadata.orientation == 1
@@ -89,14 +91,18 @@ def test_turned_photos_are_previewed_upright(engine: Engine, tmp_path: Path) -> 
 def test_a_result_goes_into_a_folder_under_the_commands_name(
     engine: Engine, tmp_path: Path
 ) -> None:
-    restored = engine.submit(engine.store.receive("a.b.png", photo()), Options()).future.result(20)
+    restored = engine.submit(engine.store.receive("a.b.png", photo()), Options()).future.result(
+        WAIT_S
+    )
     assert restored.write(tmp_path).name == "a.b.restored.png"
     assert restored.write(tmp_path, format="jpg", quality=50).name == "a.b.restored.jpg"
     assert restored.write(tmp_path / "x.png", format="webp").name == "x.webp"
 
 
 def test_what_cannot_be_written_is_said(engine: Engine, tmp_path: Path) -> None:
-    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(20)
+    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(
+        WAIT_S
+    )
     with pytest.raises(InputError, match="quality"):
         restored.write(tmp_path, format="jpeg", quality=101)
     with pytest.raises(ImageFileError, match="format"):
@@ -104,7 +110,9 @@ def test_what_cannot_be_written_is_said(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_a_result_that_is_no_longer_kept_says_so(engine: Engine, tmp_path: Path) -> None:
-    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(20)
+    restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(
+        WAIT_S
+    )
     engine.store.discard(restored.source)
     for use in (
         restored.preview,
@@ -118,7 +126,7 @@ def test_a_result_that_is_no_longer_kept_says_so(engine: Engine, tmp_path: Path)
 def test_a_mask_keeps_parts_as_they_were(engine: Engine, tmp_path: Path) -> None:
     """Of any size: a mask of 2 by 1 pixels over 80 by 60."""
     source = engine.store.receive("a.png", photo())
-    restored = engine.submit(source, Options()).future.result(20)
+    restored = engine.submit(source, Options()).future.result(WAIT_S)
     before, whole = read_image(source).pixels, read_image(restored.write(tmp_path)).pixels
     mask = np.array([[0, 255]], np.uint8)
     kept = read_image(restored.write(tmp_path / "kept.png", mask=mask)).pixels
@@ -135,7 +143,7 @@ def test_luminance_and_colour_are_blended_as_by_the_restorer(
     engine: Engine, tiny_weights: Path, tmp_path: Path
 ) -> None:
     source = engine.store.receive("a.png", photo())
-    restored = engine.submit(source, Options()).future.result(20)
+    restored = engine.submit(source, Options()).future.result(WAIT_S)
     target = restored.write(tmp_path / "b.png", strength=Strength(0.9, 0.2))
     restorer = Restorer(tiny_weights, strength_luma=0.9, strength_chroma=0.2)
     expected = restorer.restore_image(read_image(source)).pixels
@@ -158,7 +166,7 @@ def test_pages_and_hidden_colours_are_as_by_the_restorer(
         write_image(source, image)
         Restorer(tiny_weights, strength=0.7).restore_file(source, expected)
         held = engine.store.receive(name, source.read_bytes())
-        restored = engine.submit(held, Options()).future.result(20)
+        restored = engine.submit(held, Options()).future.result(WAIT_S)
         made = restored.write(tmp_path / f"made-{name}", strength=Strength(0.7, 0.7))
         assert made.read_bytes() == expected.read_bytes()
         with PIL.Image.open(restored.preview()) as shown:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.serve.conftest import photo
+from tests.serve.conftest import photo, until
 
 from unveil.errors import BusyError, ImageFileError, ImageTooLargeError
 from unveil.serve import store as module
@@ -129,6 +129,11 @@ def test_what_nobody_used_for_long_goes(make: Make) -> None:
     # Its age counts from its last use.
     store.sweep()
     assert held.exists()
+
+
+def test_what_is_old_is_looked_for_now_and_then(make: Make) -> None:
+    file = _take(make(keep_s=0.4))
+    until(lambda: not file.exists())
 
 
 def test_beyond_the_room_there_is_the_oldest_goes_first(make: Make) -> None:

@@ -188,9 +188,12 @@ async def _item(engine: Engine, image: UploadFile) -> Item:
 async def _events(engine: Engine, batch: Batch) -> AsyncIterator[str]:
     last = batch.status()
     yield _event("job", last.model_dump())
-    quiet = 0.0
-    while batch.running and not engine.queue.stopping:
-        await asyncio.sleep(_TICK_S)
+    quiet, running = 0.0, True
+    # Once more after its end, so that the last changes are told.
+    while running:
+        running = batch.running and not engine.queue.stopping
+        if running:
+            await asyncio.sleep(_TICK_S)
         quiet += _TICK_S
         now = batch.status()
         for i, image in enumerate(now.images):
