@@ -15,7 +15,7 @@ _NO_SAMPLES = {
     "metrics/luma.py": "coefficients of BT.601",
     "metrics/banding.py": "an error, given in levels of 255",
     "imaging/netpbm.py": "the two values of a bitmap",
-    "inference/kinds.py": "Pillow's byte orders",
+    "inference/input_adapters.py": "Pillow's byte orders",
     "integrations/spandrel.py": "text as a tensor",
     "ops/ssd/native.py": "flags for the kernel",
 }
@@ -124,14 +124,41 @@ def test_no_class_has_the_name_of_one_in_another_room() -> None:
     assert shared == _NAMED_TWICE
 
 
-# A name of the HTTP API's schema, which clients may have generated code from.
-_SCHEMA = {"Scores"}
+# Files of one name in several rooms, and why one word is right.
+_FILES_NAMED_TWICE = {
+    "__init__": "packages",
+    "__main__": "what `python -m` runs",
+    "jpeg": "one format: its files, and its artefacts as a degradation",
+    "app": "the command (an entry point that is installed) and the server's application",
+    "registry": "networks and metrics are found by name in the same way",
+    "run": "`unveil.training.run` is public; a batch is run, too",
+    "statistics": "layers define the global statistics that inference gathers",
+}
+# Each file here is a verb, and bears the name of the module whose work it starts.
+_VERBS = ("cli", "bench")
 
 
-def test_a_class_name_stands_in_one_room() -> None:
+def test_no_file_has_the_name_of_one_in_another_room() -> None:
     rooms: dict[str, set[str]] = {}
-    for name, tree in _sources():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                rooms.setdefault(node.name, set()).add(name.split("/")[0])
-    assert {name for name, found in rooms.items() if len(found) > 1} == _SCHEMA
+    for path in _PACKAGE.rglob("*.py"):
+        room, *inner = path.relative_to(_PACKAGE).parts
+        if inner and (room not in _VERBS or path.stem in _FILES_NAMED_TWICE):
+            rooms.setdefault(path.stem, set()).add(room)
+    assert {name for name, found in rooms.items() if len(found) > 1} <= set(_FILES_NAMED_TWICE)
+
+
+def _aliases(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Give the names and definitions of a file's type aliases."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name[0].isupper() and not name.isupper():
+                yield name, ast.unparse(node.value)
+
+
+def test_a_type_alias_means_one_thing() -> None:
+    meanings: dict[str, set[str]] = {}
+    for _, tree in _sources():
+        for name, value in _aliases(tree):
+            meanings.setdefault(name, set()).add(value)
+    assert {name: found for name, found in meanings.items() if len(found) > 1} == {}

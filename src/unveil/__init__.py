@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unveil._version import __version__
 
 if TYPE_CHECKING:
-    from unveil.degradations.catalogue import register_degradation
+    from unveil.degradations.notation import register_degradation
     from unveil.inference.restorer import Restorer, restore
     from unveil.metrics.registry import register_metric
     from unveil.models.checkpoint import from_pretrained, push_to_hub, save_pretrained
@@ -21,7 +21,7 @@ _EXPORTS = {
     "from_pretrained": "unveil.models.checkpoint",
     "list_models": "unveil.models.registry",
     "push_to_hub": "unveil.models.checkpoint",
-    "register_degradation": "unveil.degradations.catalogue",
+    "register_degradation": "unveil.degradations.notation",
     "register_metric": "unveil.metrics.registry",
     "register_model": "unveil.models.registry",
     "restore": "unveil.inference.restorer",

@@ -150,7 +150,7 @@ def test_degraded_and_clean_show_the_same_place(folder):
 
 def test_a_patch_equals_the_degraded_photos_part(folder):
     """With margins, blur and JPEG on a crop are what they are on the whole photo."""
-    from unveil.data.store import ImageStore
+    from unveil.data.image_cache import ImageStore
     from unveil.degradations import parse
 
     text = "blur:defocus,radius=2"

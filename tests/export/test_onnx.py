@@ -14,8 +14,8 @@ onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from unveil.export import check, export_onnx  # noqa: E402
-from unveil.export.forms import padded  # noqa: E402
+from unveil.export import export_onnx, parity  # noqa: E402
+from unveil.export.graph_modules import padded  # noqa: E402
 from unveil.inference.padding import pad_to_multiple  # noqa: E402
 
 SIZES = ((1, 1), (7, 5), (65, 47))
@@ -110,7 +110,7 @@ def test_a_pair_shares_an_images_statistics_between_tiles(network, tmp_path, mon
 
 def test_a_file_that_differs_is_not_written(network, tmp_path, monkeypatch):
     monkeypatch.setattr("unveil.export.onnx.SIZES", ((7, 5),))
-    real = check.open_session
+    real = parity.open_session
 
     class Wrong:
         def __init__(self, model):

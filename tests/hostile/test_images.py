@@ -16,7 +16,7 @@ from tests.hostile.containers import (
 from tests.imaging.dng import write_dng
 from tests.imaging.test_fuzz import mutated, seed_file
 
-from unveil.imaging import limits
+from unveil.imaging import header_limits
 
 _SUFFIXES = [".jpg", ".png", ".tif", ".webp", ".avif", ".bmp", ".heic", ".ppm", ".jxl"]
 # Where the headers of these formats keep numbers such as sizes, depths and offsets.
@@ -108,7 +108,7 @@ _STRUCTURED = ["tiff", "dng", "linear dng", "packed dng", "jxl in boxes", "netpb
 
 @pytest.fixture(autouse=True)
 def _small_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_SIDE", 4000)
+    monkeypatch.setattr(header_limits, "MOST_SIDE", 4000)
 
 
 def test_some_damaged_images(

@@ -9,10 +9,10 @@ import pyvips
 from tests.imaging.conftest import exif_block, profile, samples
 
 from unveil.imaging import Image, Metadata, heif, read_image, write_image
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import AVIF, HEIC, JPEG, PNG
 from unveil.imaging.heif_items import parse_items
 from unveil.imaging.image import GAIN_MAP
-from unveil.imaging.losses import losses
 
 _BLOCK = exif_block().removeprefix(b"Exif\0\0")
 

@@ -11,10 +11,10 @@ from tests.imaging.conftest import XMP, exif_block, profile, samples
 from unveil.batch.jobs import plan
 from unveil.errors import ImageFileError, ImageTooLargeError, InputError, MissingExtraError
 from unveil.imaging import Image, Metadata, read_image, write_image
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import BMP, JXL, PPM
 from unveil.imaging.heif_items import box
 from unveil.imaging.jxl import read_header
-from unveil.imaging.losses import losses
 
 
 @pytest.fixture

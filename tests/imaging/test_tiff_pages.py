@@ -10,8 +10,8 @@ from tests.imaging.conftest import exif_block, samples
 
 from unveil.errors import ImageFileError, OutputError
 from unveil.imaging import Image, read_image, tiff, write_image
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import PNG
-from unveil.imaging.losses import losses
 
 tifffile = pytest.importorskip("tifffile")
 _PHOTO, _SMALL = samples((24, 32, 3)), samples((6, 8, 3), seed=1)

@@ -12,8 +12,8 @@ from tests.imaging.conftest import exif_block, jpeg_bytes, samples
 
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.claims import without_claims
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import JPEG, PNG
-from unveil.imaging.losses import losses
 
 _ISO = b"urn:iso:std:iso:ts:21496:-1\0"
 _VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(range(256)) * 9

@@ -36,7 +36,7 @@ _FAILURES = (
 )
 _GAP = 8
 
-Share = Callable[[Job, float], None]
+OnShare = Callable[[Job, float], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def restore_files(
     restorer: Restorer,
     jobs: Sequence[Job],
     saving: Saving | None = None,
-    share: Share | None = None,
+    share: OnShare | None = None,
 ) -> Iterator[Outcome]:
     """Restore files one after the other, reading the next and writing the last meanwhile.
 
@@ -122,7 +122,7 @@ class _Restored:
 class _Run:
     """The three steps of a file; each turns a failure into an outcome."""
 
-    def __init__(self, restorer: Restorer, saving: Saving, share: Share) -> None:
+    def __init__(self, restorer: Restorer, saving: Saving, share: OnShare) -> None:
         self.restorer, self.saving, self.share = restorer, saving, share
         self.journal = Journal()
         engine = restorer.engine

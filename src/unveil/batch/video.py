@@ -20,8 +20,8 @@ from unveil.batch.jobs import VIDEO_SUFFIXES
 from unveil.errors import ImageFileError, InputError, MissingExtraError, OutputError
 from unveil.imaging.atomic import replacing
 from unveil.imaging.formats import check_size
+from unveil.imaging.image import Array
 from unveil.inference.restorer import Restorer
-from unveil.inference.samples import Array
 
 # Share of a new frame in the running statistics: about the last ten frames count.
 _SHARE_OF_NEW = 0.1

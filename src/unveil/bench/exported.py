@@ -13,8 +13,8 @@ import torch
 import unveil
 from unveil.bench.against import running_build, source_of
 from unveil.bench.machine import describe_machine
-from unveil.export.check import open_session
 from unveil.export.onnx import build_whole, restoration_model
+from unveil.export.parity import open_session
 from unveil.inference.loading import load
 from unveil.models.base import count_parameters
 

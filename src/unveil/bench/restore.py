@@ -23,7 +23,7 @@ from unveil.process import keep_freed_memory
 NON_LOCAL_MEANS = "nlm"
 MEGAPIXELS = (0.25, 1.0, 4.0, 24.0)
 
-Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+Contender = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ def bench_restore(
     return RestoreBench(describe_machine(), repeats, torch.get_num_threads(), tuple(timings))
 
 
-def _contenders(ids: Sequence[str]) -> dict[str, Run]:
-    runs: dict[str, Run] = {YARDSTICK: Restorer(ConvolutionYardstick())}
+def _contenders(ids: Sequence[str]) -> dict[str, Contender]:
+    runs: dict[str, Contender] = {YARDSTICK: Restorer(ConvolutionYardstick())}
     for name in ids:
         runs[name] = Restorer(create_model(name, pretrained=name in bundled_weights()))
     runs[NON_LOCAL_MEANS] = _non_local_means()
     return runs
 
 
-def _non_local_means() -> Run:
+def _non_local_means() -> Contender:
     """Return scikit-image's fast form at its example's settings, for σ = 25."""
     try:
         from skimage import restoration  # noqa: PLC0415 - optional
@@ -124,7 +124,7 @@ def _non_local_means() -> Run:
     return run
 
 
-def _measure(runs: dict[str, Run], megapixels: float, repeats: int) -> list[RestoreTiming]:
+def _measure(runs: dict[str, Contender], megapixels: float, repeats: int) -> list[RestoreTiming]:
     height = max(round((megapixels * 1e6 / 1.5) ** 0.5), 1)
     width = max(round(megapixels * 1e6 / height), 1)
     rng = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def _measure(runs: dict[str, Run], megapixels: float, repeats: int) -> list[Rest
     ]
 
 
-def _discard(run: Run, pixels: np.ndarray[Any, Any]) -> None:
+def _discard(run: Contender, pixels: np.ndarray[Any, Any]) -> None:
     run(pixels)
 
 

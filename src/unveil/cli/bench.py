@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unveil.bounded import MOST_THREADS
-from unveil.cli.options import Repeats, Threads, numbers, use_threads, whole_numbers
+from unveil.cli.shared_options import Repeats, Threads, numbers, use_threads, whole_numbers
 from unveil.cli.wording import counted
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[str] | None, typer.Argument(help="Models; the small variants when none is named.")
 ]
-Side = Annotated[int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")]
+SquareSide = Annotated[
+    int, typer.Option(min=8, max=8192, help="Side of the square image in pixels.")
+]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure speed and memory here.")
 
@@ -31,7 +33,7 @@ def bench() -> None:
 @app.command()
 def model(
     models: Models = None,
-    size: Side = 512,
+    size: SquareSide = 512,
     repeats: Repeats = 5,
     step: Annotated[
         bool, typer.Option(help="Also time a training step on 16×3×64×64 pixels.")
@@ -116,7 +118,7 @@ def passes(
 @app.command()
 def export(
     models: Models = None,
-    size: Side = 512,
+    size: SquareSide = 512,
     repeats: Repeats = 5,
     threads: Threads = None,
     against: Annotated[

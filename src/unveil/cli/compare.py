@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
+from unveil.cli.shared_options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
 
 if TYPE_CHECKING:
     from unveil.evaluation import Report

@@ -207,7 +207,7 @@ def _degrade(photo: Path, target: Path, pipeline: "Pipeline", seed: int, depth: 
 
 
 def _preview(photo: Path, sheet: Path, seed: int) -> None:
-    from unveil.degradations.preview import contact_sheet
+    from unveil.degradations.contact_sheet import contact_sheet
     from unveil.imaging import load_rgb, save_png
     from unveil.imaging.atomic import make_folder
     from unveil.imaging.convert import to_uint8, to_unit

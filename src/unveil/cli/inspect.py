@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.options import MaxMegapixels
+from unveil.cli.shared_options import MaxMegapixels
 from unveil.cli.wording import complain, skipped_folders
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil.bounded import MOST_THREADS, STRENGTHS
-from unveil.cli.options import MaxMegapixels, Threads, use_threads, whole_number
 from unveil.cli.restoring import (
     Act,
     clips_among,
@@ -23,6 +22,7 @@ from unveil.cli.restoring import (
     refuse_together,
     write_table,
 )
+from unveil.cli.shared_options import MaxMegapixels, Threads, use_threads, whole_number
 from unveil.cli.wording import complain, skipped_folders
 from unveil.process import stop_signals
 

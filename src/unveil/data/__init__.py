@@ -14,6 +14,7 @@ from unveil.data.generated import (
     generated_kinds,
     write_generated,
 )
+from unveil.data.image_cache import ImageStore
 from unveil.data.pairing import Matching, Pair, list_images, match_pairs
 from unveil.data.sampling import SampleKey, StepBatches, TaskWeights, worker_context
 from unveil.data.sources import (
@@ -24,7 +25,6 @@ from unveil.data.sources import (
     paired_source,
     promptir_sources,
 )
-from unveil.data.store import ImageStore
 from unveil.data.toy import write_toy_set
 from unveil.data.training_set import Sample, TrainingSet
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from unveil.data.image_cache import ImageStore
 from unveil.data.sources import Source
-from unveil.data.store import ImageStore
 from unveil.errors import DataError, ImageFileError
 
 Kind = Literal[

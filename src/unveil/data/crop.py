@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from unveil.degradations import Frame, Pipeline
 from unveil.imaging.convert import to_unit
 
-Pixels = NDArray[np.float32]
+FloatImage = NDArray[np.float32]
 
 
 def cut(photo: NDArray[Any], top: int, left: int, height: int, width: int) -> NDArray[Any]:
@@ -48,7 +48,7 @@ def degrade_window(
     corner: tuple[int, int],
     size: tuple[int, int],
     truth: NDArray[Any] | None = None,
-) -> tuple[Pixels, Pixels]:
+) -> tuple[FloatImage, FloatImage]:
     """Degrade a window as a part of its photo.
 
     The window is degraded with the pipeline's margin around it, which is cut off after. The margin
@@ -83,7 +83,7 @@ def degrade_shrunk(
     rng: np.random.Generator,
     factor: float,
     side: int,
-) -> tuple[Pixels, Pixels]:
+) -> tuple[FloatImage, FloatImage]:
     """Shrink a clean photo and degrade a random square of it, as a part of the smaller photo.
 
     Only what lies under the square is shrunk.
@@ -112,7 +112,7 @@ def degrade_shrunk(
     return degraded[inner, inner], clean[inner, inner]
 
 
-def _shrink(image: Pixels, side: int) -> Pixels:
+def _shrink(image: FloatImage, side: int) -> FloatImage:
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
     smaller = torch.nn.functional.interpolate(
         tensor, (side, side), mode="bilinear", antialias=True, align_corners=False

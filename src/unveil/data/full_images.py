@@ -3,7 +3,7 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, degrade_window
+from unveil.data.crop import FloatImage, degrade_window
 from unveil.data.sources import Source
 from unveil.data.training_set import Sample, to_tensor
 from unveil.degradations import Pipeline
@@ -66,8 +66,8 @@ class FullImages(Dataset[Sample]):
         }
 
     def _degrade(
-        self, start: Pixels, clean: Pixels, rng: np.random.Generator
-    ) -> tuple[Pixels, Pixels]:
+        self, start: FloatImage, clean: FloatImage, rng: np.random.Generator
+    ) -> tuple[FloatImage, FloatImage]:
         height, width = clean.shape[:2]
         truth = None if start is clean else clean
         if self.crop is None:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.data.crop import Pixels
+from unveil.data.crop import FloatImage
 from unveil.data.generated_pages import drawing, screen, text
 from unveil.errors import DataError, InputError, OutputError
 from unveil.imaging import save_png
 from unveil.imaging.atomic import make_folder
 from unveil.imaging.convert import from_levels, to_levels, to_uint8
 
-Draw = Callable[[int, np.random.Generator], Pixels]
+Draw = Callable[[int, np.random.Generator], FloatImage]
 
 
-def draw_generated(kind: str, side: int, rng: np.random.Generator) -> Pixels:
+def draw_generated(kind: str, side: int, rng: np.random.Generator) -> FloatImage:
     """Draw a clean picture.
 
     Half of the pictures are rounded to 8 bits, as files are; the others are exact.
@@ -111,7 +111,7 @@ def write_generated(
     return list(files)
 
 
-def flat(side: int, rng: np.random.Generator) -> Pixels:
+def flat(side: int, rng: np.random.Generator) -> FloatImage:
     """Fill with one gray (two of three) or one colour.
 
     Args:
@@ -122,7 +122,7 @@ def flat(side: int, rng: np.random.Generator) -> Pixels:
     return np.full((side, side, 3), value, np.float32)
 
 
-def gradient(side: int, rng: np.random.Generator) -> Pixels:
+def gradient(side: int, rng: np.random.Generator) -> FloatImage:
     """Run from one tone to another: straight at any angle, or from a centre outwards.
 
     Args:
@@ -140,7 +140,7 @@ def gradient(side: int, rng: np.random.Generator) -> Pixels:
     return _between(place ** np.float32(rng.uniform(0.5, 2)), rng)
 
 
-def stripes(side: int, rng: np.random.Generator) -> Pixels:
+def stripes(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw bars: bar codes of random widths, or equal stripes, hard, rounded like corduroy.
 
     Args:
@@ -172,7 +172,7 @@ def stripes(side: int, rng: np.random.Generator) -> Pixels:
     return _between(pattern, rng)
 
 
-def weave(side: int, rng: np.random.Generator) -> Pixels:
+def weave(side: int, rng: np.random.Generator) -> FloatImage:
     """Repeat a small tile: checks, woven cloth, bricks, grids, halftone dots.
 
     Args:
@@ -198,7 +198,7 @@ def weave(side: int, rng: np.random.Generator) -> Pixels:
     return _between(shaded if rng.random() < 0.5 else pattern, rng)
 
 
-def clouds(side: int, rng: np.random.Generator) -> Pixels:
+def clouds(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw an overcast or open sky, mist or smoke: a soft field of low contrast, often bright.
 
     Args:
@@ -217,7 +217,7 @@ def clouds(side: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(tone[..., None] + tint, dtype=np.float32)
 
 
-def plaster(side: int, rng: np.random.Generator) -> Pixels:
+def plaster(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw a surface of fine texture and low contrast: plaster, snow, sand, cloth, cells.
 
     Args:
@@ -235,7 +235,7 @@ def plaster(side: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(tone[..., None] * (1 + rng.normal(0, 0.05, 3)), dtype=np.float32)
 
 
-def lights(side: int, rng: np.random.Generator) -> Pixels:
+def lights(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw a dark picture with points of light: stars, windows at night, discs out of focus.
 
     Args:
@@ -270,7 +270,9 @@ GENERATED: Mapping[str, Draw] = {
 }
 
 
-def cloud_field(side: int, rng: np.random.Generator, slope: float, *, soft: float = 0) -> Pixels:
+def cloud_field(
+    side: int, rng: np.random.Generator, slope: float, *, soft: float = 0
+) -> FloatImage:
     """Draw a random field whose amplitude falls as ``f^-slope``, mean 0 and deviation 1.
 
     Args:
@@ -298,12 +300,12 @@ def cloud_field(side: int, rng: np.random.Generator, slope: float, *, soft: floa
     return np.asarray(field / max(float(field.std()), 1e-12), dtype=np.float32)
 
 
-def _grid(side: int) -> tuple[Pixels, Pixels]:
+def _grid(side: int) -> tuple[FloatImage, FloatImage]:
     place = np.arange(side, dtype=np.float32)
     return np.repeat(place[:, None], side, axis=1), np.repeat(place[None], side, axis=0)
 
 
-def _between(pattern: Pixels, rng: np.random.Generator) -> Pixels:
+def _between(pattern: FloatImage, rng: np.random.Generator) -> FloatImage:
     """Map 0 to one colour and 1 to another: black and white, two grays, or two colours."""
     kind = rng.random()
     if kind < 0.3:

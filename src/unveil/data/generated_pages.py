@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from unveil.data.crop import Pixels
+from unveil.data.crop import FloatImage
 from unveil.imaging.convert import to_unit
 
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 _DIGITS = "0123456789"
 
 
-def text(side: int, rng: np.random.Generator) -> Pixels:
+def text(side: int, rng: np.random.Generator) -> FloatImage:
     """Set lines of random words on paper; which letters look how depends on the fonts installed.
 
     Args:
@@ -23,7 +23,7 @@ def text(side: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(paper + cover[..., None] * (ink - paper), dtype=np.float32)
 
 
-def drawing(side: int, rng: np.random.Generator) -> Pixels:
+def drawing(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw lines, circles and boxes on paper, some filled: line art, plans, cartoons.
 
     Args:
@@ -55,7 +55,7 @@ def drawing(side: int, rng: np.random.Generator) -> Pixels:
     return picture
 
 
-def screen(side: int, rng: np.random.Generator) -> Pixels:
+def screen(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw windows, panels, rows and letters, all with hard edges, as screenshots have them.
 
     Args:
@@ -83,7 +83,7 @@ def screen(side: int, rng: np.random.Generator) -> Pixels:
     return picture
 
 
-def _ink_and_paper(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+def _ink_and_paper(rng: np.random.Generator) -> tuple[FloatImage, FloatImage]:
     """Draw two colours apart in tone: often black on white, at times light on dark."""
     dark, bright = rng.uniform(0, 0.35), rng.uniform(0.65, 1)
     if rng.random() < 0.4:
@@ -96,7 +96,7 @@ def _ink_and_paper(rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     return np.clip(ink, 0, 1).astype(np.float32), np.clip(paper, 0, 1).astype(np.float32)
 
 
-def _words(side: int, rng: np.random.Generator) -> Pixels:
+def _words(side: int, rng: np.random.Generator) -> FloatImage:
     """Render lines of words at a random size, (side, side), 1 where there is ink."""
     points = int(rng.choice([7, 9, 11, 14, 20, 36]))
     face = str(rng.choice(["sans", "serif", "monospace", "sans bold", "serif italic"]))

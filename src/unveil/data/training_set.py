@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from unveil.data.crop import Pixels, degrade_shrunk, degrade_window
+from unveil.data.crop import FloatImage, degrade_shrunk, degrade_window
 from unveil.data.generated import draw_generated
+from unveil.data.image_cache import ImageStore
 from unveil.data.pairing import Pair
 from unveil.data.sampling import SampleKey, TaskWeights
 from unveil.data.sources import Source
-from unveil.data.store import ImageStore
 from unveil.degradations import Pipeline
 from unveil.errors import DataError, InputError
 
@@ -170,7 +170,7 @@ class TrainingSet(Dataset[Sample]):
 
     def _draw(
         self, source: Source, patch: int, rng: np.random.Generator
-    ) -> tuple[Pixels, Pixels, str]:
+    ) -> tuple[FloatImage, FloatImage, str]:
         if source.generated:
             name = source.generated[int(rng.integers(len(source.generated)))]
             degraded, clean = _generate(name, _choose(source, rng), patch, rng)
@@ -185,7 +185,7 @@ class TrainingSet(Dataset[Sample]):
 
     def _crop(
         self, pair: Pair, pipeline: Pipeline, patch: int, shrink: float, rng: np.random.Generator
-    ) -> tuple[Pixels, Pixels]:
+    ) -> tuple[FloatImage, FloatImage]:
         """Cut a patch out of a pair; photos smaller than the patch are mirrored."""
         photo = self.store.get(pair.clean)
         start = photo if pair.degraded is None else self.store.get(pair.degraded)
@@ -202,7 +202,7 @@ class TrainingSet(Dataset[Sample]):
         return degrade_window(start, pipeline, rng, (top, left), (patch, patch), truth)
 
 
-def flip_rotate(image: Pixels, turn: int) -> Pixels:
+def flip_rotate(image: FloatImage, turn: int) -> FloatImage:
     """Apply one of the 8 symmetries of the square; a view.
 
     Args:
@@ -224,14 +224,14 @@ def flip_rotate(image: Pixels, turn: int) -> Pixels:
     return np.rot90(mirrored, turn % 4)
 
 
-def to_tensor(image: Pixels) -> torch.Tensor:
+def to_tensor(image: FloatImage) -> torch.Tensor:
     """Turn ``(h, w, 3)`` into a contiguous ``(3, h, w)`` tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def _generate(
     kind: str, pipeline: Pipeline, patch: int, rng: np.random.Generator
-) -> tuple[Pixels, Pixels]:
+) -> tuple[FloatImage, FloatImage]:
     """Draw a picture and degrade its middle, so that filters find pixels beyond the patch."""
     margin = pipeline.margin
     picture = draw_generated(kind, patch + 2 * margin, rng)

@@ -4,7 +4,7 @@
 [0, 1] and a `numpy.random.Generator` to its degraded version.
 """
 
-from unveil.degradations.catalogue import CATALOGUE, parse, register_degradation
+from unveil.degradations.notation import CATALOGUE, parse, register_degradation
 from unveil.degradations.pipeline import Choice, Frame, Pipeline, Span, Step
 from unveil.degradations.records import Degradation, Parameter
 

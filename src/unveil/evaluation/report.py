@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from unveil.bounded import parse_json, read_text
 from unveil.errors import DataError
+from unveil.evaluation.extra_metrics import MetricFacts, MetricScores, mean_scores
 from unveil.evaluation.images import Case
-from unveil.evaluation.metrics import MetricFacts, MetricScores, mean_scores
 from unveil.evaluation.patches import Bands
 from unveil.evaluation.protocols import ALIASES
 

@@ -13,10 +13,10 @@ from unveil._version import __version__
 from unveil.data.pairing import Patterns, existing_folder
 from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluation.crops import crop_path, save_crop
+from unveil.evaluation.extra_metrics import MetricScores, facts_of, measure
 from unveil.evaluation.files import TestSet, find_test_set
 from unveil.evaluation.images import Case, EvaluationImage, check_images, evaluation_images
 from unveil.evaluation.methods import Method
-from unveil.evaluation.metrics import MetricScores, facts_of, measure
 from unveil.evaluation.patches import Bands, Patch, check_patches, measure_bands
 from unveil.evaluation.protocols import Image, Protocol
 from unveil.evaluation.report import CaseResult, ImageScore, Report

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.export import Dim
 
-from unveil.export.scan import DOMAIN, OPERATOR, Constant, scan_nodes
+from unveil.export.onnx_scan import DOMAIN, OPERATOR, Constant, scan_nodes
 
 OPSET = 18
 # That of opset 18; programs with older runtimes refuse newer ones.

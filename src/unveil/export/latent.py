@@ -7,7 +7,7 @@ as images are, so that one rule frees their axes.
 
 from torch import Tensor, nn
 
-from unveil.export.forms import TilesOfAnImage, padded
+from unveil.export.graph_modules import TilesOfAnImage, padded
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 

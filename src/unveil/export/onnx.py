@@ -14,10 +14,15 @@ from torch import Tensor
 
 from unveil._version import __version__
 from unveil.errors import InputError, OutputError
-from unveil.export.check import SIZES, Agreement, compare, open_session
-from unveil.export.forms import FixedStatistics, ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
-from unveil.export.scan import replace_scans
+from unveil.export.graph_modules import (
+    FixedStatistics,
+    ImageStatistics,
+    TilesOfAnImage,
+    WholeImages,
+)
+from unveil.export.onnx_scan import replace_scans
+from unveil.export.parity import SIZES, Agreement, compare, open_session
 from unveil.imaging.atomic import write_bytes
 from unveil.inference.loading import LoadedModel, load
 from unveil.inference.options import TaskChoice

@@ -8,8 +8,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from unveil.export.forms import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.graph import build_graph
+from unveil.export.graph_modules import ImageStatistics, TilesOfAnImage, WholeImages
 from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
 from unveil.export.onnx import check_whole, prepared, restoration_model, statistics_of
 from unveil.inference.diagnosis import LinearProbe

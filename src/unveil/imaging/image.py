@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unveil.imaging.formats import PNG, Format
 
 Array = np.ndarray[Any, Any]
+Uint8Image = NDArray[np.uint8]
 
 # Names of what a file may hold beside its picture.
 GAIN_MAP = "the gain map that makes the photo HDR"

@@ -16,9 +16,9 @@ from unveil.imaging._vips import reason
 from unveil.imaging.convert import to_integers, to_unit
 from unveil.imaging.exif import turned_upright
 from unveil.imaging.formats import JXL, check_size
+from unveil.imaging.header_limits import check_memory
 from unveil.imaging.heif_items import box, boxes
 from unveil.imaging.image import Array, Image, Metadata, colours_and_alpha
-from unveil.imaging.limits import check_memory
 
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 _FTYP = b"\0\0\0\x14ftypjxl \0\0\0\0jxl "

@@ -12,6 +12,7 @@ from unveil.imaging import heif
 from unveil.imaging._vips import reason
 from unveil.imaging.convert import divided, shorten_bits, spread_bits, to_format
 from unveil.imaging.formats import BMP, HEIC, Format, check_size
+from unveil.imaging.header_limits import check_memory
 from unveil.imaging.image import (
     Array,
     Image,
@@ -19,7 +20,6 @@ from unveil.imaging.image import (
     colours_and_alpha,
     plausible_density,
 )
-from unveil.imaging.limits import check_memory
 
 # By channels, as pillow-heif calls them.
 _DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}

@@ -28,9 +28,9 @@ from unveil.imaging.formats import (
     check_size,
     format_of_file,
 )
+from unveil.imaging.header_limits import check_declared, check_memory, strip_rows
 from unveil.imaging.image import Array, Image, Metadata, upright
 from unveil.imaging.jxl import read_jxl
-from unveil.imaging.limits import check_declared, check_memory, strip_rows
 from unveil.imaging.netpbm import read_netpbm
 from unveil.imaging.raw import Develop, read_raw
 from unveil.imaging.scratch import allocate, release

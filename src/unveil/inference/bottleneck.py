@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate, release
-from unveil.inference.samples import Array
 from unveil.inference.tiles import Grid
 
 # Positions along the side of what is refined at once, where tiles are of 512 pixels: 8 megapixels

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from unveil.errors import OutputError
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate, release
 from unveil.inference import statistics
 from unveil.inference.bottleneck import cut, encoded, refined
 from unveil.inference.memory import available_bytes
 from unveil.inference.padding import pad_to_multiple
-from unveil.inference.samples import Array, to_network
+from unveil.inference.sample_conversion import to_network
 from unveil.inference.statistics import StatisticsCrop
 from unveil.inference.tiles import Grid
 from unveil.layers.statistics import GlobalStatistics

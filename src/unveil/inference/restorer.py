@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Develop, Image, read_image, write_image
 from unveil.imaging.convert import normalised
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
-from unveil.imaging.losses import losses
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate_like
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
-from unveil.inference.kinds import (
+from unveil.inference.input_adapters import (
     is_pillow,
     restore_array,
     restore_batch,
@@ -29,7 +30,6 @@ from unveil.inference.kinds import (
 from unveil.inference.loading import LoadedModel, load
 from unveil.inference.naming import Naming
 from unveil.inference.options import RestoreOptions, TaskChoice, Tile
-from unveil.inference.samples import Array
 from unveil.inference.threads import using_threads
 from unveil.inference.tiling import Progress, TiledInference, Tiling
 from unveil.inference.value_range import require_unit_range

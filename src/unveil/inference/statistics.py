@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import release
-from unveil.inference.samples import Array, to_network
+from unveil.inference.sample_conversion import to_network
 from unveil.inference.self_ensemble import Place, transformed, transformed_place
 from unveil.layers.statistics import GlobalStatistics
 

@@ -1,11 +1,10 @@
 """How much of a network's change is applied, apart for luminance and for colour."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from unveil.imaging.image import Array
 
 # ITU-R BT.601, 2.5.1: the share of each primary in the luminance of encoded samples.
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)

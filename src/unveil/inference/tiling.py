@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from unveil.bounded import SMALLEST_TILE
 from unveil.errors import InputError
 from unveil.imaging.convert import add_residual
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import release
 from unveil.inference import statistics
 from unveil.inference.bottleneck import cut, encoded, refined
 from unveil.inference.memory import available_bytes, bytes_per_pixel, is_out_of_memory
 from unveil.inference.once import SinglePass
 from unveil.inference.padding import pad_to_multiple
-from unveil.inference.samples import Array, is_gray, to_network, to_residual
+from unveil.inference.sample_conversion import is_gray, to_network, to_residual
 from unveil.inference.self_ensemble import (
     COUNT,
     restored_feature_orientation,

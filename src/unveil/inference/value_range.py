@@ -3,7 +3,7 @@
 import numpy as np
 
 from unveil.errors import InputError
-from unveil.inference.samples import Array
+from unveil.imaging.image import Array
 
 # Floats nominally end at 1. Where most are above this, they have another scale.
 _BRIGHT = 4.0

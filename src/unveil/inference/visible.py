@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate, release
-from unveil.inference.samples import Array
 
 _ROWS = 256
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from unveil.inference.samples import Array
+    from unveil.imaging.image import Array
 
 Model = Literal["mtair_small", "cu_mamba_small"]
 

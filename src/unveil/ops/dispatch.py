@@ -18,9 +18,9 @@ from torch.autograd import forward_ad
 from unveil.errors import BackendUnavailableError, InputError
 from unveil.ops import native
 
-Backend = Literal["auto", "reference", "native"]
+OpBackend = Literal["auto", "reference", "native"]
 
-BACKENDS: tuple[Backend, ...] = ("auto", "reference", "native")
+BACKENDS: tuple[OpBackend, ...] = ("auto", "reference", "native")
 # Takes the place of "auto" for the scans.
 VARIABLE = "UNVEIL_SCAN_BACKEND"
 _SCAN_BACKENDS = ("auto", "reference", "native", "torch", "triton")

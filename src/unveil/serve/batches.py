@@ -15,7 +15,7 @@ from unveil.errors import BusyError, CancelledError, InputError, UnveilError
 from unveil.inference.options import RestoreOptions
 from unveil.serve.engine import Engine
 from unveil.serve.forms import JobImage, JobStatus, State
-from unveil.serve.jobs import QueuedJob
+from unveil.serve.job_queue import QueuedJob
 from unveil.serve.restored import Restored
 from unveil.serve.store import plain_message
 

@@ -21,7 +21,7 @@ from unveil.inference.options import RestoreOptions, Tile
 from unveil.inference.restorer import Restorer, read_source
 from unveil.serve.allocator import trim
 from unveil.serve.catalogue import Catalogue, Model
-from unveil.serve.jobs import Queue, QueuedJob
+from unveil.serve.job_queue import Queue, QueuedJob
 from unveil.serve.preview import write_preview
 from unveil.serve.restored import Restored
 from unveil.serve.settings import Settings

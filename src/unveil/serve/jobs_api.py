@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from unveil.errors import BusyError, InputError, UnveilError
 from unveil.imaging import load_rgb
+from unveil.imaging.image import Uint8Image
 from unveil.serve.api import seen_in
 from unveil.serve.batches import MOST_IMAGES, Batch, Batches, Item
 from unveil.serve.engine import Engine
@@ -28,7 +29,6 @@ from unveil.serve.forms import (
     Seen,
     StrengthForm,
 )
-from unveil.serve.restored import Pixels
 from unveil.serve.results import RESULT, result_file
 from unveil.serve.store import plain_message
 from unveil.serve.uploads import check_form, named, received, result
@@ -218,10 +218,10 @@ async def _limited(limiter: CapacityLimiter, stream: AsyncIterator[str]) -> Asyn
             yield part
 
 
-async def _mask(engine: Engine, mask: UploadFile) -> Pixels:
+async def _mask(engine: Engine, mask: UploadFile) -> Uint8Image:
     source = await received(engine, mask)
 
-    def read() -> Pixels:
+    def read() -> Uint8Image:
         with engine.store.holding(source):
             return load_rgb(source, max_megapixels=_MASK_MEGAPIXELS)[..., 0].copy()
 

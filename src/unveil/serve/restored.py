@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
 from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
 from unveil.imaging.convert import to_unit
+from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import format_named, format_of_suffix
-from unveil.imaging.image import Array
-from unveil.imaging.losses import losses
+from unveil.imaging.image import Array, Uint8Image
 from unveil.inference.change import with_change
 from unveil.inference.naming import Naming
 from unveil.inference.restorer import read_source
@@ -22,8 +21,6 @@ from unveil.inference.strength import Strength
 from unveil.serve.allocator import trim
 from unveil.serve.preview import write_preview
 from unveil.serve.store import Store
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Restored:
         strength: Strength | None = None,
         format: str | None = None,  # noqa: A002
         quality: int | None = None,
-        mask: Pixels | None = None,
+        mask: Uint8Image | None = None,
     ) -> Path:
         """Write the restored picture, as `unveil restore` does.
 
@@ -117,7 +114,7 @@ class Restored:
     def _preview(self) -> Path:
         return self.changes[0].with_suffix(".jpg")
 
-    def _image(self, strength: Strength, mask: Pixels | None) -> Image:
+    def _image(self, strength: Strength, mask: Uint8Image | None) -> Image:
         if not all(file.exists() for file in (self.source, *self.changes)):
             raise OutputError(f"{self.source}: no longer kept here; restore it again")
         image = read_source(self.source, self.max_megapixels)
@@ -129,7 +126,7 @@ class Restored:
         return replace(pages[0], pages=tuple(pages[1:]))
 
 
-def spread_over(mask: Pixels, size: tuple[int, ...]) -> Callable[[slice], Array]:
+def spread_over(mask: Uint8Image, size: tuple[int, ...]) -> Callable[[slice], Array]:
     """Return a function that gives rows of a mask at another size, interpolated linearly.
 
     Args:

@@ -9,11 +9,12 @@ from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from unveil.imaging.formats import FORMATS, format_of_suffix
+from unveil.imaging.image import Uint8Image
 from unveil.inference.strength import Strength
 from unveil.serve.engine import Engine
 from unveil.serve.error_responses import file_of
 from unveil.serve.forms import StrengthForm
-from unveil.serve.restored import Pixels, Restored
+from unveil.serve.restored import Restored
 
 _HEADERS = {
     "Content-Disposition": ("string", "A name for the file."),
@@ -40,7 +41,7 @@ RESULT: dict[int | str, dict[str, Any]] = {
 
 
 async def result_file(
-    engine: Engine, restored: Restored, form: StrengthForm, mask: Pixels | None = None
+    engine: Engine, restored: Restored, form: StrengthForm, mask: Uint8Image | None = None
 ) -> Response:
     """Write a result, and answer with it; the file goes once it is sent.
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from unveil.errors import CancelledError, ImageFileError, ImageTooLargeError, TimedOutError
 from unveil.serve.engine import Engine
 from unveil.serve.error_responses import NotAnImageError
-from unveil.serve.jobs import QueuedJob
+from unveil.serve.job_queue import QueuedJob
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ import torch
 from unveil.errors import TrainingError
 from unveil.training.optimizer import set_rate
 from unveil.training.progress import ProgressReport, StepRecord
-from unveil.training.results import RunResults
+from unveil.training.run_results import RunResults
 from unveil.training.schedule import learning_rate
 from unveil.training.session import Session
 from unveil.training.signals import StopOnSignal

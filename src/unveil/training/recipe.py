@@ -32,14 +32,14 @@ def _checked_steps(text: str) -> str:
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-TaskWeights = dict[str, Annotated[float, Field(gt=0)]]
+WeightsByTask = dict[str, Annotated[float, Field(gt=0)]]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 Count = Annotated[int, Field(ge=1, le=65_536)]
 StepCount = Annotated[int, Field(ge=1, le=10**9)]
 Side = Annotated[int, Field(ge=1, le=16_384)]
 # Of a batch: 12 GB in single precision.
 _MOST_PIXELS = 10**9
-Patterns = str | Annotated[list[str], Field(min_length=1)]
+PatternList = str | Annotated[list[str], Field(min_length=1)]
 Kinds = Annotated[str | list[str], AfterValidator(_checked_kinds)]
 Steps = Annotated[str, AfterValidator(_checked_steps)]
 
@@ -95,8 +95,8 @@ class SourceSection(Section):
     task: str = "restore"
     weight: Annotated[float, Field(gt=0)] = 1.0
     shrink: Annotated[float, Field(ge=1, le=64)] = 1.0
-    include: Patterns | None = None
-    exclude: Patterns | None = None
+    include: PatternList | None = None
+    exclude: PatternList | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -188,7 +188,7 @@ class OptimSection(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     ssm_rate: Annotated[float, Field(gt=0)] = 1.0
     loss: Loss
-    task_loss: TaskWeights = {}
+    task_loss: WeightsByTask = {}
     clip: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -213,8 +213,8 @@ class Phase(Section):
     patch: Side
     batch: Count
     loss: Loss | None = None
-    task_loss: TaskWeights | None = None
-    tasks: Annotated[TaskWeights, Field(min_length=1)] | None = None
+    task_loss: WeightsByTask | None = None
+    tasks: Annotated[WeightsByTask, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _imaginable(self) -> "Phase":
@@ -326,6 +326,6 @@ class Recipe(Section):
         """Return the loss of a phase's steps."""
         return phase.loss or self.optim.loss
 
-    def task_loss(self, phase: Phase) -> TaskWeights:
+    def task_loss(self, phase: Phase) -> WeightsByTask:
         """Return the factors on the losses of tasks in a phase."""
         return self.optim.task_loss if phase.task_loss is None else phase.task_loss

@@ -21,7 +21,6 @@ from unveil.training.loop import NonFiniteError, fit
 from unveil.training.micro_batch import micro_batches
 from unveil.training.progress import ProgressReport
 from unveil.training.recipe import Recipe
-from unveil.training.results import RunResults
 from unveil.training.resume import resumed_recipe
 from unveil.training.run_directory import (
     BAD_BATCH,
@@ -33,6 +32,7 @@ from unveil.training.run_directory import (
     prepare_directory,
     write_recipe,
 )
+from unveil.training.run_results import RunResults
 from unveil.training.session import Session, build_network, check_recipe
 from unveil.training.signals import StopOnSignal
 from unveil.training.validation import undegraded

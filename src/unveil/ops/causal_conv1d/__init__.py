@@ -7,7 +7,7 @@ from torch import Tensor
 from unveil.errors import InputError
 from unveil.ops.causal_conv1d.native import CAUSAL_CONV, MOST_TAPS
 from unveil.ops.causal_conv1d.reference import plain_causal_conv1d
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.selective_scan import ScanOrder
 
 __all__ = ["causal_conv1d"]
@@ -20,7 +20,7 @@ def causal_conv1d(
     activation: Literal["none", "silu"] = "silu",
     *,
     order: ScanOrder = "row",
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Convolve every channel along the tokens, seeing only earlier ones, and apply SiLU.
 

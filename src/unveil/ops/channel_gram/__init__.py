@@ -5,12 +5,12 @@ from torch import Tensor
 from unveil.errors import BackendUnavailableError, InputError
 from unveil.ops.channel_gram.native import GRAM, LANES, has_fast_kernel
 from unveil.ops.channel_gram.reference import plain_gram
-from unveil.ops.dispatch import Backend, Route, refusal, route
+from unveil.ops.dispatch import OpBackend, Route, refusal, route
 
 __all__ = ["channel_gram"]
 
 
-def channel_gram(x: Tensor, *, backend: Backend = "auto") -> Tensor:
+def channel_gram(x: Tensor, *, backend: OpBackend = "auto") -> Tensor:
     """Return the mean over pixels of x · xᵀ.
 
     The native kernel computes half of the symmetric matrix; it needs a multiple of 16 channels.

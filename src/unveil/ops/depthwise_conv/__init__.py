@@ -7,7 +7,7 @@ from torch import Tensor
 from unveil.errors import InputError
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
 from unveil.ops.depthwise_conv.reference import plain_depthwise_conv
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 
 __all__ = ["Activation", "check_depthwise", "depthwise_conv"]
 
@@ -21,7 +21,7 @@ def depthwise_conv(
     activation: Activation = "none",
     *,
     negative_slope: float = 0.01,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Convolve every channel with its own 3×3 kernel, zero-padded, and apply an activation.
 

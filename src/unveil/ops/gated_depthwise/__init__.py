@@ -7,7 +7,7 @@ from torch import Tensor
 from unveil.errors import InputError
 from unveil.ops.depthwise_conv import check_depthwise
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.gated_depthwise.reference import plain_gated_depthwise
 
 __all__ = ["Gate", "gated_depthwise"]
@@ -21,7 +21,7 @@ def gated_depthwise(
     bias: Tensor | None = None,
     gate: Gate = "none",
     *,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Convolve every channel with its own 3×3 kernel and multiply the two halves of the channels.
 

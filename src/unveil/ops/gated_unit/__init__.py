@@ -7,7 +7,7 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.ops.depthwise_conv.native import ACTIVATIONS
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.gated_depthwise import Gate, gated_depthwise
 from unveil.ops.gated_unit.native import GATED_UNIT, has_fast_kernel
 from unveil.ops.gated_unit.reference import add_linear, plain_gated_unit
@@ -27,7 +27,7 @@ def gated_unit(
     *,
     gate: Gate = "none",
     epsilon: float = 1e-6,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Normalise, expand by a 1×1, convolve depth-wise, gate and, if given, project and add x.
 

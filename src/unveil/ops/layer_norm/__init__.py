@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.layer_norm.native import NORM
 from unveil.ops.layer_norm.reference import plain_norm
 
@@ -16,7 +16,7 @@ def layer_norm(
     bias: Tensor | None = None,
     epsilon: float = 1e-5,
     *,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Normalise the last axis to mean 0 and variance 1, then scale and shift.
 

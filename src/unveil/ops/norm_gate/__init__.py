@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.layer_norm import check_norm
 from unveil.ops.layer_norm.native import NORM
 from unveil.ops.layer_norm.reference import plain_norm
@@ -18,7 +18,7 @@ def norm_gate(
     bias: Tensor | None = None,
     epsilon: float = 1e-5,
     *,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Return LayerNorm(x) · SiLU(gate), in one pass.
 

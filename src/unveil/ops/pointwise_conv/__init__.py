@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.dispatch import Backend, Route, refusal, route
+from unveil.ops.dispatch import OpBackend, Route, refusal, route
 from unveil.ops.pointwise_conv.native import LANES, has_fast_kernel, run
 from unveil.ops.pointwise_conv.reference import plain_pointwise
 
@@ -21,7 +21,7 @@ def pointwise_conv(
     second: Tensor | None = None,
     *,
     sampling: Sampling = "none",
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Map the channels linearly, with a residual, a second input or 2×2 patches.
 

@@ -3,14 +3,14 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import Backend, Route, route
+from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.silu_gate.native import SILU_GATE
 from unveil.ops.silu_gate.reference import plain_silu_gate
 
 __all__ = ["silu_gate"]
 
 
-def silu_gate(x: Tensor, gate: Tensor, *, backend: Backend = "auto") -> Tensor:
+def silu_gate(x: Tensor, gate: Tensor, *, backend: OpBackend = "auto") -> Tensor:
     """Return x · SiLU(gate), in one pass.
 
     The native kernel runs on the CPU in float32 (half types are cast around it); everything else,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.dispatch import Backend, Route, refusal, route
+from unveil.ops.dispatch import OpBackend, Route, refusal, route
 from unveil.ops.token_attention.native import LANES, forward, has_fast_kernel
 from unveil.ops.token_attention.reference import plain_token_attention
 
@@ -20,7 +20,7 @@ def token_attention(
     matrix: Tensor,
     *,
     heads: int,
-    backend: Backend = "auto",
+    backend: OpBackend = "auto",
 ) -> Tensor:
     """Let pixels attend to tokens, and add a scaled residual and a linear map.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from unveil.degradations import CATALOGUE
-from unveil.degradations.preview import contact_sheet, preset_rows
+from unveil.degradations.contact_sheet import contact_sheet, preset_rows
 
 
 def test_the_sheet_has_rows_of_three():

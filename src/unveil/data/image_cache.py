@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from unveil.imaging import load_rgb
 from unveil.imaging.convert import to_uint8
+from unveil.imaging.image import Uint8Image
 
 _log = logging.getLogger(__name__)
-Pixels = NDArray[np.uint8]
 
 
 class ImageStore:
@@ -33,13 +32,13 @@ class ImageStore:
         """
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
-        self._pixels: dict[Path, Pixels] = {}
+        self._pixels: dict[Path, Uint8Image] = {}
         self._spilled: _Spilled | None = None
 
     def __contains__(self, path: Path) -> bool:
         return path in self._pixels
 
-    def get(self, path: Path) -> Pixels:
+    def get(self, path: Path) -> Uint8Image:
         """Return a photo as ``(h, w, 3)`` uint8; do not write into it.
 
         Raises:
@@ -84,7 +83,7 @@ class _Spilled(NamedTuple):
     where: dict[Path, tuple[int, tuple[int, ...]]]
 
 
-def _spill(photos: dict[Path, Pixels]) -> _Spilled | None:
+def _spill(photos: dict[Path, Uint8Image]) -> _Spilled | None:
     where: dict[Path, tuple[int, tuple[int, ...]]] = {}
     start = 0
     handle, name = tempfile.mkstemp(prefix="unveil-photos-")

@@ -73,7 +73,7 @@ def test_a_store_without_room_for_its_file_travels_empty(photos, monkeypatch, tm
     store = ImageStore()
     for path in photos:
         store.get(path)
-    monkeypatch.setattr("unveil.data.store.os.fdopen", full)
+    monkeypatch.setattr("unveil.data.image_cache.os.fdopen", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sent = pickle.loads(pickle.dumps(store))
     assert "No space left" in caplog.text

@@ -1,15 +1,12 @@
 """Samples as a network takes them, and a network's change as samples."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from unveil.imaging.convert import to_unit
+from unveil.imaging.image import Array
 from unveil.imaging.scratch import release
-
-Array = np.ndarray[Any, Any]
 
 _ROWS = 256
 # Noise reaches beyond [0, 1] and is passed on; a highlight of a thousand would drown the rest.

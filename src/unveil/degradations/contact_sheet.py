@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from unveil.degradations.catalogue import CATALOGUE, parse
+from unveil.degradations.notation import CATALOGUE, parse
 from unveil.degradations.records import Degradation, Image
 from unveil.imaging.convert import to_unit
 

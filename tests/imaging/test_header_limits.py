@@ -15,9 +15,9 @@ import pytest
 from tests.imaging.conftest import samples
 
 from unveil.errors import ImageFileError, ImageTooLargeError
-from unveil.imaging import limits, read, read_image
+from unveil.imaging import header_limits, read, read_image
 from unveil.imaging.formats import format_named
-from unveil.imaging.limits import check_declared
+from unveil.imaging.header_limits import check_declared
 
 
 def _encoded(name: str, side: int = 64, **options: Any) -> bytes:
@@ -82,7 +82,7 @@ def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_side_is_refused(
     suffix: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MOST_SIDE", 2000)
+    monkeypatch.setattr(header_limits, "MOST_SIDE", 2000)
     with pytest.raises(ImageTooLargeError, match="sides of up to 2,000 are read"):
         read_image(_written(tmp_path, data, suffix))
 
@@ -107,7 +107,7 @@ def test_what_is_held_whole_is_bounded_by_memory(
     suffix: str, data: bytes, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = _written(tmp_path, data, suffix)
-    monkeypatch.setattr(limits, "MOST_BYTES_AT_ONCE", 150_000)
+    monkeypatch.setattr(header_limits, "MOST_BYTES_AT_ONCE", 150_000)
     with pytest.raises(ImageTooLargeError, match=f"{why}.* to decode, above the limit"):
         read_image(path)
     kind = format_named(suffix)
@@ -118,7 +118,7 @@ def test_what_is_held_whole_is_bounded_by_memory(
 def test_what_streams_is_not_bounded_by_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MOST_BYTES_AT_ONCE", 150_000)
+    monkeypatch.setattr(header_limits, "MOST_BYTES_AT_ONCE", 150_000)
     for suffix, data in (("png", _png(300, 400)), ("jpg", _encoded("JPEG", 300))):
         read_image(_written(tmp_path, data, suffix))
 
@@ -159,7 +159,7 @@ def test_many_passes_over_a_large_progressive_jpeg_are_refused(
     whole = _encoded("JPEG", 300, progressive=True)
     last = whole.rindex(b"\xff\xda")
     data = whole[:-2] + whole[last:-2] * 20 + whole[-2:]
-    monkeypatch.setattr(limits, "_MOST_SCANNED_MEGAPIXELS", 0.3)
+    monkeypatch.setattr(header_limits, "_MOST_SCANNED_MEGAPIXELS", 0.3)
     with pytest.raises(ImageTooLargeError, match="too many passes"):
         read_image(_written(tmp_path, data, "jpg"))
     read_image(_written(tmp_path, whole, "jpg"))

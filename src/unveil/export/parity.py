@@ -16,7 +16,7 @@ from unveil.errors import OutputError
 SIZES = ((1, 1), (7, 5), (65, 47), (256, 256), (1200, 800))
 LEAST_DB, MOST = 80.0, 1e-4
 
-Run = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def open_session(model: onnx.ModelProto | bytes) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def compare(exported: Run, network: Run, sizes: Iterable[tuple[int, int]]) -> list[Agreement]:
+def compare(
+    exported: Forward, network: Forward, sizes: Iterable[tuple[int, int]]
+) -> list[Agreement]:
     """Compare the file's results with the network's.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 from unveil.errors import BusyError, CancelledError, TimedOutError
 
 Result = TypeVar("Result")
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
+QueueState = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 # Before anything has been measured.
 _TYPICAL_S = 2.0
@@ -41,7 +41,7 @@ class QueuedJob(Generic[Result]):
         self._cancelled = threading.Event()
 
     @property
-    def state(self) -> State:
+    def state(self) -> QueueState:
         """Where the job is."""
         if self.future.done():
             error = self.future.exception()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.inference.samples import Array
+from unveil.imaging.image import Array
 from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 

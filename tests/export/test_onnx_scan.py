@@ -9,9 +9,9 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-from unveil.export.check import open_session  # noqa: E402
 from unveil.export.nodes import Nodes  # noqa: E402
-from unveil.export.scan import DOMAIN, OPERATOR, scan_nodes, softplus  # noqa: E402
+from unveil.export.onnx_scan import DOMAIN, OPERATOR, scan_nodes, softplus  # noqa: E402
+from unveil.export.parity import open_session  # noqa: E402
 from unveil.ops import selective_scan_2d  # noqa: E402
 
 ORDERS = ("row", "column", "row_reversed", "column_reversed")

@@ -8,7 +8,7 @@ import pytest
 from tests.serve.conftest import WAIT_S, until
 
 from unveil.errors import BusyError, CancelledError, InputError, TimedOutError
-from unveil.serve.jobs import Queue, QueuedJob
+from unveil.serve.job_queue import Queue, QueuedJob
 
 
 @pytest.fixture
