@@ -62,15 +62,15 @@ def test_no_network_scores_the_degraded_images():
 
 
 def test_the_picture_shows_degraded_restored_and_clean():
-    picture = validate(Plus(0.2).eval(), [pair("a", 0.2, 0.6)]).picture
-    assert picture.shape == (16, 3 * 16 + 2 * 4, 3)
-    assert [int(picture[8, x, 0]) for x in (8, 28, 48)] == [51, 102, 153]
+    montage = validate(Plus(0.2).eval(), [pair("a", 0.2, 0.6)]).montage
+    assert montage.shape == (16, 3 * 16 + 2 * 4, 3)
+    assert [int(montage[8, x, 0]) for x in (8, 28, 48)] == [51, 102, 153]
 
 
 def test_rows_of_several_sizes_fit_into_one_picture():
     pairs = [pair(str(side), 0.2, 0.6, side) for side in (300, 16, 8)]
-    picture = validate(Plus(0.0).eval(), pairs).picture
-    assert picture.shape == (256 + 16 + 8 + 2 * 4, 3 * 256 + 2 * 4, 3)
+    montage = validate(Plus(0.0).eval(), pairs).montage
+    assert montage.shape == (256 + 16 + 8 + 2 * 4, 3 * 256 + 2 * 4, 3)
 
 
 def test_pairs_are_seeded_spread_over_the_folder_and_cut(photos, caplog):

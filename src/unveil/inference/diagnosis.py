@@ -98,14 +98,14 @@ def mixer_names(model: nn.Module) -> list[str]:
     return [m.statistic_name for m in model.modules() if isinstance(m, PromptMixer)]
 
 
-def features(model: nn.Module, context: GlobalStatistics) -> Vector:
+def features(model: nn.Module, statistics: GlobalStatistics) -> Vector:
     """Return the statistics of an image, layer after layer, as one vector.
 
     Args:
         model: The network that gathered them.
-        context: Statistics of one image.
+        statistics: Statistics of one image.
     """
-    found = context.statistics
+    found = statistics.statistics
     parts = [
         layer.summary(found[layer.statistic_name])[0].double().cpu()
         for layer in model.modules()
@@ -135,8 +135,8 @@ def fit_probe(
         InputError: If the model gathers no such statistics or a cause never occurs.
     """
     names = mixer_names(model)
-    contexts, causes, sigmas = zip(*seen, strict=True)
-    X = np.stack([features(model, context) for context in contexts])
+    recorded, causes, sigmas = zip(*seen, strict=True)
+    X = np.stack([features(model, statistics) for statistics in recorded])
     if not X.size:
         raise InputError(f"{type(model).__name__} gathers no statistics to read out")
     missing = [c for c in CAUSES if not any(c in found for found in causes)]
@@ -151,26 +151,26 @@ def fit_probe(
         causes=CAUSES,
         weight=[_short(row[:-1] / scale) for row in rows],
         bias=_short(np.array([row[-1] - row[:-1] @ (mean / scale) for row in rows])),
-        means={c: _mean_logits(names, contexts, causes, c) for c in CAUSES},
+        means={c: _mean_logits(names, recorded, causes, c) for c in CAUSES},
     )
     table = _confusion(fitted, model, held_out)
     return LinearProbe(**{**asdict(fitted), "confusion": table})
 
 
 def estimate_degradation(
-    probe: LinearProbe, model: nn.Module, context: GlobalStatistics
+    probe: LinearProbe, model: nn.Module, statistics: GlobalStatistics
 ) -> DegradationEstimate:
     """Predict the degradations of an image from its statistics.
 
     Args:
         probe: Fitted on statistics of this network.
         model: The network.
-        context: Statistics of the image.
+        statistics: Statistics of the image.
 
     Raises:
         CheckpointError: If the linear probe was fitted on another network.
     """
-    x = features(model, context)
+    x = features(model, statistics)
     if len(x) != len(probe.weight[0]):
         raise CheckpointError(
             f"the linear probe takes {len(probe.weight[0])} numbers, the network gives {len(x)}: "
@@ -267,12 +267,12 @@ def _ridge(Z: Vector, y: Vector) -> Vector:
 
 def _mean_logits(
     names: Sequence[str],
-    contexts: Sequence[GlobalStatistics],
+    recorded: Sequence[GlobalStatistics],
     causes: Sequence[frozenset[str]],
     cause: str,
 ) -> dict[str, list[float]]:
-    alone = [c for c, found in zip(contexts, causes, strict=True) if found == {cause}]
-    chosen = alone or [c for c, found in zip(contexts, causes, strict=True) if cause in found]
+    alone = [c for c, found in zip(recorded, causes, strict=True) if found == {cause}]
+    chosen = alone or [c for c, found in zip(recorded, causes, strict=True) if cause in found]
     return {n: torch.stack([c.statistics[n][0] for c in chosen]).mean(0).tolist() for n in names}
 
 
@@ -284,10 +284,10 @@ def _confusion(
     """Count, for images with at most one cause, the likeliest against the true one."""
     size = len(probe.causes) + 1
     table = np.zeros((size, size), int)
-    for context, causes, _ in held_out:
+    for statistics, causes, _ in held_out:
         if len(causes) > 1:
             continue
-        seen = estimate_degradation(probe, model, context)
+        seen = estimate_degradation(probe, model, statistics)
         predicted = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
         column = size - 1 if seen.verdict == ("clean",) else probe.causes.index(predicted)
         row = probe.causes.index(next(iter(causes))) if causes else size - 1

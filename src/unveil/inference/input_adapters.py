@@ -91,14 +91,14 @@ def is_pillow(x: object) -> bool:
     return any(kind.__module__.startswith("PIL.") for kind in type(x).__mro__)
 
 
-def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
+def restore_pillow(image: Any, restore: RestorePixels) -> Any:
     """Restore a PIL image of mode L, LA, RGB, RGBA, I;16 or F; P and 1 become RGB(A) and L.
 
     A colour that stands for transparency becomes alpha (but of mode I;16, which has none):
     restored, others might get that colour.
 
     Args:
-        picture: A `PIL.Image.Image`.
+        image: A `PIL.Image.Image`.
         restore: Restores ``(h, w, c)`` samples, c 1 or 3, into a new array.
 
     Returns:
@@ -107,17 +107,17 @@ def restore_pillow(picture: Any, restore: RestorePixels) -> Any:
     Raises:
         InputError: If the mode is another.
     """
-    plain = _without_keys(picture)
+    plain = _without_keys(image)
     if plain.mode in _INT_MODES:
         samples = np.asarray(plain).astype(_INT_MODES[plain.mode]).astype(np.uint16)
     elif plain.mode in ("L", "LA", "RGB", "RGBA", "F"):
         samples = np.asarray(plain)
     else:
-        raise InputError(f"PIL image has mode {picture.mode}; convert it to L, RGB or RGBA first")
+        raise InputError(f"PIL image has mode {image.mode}; convert it to L, RGB or RGBA first")
     # A subclass (say, a file that is still open) gives a plain image back.
     out = plain.copy()
     out.frombytes(np.ascontiguousarray(_in_order(restore_array(samples, restore), plain.mode)))
-    out.info = dict(picture.info)
+    out.info = dict(image.info)
     if plain.mode.endswith("A"):
         out.info.pop("transparency", None)
     return out
@@ -127,11 +127,11 @@ def _in_order(samples: Array, mode: str) -> Array:
     return samples.astype(_INT_MODES.get(mode, samples.dtype))
 
 
-def _without_keys(picture: Any) -> Any:
+def _without_keys(image: Any) -> Any:
     """Return an image whose samples are colours and alpha, not indices or keys."""
-    keyed = "transparency" in picture.info
-    if picture.mode in ("1", "L"):
-        return picture.convert("LA" if keyed else "L")
-    if picture.mode in ("P", "PA", "RGB"):
-        return picture.convert("RGBA" if keyed or picture.mode == "PA" else "RGB")
-    return picture
+    keyed = "transparency" in image.info
+    if image.mode in ("1", "L"):
+        return image.convert("LA" if keyed else "L")
+    if image.mode in ("P", "PA", "RGB"):
+        return image.convert("RGBA" if keyed or image.mode == "PA" else "RGB")
+    return image

@@ -30,5 +30,5 @@ def inspect_image(restorer: Restorer, image: Image) -> DegradationEstimate:
         part = visible_part(image.pixels, image.alpha)
         pixels = image.pixels if part is None else part.pixels
         scaled = normalised(pixels, image.white)
-        context = restorer.engine.collect_statistics(scaled)
-    return estimate_degradation(probe, restorer.loaded.network, context)
+        statistics = restorer.engine.collect_statistics(scaled)
+    return estimate_degradation(probe, restorer.loaded.network, statistics)

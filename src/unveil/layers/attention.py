@@ -68,14 +68,14 @@ class ChannelAttention(ImageWide):
         self.value_conv = Depthwise3x3(channels, bias=False)
         self.out_proj = nn.Linear(channels, channels, bias=False)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
-        statistic = self.image_statistic(lambda: self._inner_products(x), context)
+        statistic = self.image_statistic(lambda: self._inner_products(x), statistics)
         gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
         attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
         value = self.value_conv(self.value(x))
@@ -119,26 +119,28 @@ class GramAttention(ImageWide):
         self.key = nn.Linear(channels, channels, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
 
-    def folded(self, weight: Tensor, y: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def folded(
+        self, weight: Tensor, y: Tensor, statistics: GlobalStatistics | None = None
+    ) -> Tensor:
         """Fold this layer into the matrix that follows it.
 
         Args:
             weight: ``(c_out, c)``, applied after this layer.
             y: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, c_out, c)``, one matrix per image.
         """
-        return weight @ self._matrix(y, context)
+        return weight @ self._matrix(y, statistics)
 
     def summary(self, statistic: Tensor) -> Tensor:
         """Return the log-power of every channel, ``(b, channels)``."""
         return _log(statistic.diagonal(dim1=-2, dim2=-1))
 
-    def _matrix(self, y: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def _matrix(self, y: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
-        gram = self.image_statistic(lambda: channel_gram(y), context)
+        gram = self.image_statistic(lambda: channel_gram(y), statistics)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
         query_power = split_heads((query * self.query.weight).sum(-1), self.heads)

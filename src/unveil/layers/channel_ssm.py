@@ -125,11 +125,11 @@ class ChannelSSM(ImageWide):
         super().__init__()
         self.options = options
         self.length = channels // options.per_token
-        statistics = 1 if options.descriptor == "mean" else 2
+        pooled = 1 if options.descriptor == "mean" else 2
         embed, states = options.d_embed, options.d_state
         self.embedding = nn.Parameter(torch.randn(self.length, embed))
-        self.describe_token = nn.Linear(statistics * options.per_token, embed, bias=False)
-        self.describe_image = nn.Linear(statistics * channels, embed, bias=False)
+        self.describe_token = nn.Linear(pooled * options.per_token, embed, bias=False)
+        self.describe_image = nn.Linear(pooled * channels, embed, bias=False)
         self.token_norm = nn.LayerNorm(embed)
         self.B_proj = nn.Linear(embed, states, bias=False)
         self.C_proj = nn.Linear(embed, states, bias=False)
@@ -139,20 +139,20 @@ class ChannelSSM(ImageWide):
         self.D = nn.Parameter(torch.ones(self.length))
         self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
 
-    def tokens(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def tokens(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return one embedding per token from pooled statistics.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, length, d_embed)``.
         """
         if self.options.descriptor == "mean":
-            description = self.image_statistic(lambda: x.mean((1, 2))[:, None], context)
+            description = self.image_statistic(lambda: x.mean((1, 2))[:, None], statistics)
         else:
-            moments = self.image_statistic(lambda: pooled_moments(x), context)
+            moments = self.image_statistic(lambda: pooled_moments(x), statistics)
             power = moments[:, 1].clamp(min=0.0) + 1e-2
             # Relative mean and log-power keep the descriptor of order one at any noise level.
             description = torch.stack([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
@@ -172,55 +172,57 @@ class ChannelSSM(ImageWide):
             B, C = F.normalize(B, dim=-1), F.normalize(C, dim=-1) * self.gain[:, None]
         return delta, A, B, C
 
-    def token_matrix(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def token_matrix(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return M of the tokens, D included.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, length, length)``.
         """
-        delta, A, B, C = self.parameters_of(self.tokens(x, context))
+        delta, A, B, C = self.parameters_of(self.tokens(x, statistics))
         both_ways = self.options.directions == 2
         M = semiseparable(F.softplus(delta), A, B, C, both_ways=both_ways)
         return M + torch.diag(self.D)
 
-    def folded(self, weight: Tensor, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def folded(
+        self, weight: Tensor, x: Tensor, statistics: GlobalStatistics | None = None
+    ) -> Tensor:
         """Fold this layer into the matrix that follows it.
 
         Args:
             weight: ``(c_out, c)``, applied after this layer.
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, c_out, c)``, one matrix per image.
         """
-        M = self.token_matrix(x, context).to(weight.dtype)
+        M = self.token_matrix(x, statistics).to(weight.dtype)
         by_token = weight.view(1, -1, self.length).expand(M.shape[0], -1, -1)
         return torch.bmm(by_token, M).view(M.shape[0], *weight.shape)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Mix the channels.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             Same shape.
         """
         rows = x.reshape(x.shape[0], -1, self.length)
         if self.options.form == "scan":
-            return self._scan(rows, x, context).reshape(x.shape)
-        M = self.token_matrix(x, context).to(x.dtype).expand(x.shape[0], -1, -1)
+            return self._scan(rows, x, statistics).reshape(x.shape)
+        M = self.token_matrix(x, statistics).to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.bmm(rows, M.transpose(1, 2)).reshape(x.shape)
 
-    def _scan(self, rows: Tensor, x: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def _scan(self, rows: Tensor, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Scan ``(b, pixels, length)`` along its last axis: every pixel is a feature."""
-        delta, A, B, C = self.parameters_of(self.tokens(x, context))
+        delta, A, B, C = self.parameters_of(self.tokens(x, statistics))
         delta = delta[:, None].expand(x.shape[0], rows.shape[1], -1)
         B, C = (item.transpose(1, 2).expand(x.shape[0], -1, -1) for item in (B, C))
         A = A.expand(rows.shape[1], B.shape[1])

@@ -54,12 +54,12 @@ class GatedUnit(nn.Module):
         self.project_scan = nn.Linear(inner, channels, bias=False) if both else None
         self.layer_scale = nn.Parameter(torch.full((channels,), layer_scale))
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         if self.conv is None:
             first, second = self.expand(self.norm(x)).chunk(2, -1)
@@ -72,7 +72,7 @@ class GatedUnit(nn.Module):
             x = pointwise_conv(self.scan(y), self._scaled(self.project_scan), x)
         elif self.scan is not None:
             y = self.scan(y)
-        return self._mixed(x, y, context)
+        return self._mixed(x, y, statistics)
 
     def _gated(self, x: Tensor, conv: GatedDepthwise3x3, project: Tensor | None = None) -> Tensor:
         """Return what passes the gate, or, with `project`, the unit's output, in one pass."""
@@ -91,11 +91,11 @@ class GatedUnit(nn.Module):
     def _scaled(self, linear: nn.Linear) -> Tensor:
         return linear.weight * self.layer_scale[:, None]
 
-    def _mixed(self, x: Tensor, y: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def _mixed(self, x: Tensor, y: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Mix y's channels, project, add x; what is one matrix per image goes into the weights."""
         weight = self._scaled(self.project)
         if self.mixer is None:
             return pointwise_conv(y, weight, x)
         if isinstance(self.mixer, ChannelSSM) and self.mixer.options.form == "scan":
-            return pointwise_conv(self.mixer(y, context), weight, x)
-        return project_per_image(y, self.mixer.folded(weight, y, context), x)
+            return pointwise_conv(self.mixer(y, statistics), weight, x)
+        return project_per_image(y, self.mixer.folded(weight, y, statistics), x)

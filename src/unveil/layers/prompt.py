@@ -35,29 +35,29 @@ class PromptMixer(ImageWide):
             torch.randn(length, 1, 1, dim) + 0.1 * torch.randn(length, size, size, dim)
         )
 
-    def logits(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def logits(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the log-weights before normalisation.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, length)``.
         """
-        return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), context)
+        return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), statistics)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the prompt of each image.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             ``(b, size, size, dim)``.
         """
-        weights = self.logits(x, context).softmax(-1)
+        weights = self.logits(x, statistics).softmax(-1)
         return torch.einsum("bl,lhwd->bhwd", weights, self.prompts)
 
     def summary(self, statistic: Tensor) -> Tensor:
@@ -111,10 +111,10 @@ class _ChannelCross(ImageWide):
         self.value = nn.Linear(channels, inner, bias=False)
         self.out_proj = nn.Linear(inner, channels, bias=False)
 
-    def forward(self, x: Tensor, prompt: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def forward(self, x: Tensor, prompt: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return the matrix that acts on the features, ``(b, channels, channels)``."""
-        places = None if context is None else context.places
-        cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), context)
+        places = None if statistics is None else statistics.places
+        cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), statistics)
         attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
@@ -173,15 +173,15 @@ class PromptBlock(nn.Module):
         nn.init.zeros_(self.gain.weight)
         nn.init.ones_(self.gain.bias)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
-        prompt = self.mixer(x, context)
+        prompt = self.mixer(x, statistics)
         y = self.norm(x)
         gain = self.gain(prompt.mean((1, 2)))
-        matrices = (*self.spatial(prompt), self.channel(y, prompt, context))
+        matrices = (*self.spatial(prompt), self.channel(y, prompt, statistics))
         return token_attention(x, y, gain, *matrices, heads=self.spatial.heads)

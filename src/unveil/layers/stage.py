@@ -1,4 +1,4 @@
-"""Layers applied in order, all with the context of the image."""
+"""Layers applied in order, all with the image's statistics."""
 
 from collections.abc import Iterable
 
@@ -11,20 +11,20 @@ class Stage(nn.Module):
     """Blocks, or sub-blocks of a block, applied in order.
 
     Args:
-        blocks: Modules called as ``block(x, context)``.
+        blocks: Modules called as ``block(x, statistics)``.
     """
 
     def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         for block in self.blocks:
-            x = block(x, context)
+            x = block(x, statistics)
         return x

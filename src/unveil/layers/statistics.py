@@ -44,14 +44,14 @@ class GlobalStatistics:
             The statistic, ``(1, ...)``: the mean over the samples.
 
         Raises:
-            InputError: The context was recorded by another model.
+            InputError: They were recorded by another model.
         """
         if self.recording:
             self.statistics[name] = compute().mean(0, keepdim=True)
         if name not in self.statistics:
             raise InputError(
-                f"the context holds no statistic for layer {name!r}: "
-                "it was gathered by another model; call collect_statistics() on this one"
+                f"there is no statistic for layer {name!r}: "
+                "these were gathered by another model; call collect_statistics() on this one"
             )
         return self.statistics[name]
 
@@ -61,12 +61,12 @@ class GlobalStatistics:
 
     @classmethod
     def average(
-        cls, contexts: Sequence["GlobalStatistics"], weights: Sequence[float]
+        cls, parts: Sequence["GlobalStatistics"], weights: Sequence[float]
     ) -> "GlobalStatistics":
         """Return the weighted mean of the statistics of parts of one image.
 
         Args:
-            contexts: Recorded by the same model.
+            parts: Recorded by the same model.
             weights: How much each counts; their sum does not matter.
 
         >>> parts = [GlobalStatistics({"mean": torch.tensor([value])}) for value in (0.0, 3.0)]
@@ -75,14 +75,14 @@ class GlobalStatistics:
         """
         total = sum(weights)
         shares = [weight / total for weight in weights]
-        names = contexts[0].statistics
+        first = parts[0].statistics
         return cls(
             {
                 name: sum(
-                    (s * c.statistics[name] for s, c in zip(shares, contexts, strict=True)),
-                    start=torch.zeros_like(names[name]),
+                    (s * part.statistics[name] for s, part in zip(shares, parts, strict=True)),
+                    start=torch.zeros_like(first[name]),
                 )
-                for name in names
+                for name in first
             }
         )
 
@@ -96,18 +96,18 @@ class ImageWide(nn.Module):
     statistic_name = ""
 
     def image_statistic(
-        self, compute: Callable[[], Tensor], context: GlobalStatistics | None
+        self, compute: Callable[[], Tensor], statistics: GlobalStatistics | None
     ) -> Tensor:
-        """Return `compute()`, or the statistic of the whole image when there is a context.
+        """Return `compute()`, or the statistic of the whole image where statistics are given.
 
         Args:
             compute: Gives the statistic of every image in the batch, ``(b, ...)``; should be linear
                 in the pixels' contributions, as samples are averaged.
-            context: None in training and for images restored whole.
+            statistics: None in training and for images restored whole.
         """
-        if context is None:
+        if statistics is None:
             return compute()
-        return context.statistic(self.statistic_name, compute)
+        return statistics.statistic(self.statistic_name, compute)
 
     def summary(self, statistic: Tensor) -> Tensor:
         """Return this layer's statistic as features ``(b, f)`` for the degradation estimate.

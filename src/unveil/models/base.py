@@ -62,25 +62,25 @@ class RestorationModel(nn.Module):
         return any(isinstance(module, ImageWide) for module in self.modules())
 
     def encode(
-        self, degraded: Tensor, context: GlobalStatistics | None
+        self, degraded: Tensor, statistics: GlobalStatistics | None
     ) -> tuple[Tensor, list[Tensor]]:
         """Run the encoder.
 
         Args:
             degraded: ``(b, 3, h, w)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             The features that enter the latent, ``(b, h, w, c)``, and the skips, finest first.
         """
         raise NotImplementedError
 
-    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Run the latent, the coarsest level.
 
         Args:
             features: ``(b, h, w, c)`` from `encode`.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             Same shape.
@@ -88,14 +88,14 @@ class RestorationModel(nn.Module):
         raise NotImplementedError
 
     def decode(
-        self, latent: Tensor, skips: list[Tensor], context: GlobalStatistics | None
+        self, latent: Tensor, skips: list[Tensor], statistics: GlobalStatistics | None
     ) -> Tensor:
         """Run the decoder; it empties ``skips``, so that their memory is free for finer levels.
 
         Args:
             latent: ``(b, h, w, c)`` from `refine_latent`.
             skips: From `encode`.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
 
         Returns:
             The residual, ``(b, 3, h, w)``.
@@ -130,23 +130,23 @@ class RestorationModel(nn.Module):
     def residual(
         self,
         degraded: Tensor,
-        context: GlobalStatistics | None = None,
+        statistics: GlobalStatistics | None = None,
         latent: Tensor | None = None,
     ) -> Tensor:
         """Compute what restoring adds to images: restored minus degraded.
 
         Args:
             degraded: As for `forward`, which checks it; this does not.
-            context: As for `forward`.
+            statistics: The `context` of `forward`.
             latent: As for `forward`.
 
         Returns:
             Same shape as `degraded`.
         """
-        features, skips = self.encode(degraded, context)
+        features, skips = self.encode(degraded, statistics)
         if latent is None:
-            latent = self.refine_latent(features, context)
-        return self.decode(latent, skips, context)
+            latent = self.refine_latent(features, statistics)
+        return self.decode(latent, skips, statistics)
 
     @torch.no_grad()
     def collect_statistics(self, samples: Tensor) -> GlobalStatistics:
@@ -157,8 +157,8 @@ class RestorationModel(nn.Module):
                 a shrunken copy: shrinking hides noise.
 
         Returns:
-            The context to pass with each tile. With the image itself as the one sample, a pass with
-            it equals a pass without.
+            Statistics to pass with each tile. With the image itself as the one sample, a pass with
+            them equals a pass without.
 
         Raises:
             InputError: The shape does not fit.

@@ -32,7 +32,7 @@ the unit's output projection, is off: in an outline of four levels it cost more 
 """
 
 from functools import partial
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -41,7 +41,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
-from unveil.layers.convolution import Conv3x3, Depthwise3x3, Merge, check_resampling, resampling
+from unveil.layers.convolution import Conv3x3, Depthwise3x3, Merge, check_resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import ChannelNorm
@@ -154,12 +154,12 @@ class SpatialBlock(nn.Module):
         self.depthwise = Depthwise3x3(channels)
         self.mixer = mixer
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:  # noqa: ARG002
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Not used: the scan has no global statistics.
+            statistics: Not used: the scan has no global statistics.
         """
         y = self.depthwise(self.pointwise(self.norm(x)))
         y = y if self.mixer is None else self.mixer(y)
@@ -196,18 +196,18 @@ class ChannelBlock(nn.Module):
             Depthwise3x3(channels, activation="leaky_relu"),
         )
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         y = self.depthwise(self.pointwise(self.norm(x)))
         if self.scan is not None:
             u, z = y.chunk(2, -1)
             u = F.silu(u @ self._along_channels(u.shape[-1]) + self.taps_bias)
-            y = self.out_proj(silu_gate(self.scan(u, context), z))
+            y = self.out_proj(silu_gate(self.scan(u, statistics), z))
         out: Tensor = x + self.smooth(y)
         return out
 
@@ -233,16 +233,10 @@ class CUMamba(UNet):
         super().__init__(config)
         levels, pixels = config.levels, 3 * config.stem_factor**2
         self._orders = cycle(config.orders)
-        down, up = resampling(config.sampling)
-        pairs = list(pairwise(levels))
+        widths = [level.width for level in levels[:-1]]
         self.stem = Conv3x3(pixels, levels[0].width)
-        self.encoder = nn.ModuleList(self._stage(level, level.encoder) for level in levels[:-1])
-        self.downs = nn.ModuleList(down(fine.width, coarse.width) for fine, coarse in pairs)
-        self.latent = self._stage(levels[-1], levels[-1].encoder)
-        self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
-        merged = levels[:-1] if config.skip == "concat" else ()
-        self.merges = nn.ModuleList(Merge(lv.width, lv.width) for lv in merged)
-        self.decoder = nn.ModuleList(self._stage(level, level.decoder) for level in levels[:-1])
+        self.build_encoder()
+        self.build_decoder((Merge(w, w) for w in widths if config.skip == "concat"), widths)
         # A small head starts the network near the identity.
         self.head = Conv3x3(levels[0].width, pixels, gain=0.1)
         del self._orders
@@ -258,7 +252,7 @@ class CUMamba(UNet):
         level: int,
         x: Tensor,
         skip: Tensor,
-        context: GlobalStatistics | None,  # noqa: ARG002
+        statistics: GlobalStatistics | None,  # noqa: ARG002
     ) -> Tensor:
         """Add the skip, or concatenate and merge, see `UNet.join`."""
         if self.config.skip == "add":
@@ -266,7 +260,8 @@ class CUMamba(UNet):
         joined: Tensor = self.merges[level](x, skip)
         return joined
 
-    def _stage(self, level: Level, blocks: int) -> Stage:
+    def stage(self, level: Level, width: int, blocks: int) -> Stage:  # noqa: ARG002
+        """Build the blocks of a level, see `UNet.stage`."""
         return Stage(self._block(level, (i + 1) % level.ssm_every == 0) for i in range(blocks))
 
     def _block(self, level: Level, with_ssm: bool) -> Stage:

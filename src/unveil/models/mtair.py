@@ -41,7 +41,7 @@ level's width. Widths and units are those of `cu_mamba_small`, with two more in 
 it can start as that denoiser (experiments/start_from_denoiser.py).
 """
 
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -50,7 +50,7 @@ from torch import Tensor, nn
 
 from unveil.errors import InputError
 from unveil.layers.attention import ChannelAttention, GatedFeedForward, GramAttention
-from unveil.layers.convolution import Conv3x3, Merge, check_resampling, resampling
+from unveil.layers.convolution import Conv3x3, Merge, check_resampling
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import VisionSSM
 from unveil.layers.norm import ChannelNorm
@@ -199,19 +199,19 @@ class DualBlock(nn.Module):
         self.ffn_norm = ChannelNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         y = self.norm(x)
         if self.fuse is not None and self.attention is not None and self.scan is not None:
-            x = x + self.fuse(torch.cat([self.attention(y, context), self.scan(y)], -1))
+            x = x + self.fuse(torch.cat([self.attention(y, statistics), self.scan(y)], -1))
         else:
             if self.attention is not None:
-                x = x + self.attention(y, context) * self.attention_scale
+                x = x + self.attention(y, statistics) * self.attention_scale
             if self.scan is not None:
                 x = x + self.scan(y) * self.scan_scale
         out: Tensor = x + self.ffn(self.ffn_norm(x))
@@ -228,14 +228,14 @@ class PlainBlock(nn.Module):
         self.ffn_norm = ChannelNorm(channels)
         self.ffn = GatedFeedForward(channels, ffn_expand)
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
+    def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Map features to the same shape.
 
         Args:
             x: ``(b, h, w, channels)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
-        x = x + self.attention(self.norm(x), context)
+        x = x + self.attention(self.norm(x), statistics)
         y: Tensor = x + self.ffn(self.ffn_norm(x))
         return y
 
@@ -254,24 +254,16 @@ class MTAIR(UNet):
         super().__init__(config)
         levels, pixels = config.levels, 3 * config.stem_factor**2
         self._orders = cycle(config.orders)
-        down, up = resampling(config.sampling)
-        pairs = list(pairwise(levels))
-        self.embed = Conv3x3(pixels, levels[0].width, bias=config.embed_bias)
-        self.encoder = nn.ModuleList(
-            self._stage(level, level.width, level.encoder) for level in levels[:-1]
-        )
-        self.downs = nn.ModuleList(down(fine.width, coarse.width) for fine, coarse in pairs)
-        self.latent = self._stage(levels[-1], levels[-1].width, levels[-1].encoder)
-        self.prompts = nn.ModuleList(self._prompt(lv) for lv in levels if config.prompts)
-        self.ups = nn.ModuleList(up(coarse.width, fine.width) for fine, coarse in pairs)
         widths = [self._decoder_width(level) for level in range(len(levels) - 1)]
-        self.merges = nn.ModuleList(
-            Merge(level.width, width) if width == level.width else nn.Identity()
-            for level, width in zip(levels, widths, strict=False)
-        )
-        self.decoder = nn.ModuleList(
-            self._stage(level, width, level.decoder)
-            for level, width in zip(levels, widths, strict=False)
+        self.embed = Conv3x3(pixels, levels[0].width, bias=config.embed_bias)
+        self.build_encoder()
+        self.prompts = nn.ModuleList(self._prompt(lv) for lv in levels if config.prompts)
+        self.build_decoder(
+            (
+                Merge(level.width, width) if width == level.width else nn.Identity()
+                for level, width in zip(levels, widths, strict=False)
+            ),
+            widths,
         )
         out = widths[0] if widths else levels[0].width
         self.refinement = Stage(
@@ -287,22 +279,24 @@ class MTAIR(UNet):
         features: Tensor = self.embed(pixels)
         return features
 
-    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Run the latent: blocks, then prompts; see `RestorationModel.refine_latent`."""
-        return self._prompted(len(self.downs), self.latent(features, context), context)
+        return self._prompted(len(self.downs), self.latent(features, statistics), statistics)
 
-    def join(self, level: int, x: Tensor, skip: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def join(
+        self, level: int, x: Tensor, skip: Tensor, statistics: GlobalStatistics | None
+    ) -> Tensor:
         """Concatenate the prompted skip and merge, see `UNet.join`."""
-        skip = self._prompted(level, skip, context)
+        skip = self._prompted(level, skip, statistics)
         merge = self.merges[level]
         joined: Tensor = (
             merge(x, skip) if isinstance(merge, Merge) else merge(torch.cat([x, skip], -1))
         )
         return joined
 
-    def refine(self, x: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def refine(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Apply the refinement stage, see `UNet.refine`."""
-        refined: Tensor = self.refinement(x, context)
+        refined: Tensor = self.refinement(x, statistics)
         return refined
 
     @torch.no_grad()
@@ -328,10 +322,10 @@ class MTAIR(UNet):
             weights.append(torch.stack([statistics[name][0].softmax(-1) for name in names]))
         return torch.stack(weights)
 
-    def _prompted(self, level: int, x: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def _prompted(self, level: int, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         if not self.config.prompts:
             return x
-        y: Tensor = self.prompts[level](x, context)
+        y: Tensor = self.prompts[level](x, statistics)
         return y
 
     def _decoder_width(self, level: int) -> int:
@@ -348,7 +342,8 @@ class MTAIR(UNet):
             inner=self.config.prompt_inner,
         )
 
-    def _stage(self, level: Level, width: int, blocks: int) -> Stage:
+    def stage(self, level: Level, width: int, blocks: int) -> Stage:
+        """Build the blocks of a level, see `UNet.stage`."""
         return Stage(self._block(level, width, i, dual=level.dual) for i in range(blocks))
 
     def _block(self, level: Level, width: int, index: int, *, dual: bool) -> nn.Module:

@@ -1,9 +1,12 @@
-"""The U-Net that both networks are: the way through it; they build its parts."""
+"""The U-Net that both networks are: its skeleton, and the way through it."""
 
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
 
+from unveil.layers.convolution import resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
@@ -12,14 +15,15 @@ from unveil.models.base import RestorationModel
 class UNet(RestorationModel):
     """Encoder, latent and decoder with skips, between a pixel-unshuffle and a pixel-shuffle.
 
-    Subclasses build the parts below in the order of their state dicts, and implement `first` and
-    `join`.
+    Subclasses call `build_encoder` and `build_decoder`, and build their own parts, in the order of
+    their state dicts. They implement `stage`, `first` and `join`.
 
     Attributes:
         encoder: A stage per level but the coarsest, finest first.
         downs: Downsampling after each of these stages.
         latent: The stage of the coarsest level.
         ups: Upsampling to each level but the coarsest.
+        merges: What `join` joins skips with; may be empty.
         decoder: A stage per level but the coarsest, finest first.
         head: Convolution to the residual.
     """
@@ -29,6 +33,7 @@ class UNet(RestorationModel):
     downs: nn.ModuleList
     latent: nn.Module
     ups: nn.ModuleList
+    merges: nn.ModuleList
     decoder: nn.ModuleList
     head: nn.Module
 
@@ -37,54 +42,92 @@ class UNet(RestorationModel):
         """Heights and widths that `forward` takes are multiples of this."""
         return int(self.config.stem_factor * 2 ** (len(self.config.levels) - 1))
 
+    def stage(self, level: Any, width: int, blocks: int) -> nn.Module:
+        """Build the blocks of a level, on the way down or up.
+
+        Args:
+            level: From the configuration.
+            width: Channels.
+            blocks: Their number.
+        """
+        raise NotImplementedError
+
+    def build_encoder(self) -> None:
+        """Build `encoder`, `downs` and `latent`."""
+        *finer, last = self.config.levels
+        down, _ = resampling(self.config.sampling)
+        self.encoder = nn.ModuleList(self.stage(lv, lv.width, lv.encoder) for lv in finer)
+        self.downs = nn.ModuleList(down(a, b) for a, b in pairwise(self._widths()))
+        self.latent = self.stage(last, last.width, last.encoder)
+
+    def build_decoder(self, merges: Iterable[nn.Module], widths: Sequence[int]) -> None:
+        """Build `ups`, `merges` and `decoder`.
+
+        Args:
+            merges: What `join` joins skips with.
+            widths: Channels of the decoder at each level but the coarsest, finest first.
+        """
+        _, up = resampling(self.config.sampling)
+        self.ups = nn.ModuleList(up(b, a) for a, b in pairwise(self._widths()))
+        self.merges = nn.ModuleList(merges)
+        self.decoder = nn.ModuleList(
+            self.stage(lv, width, lv.decoder)
+            for lv, width in zip(self.config.levels, widths, strict=False)
+        )
+
+    def _widths(self) -> list[int]:
+        return [level.width for level in self.config.levels]
+
     def first(self, pixels: Tensor) -> Tensor:
         """Map pixel-unshuffled images ``(b, h, w, 3 · factor²)`` to features."""
         raise NotImplementedError
 
-    def join(self, level: int, x: Tensor, skip: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def join(
+        self, level: int, x: Tensor, skip: Tensor, statistics: GlobalStatistics | None
+    ) -> Tensor:
         """Join a skip to the features that come up to its level.
 
         Args:
             level: 0 is the finest.
             x: ``(b, h, w, c)`` from the coarser level.
             skip: ``(b, h, w, c)`` from the encoder.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         raise NotImplementedError
 
     def encode(
-        self, degraded: Tensor, context: GlobalStatistics | None
+        self, degraded: Tensor, statistics: GlobalStatistics | None
     ) -> tuple[Tensor, list[Tensor]]:
         """Run the encoder, see `RestorationModel.encode`."""
         x = self.first(pixel_unshuffle_last(degraded.permute(0, 2, 3, 1), self.config.stem_factor))
         skips = []
         for stage, down in zip(self.encoder, self.downs, strict=True):
-            x = stage(x, context)
+            x = stage(x, statistics)
             skips.append(x)
             x = down(x)
         return x, skips
 
-    def refine_latent(self, features: Tensor, context: GlobalStatistics | None) -> Tensor:
+    def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Run the latent, see `RestorationModel.refine_latent`."""
-        out: Tensor = self.latent(features, context)
+        out: Tensor = self.latent(features, statistics)
         return out
 
     def decode(
-        self, latent: Tensor, skips: list[Tensor], context: GlobalStatistics | None
+        self, latent: Tensor, skips: list[Tensor], statistics: GlobalStatistics | None
     ) -> Tensor:
         """Run the decoder, see `RestorationModel.decode`."""
         x = latent
         for level in reversed(range(len(skips))):
-            x = self.join(level, self.ups[level](x), skips.pop(), context)
-            x = self.decoder[level](x, context)
-        x = self.head(self.refine(x, context))
+            x = self.join(level, self.ups[level](x), skips.pop(), statistics)
+            x = self.decoder[level](x, statistics)
+        x = self.head(self.refine(x, statistics))
         return pixel_shuffle_last(x, self.config.stem_factor).permute(0, 3, 1, 2)
 
-    def refine(self, x: Tensor, context: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
+    def refine(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
         """Refine the finest features before the head; by default they stay as they are.
 
         Args:
             x: ``(b, h, w, c)``.
-            context: Global statistics, when the features are of a tile; None for a whole image.
+            statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
         return x

@@ -113,7 +113,7 @@ class Board:
             if self._writer is not None:
                 self._writer.add_scalar(name, value, step)
 
-    def picture(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
+    def image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
         """Add an image.
 
         Args:
@@ -162,7 +162,7 @@ class RunLogs:
         self._validation.add(row)
         scores = {f"validation/{group}": value for group, value in result.groups.items()}
         self._board.scalars(step, {"validation/psnr": result.psnr, **scores})
-        self._board.picture(step, "degraded | restored | clean", result.picture)
+        self._board.image(step, "degraded | restored | clean", result.montage)
 
     def close(self) -> None:
         """Write what is still buffered."""

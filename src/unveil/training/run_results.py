@@ -74,7 +74,7 @@ class RunResults:
         session = self.session
         result = self.latest = validate(session.ema.network, session.images)
         self.logs.validation(session.step, result)
-        save_png(self.out / PICTURES / f"step_{session.step:07d}.png", result.picture)
+        save_png(self.out / PICTURES / f"step_{session.step:07d}.png", result.montage)
         self._export(result, self.out)
         if not session.best or result.psnr > session.best["psnr"]:
             self._export_best(result)

@@ -43,13 +43,13 @@ class Validation:
             whose photographs are not degraded at all stay out: how little is changed there would
             outweigh what is restored elsewhere. If there are no others, they count.
         groups: Mean PSNR per group.
-        picture: Rows of degraded | restored | clean, ``(h, w, 3)`` uint8.
+        montage: Rows of degraded | restored | clean, ``(h, w, 3)`` uint8.
         seconds: Time it took.
     """
 
     psnr: float
     groups: Mapping[str, float]
-    picture: NDArray[np.uint8]
+    montage: NDArray[np.uint8]
     seconds: float
 
 
@@ -71,7 +71,7 @@ def validate(network: nn.Module | None, images: Sequence[ValidationImage]) -> Va
     return Validation(
         psnr=mean_of_degraded(groups, undegraded(images)),
         groups=groups,
-        picture=_stack(_spread(list(rows.values()))),
+        montage=_stack(_spread(list(rows.values()))),
         seconds=time.perf_counter() - start,
     )
 
