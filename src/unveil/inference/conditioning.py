@@ -40,7 +40,7 @@ def probe_of(loaded: "LoadedModel") -> LinearProbe:
 def task_conditioning(
     loaded: "LoadedModel", task: TaskChoice
 ) -> tuple[dict[str, Tensor], int | None]:
-    """Return what turns a network to `task`; one that was made for it alone needs nothing.
+    """Return what sets a network to `task`; one that was made for it alone needs nothing.
 
     Args:
         loaded: The network.

@@ -20,8 +20,8 @@ from unveil.inference.options import (
     TaskChoice,
     require_task,
 )
-from unveil.inference.tiling import Tiling
 from unveil.models.checkpoint import bundled_weights, read_bundled, read_pretrained
+from unveil.models.record import Tiling
 from unveil.models.registry import get_record, list_models
 
 
@@ -33,9 +33,9 @@ class LoadedModel:
         name: What the user called it, or the network's class.
         network: Maps ``(b, 3, h, w)`` to the same shape.
         tiling: From its record.
-        conditioning: Statistics, by layer, that turn it to a task.
+        conditioning: Statistics, by layer, that set it to a task.
         metadata: Of its weights file; None where it came as a network.
-        task: What it is steered to.
+        task: That it is set to.
     """
 
     name: str
@@ -122,13 +122,4 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
 
 
 def _recorded(model_id: str) -> Tiling:
-    if model_id not in list_models():
-        return Tiling()
-    record = get_record(model_id)
-    return Tiling(
-        record.whole_megapixels,
-        record.tile,
-        record.overlap,
-        record.window,
-        whole_latent=record.whole_latent,
-    )
+    return get_record(model_id).tiling if model_id in list_models() else Tiling()

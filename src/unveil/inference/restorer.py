@@ -31,9 +31,10 @@ from unveil.inference.loading import LoadedModel, load
 from unveil.inference.naming import Naming
 from unveil.inference.options import RestoreOptions, TaskChoice, Tile
 from unveil.inference.threads import using_threads
-from unveil.inference.tiling import Progress, TiledInference, Tiling
+from unveil.inference.tiling import Progress, TiledInference
 from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
+from unveil.models.record import Tiling
 
 
 class PillowImage(Protocol):

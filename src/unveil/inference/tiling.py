@@ -34,6 +34,7 @@ from unveil.inference.strength import Strength
 from unveil.inference.tiles import Grid, fitted_grid
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
+from unveil.models.record import Tiling
 
 Progress = Callable[[float], None]
 Write = Callable[[slice, Array], None]
@@ -42,8 +43,6 @@ Tick = Callable[[], None]
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-# What a network without a record gets.
-_WHOLE_MEGAPIXELS, _TILE, _OVERLAP = 1.0, 512, 64
 # Statistics are gathered from so many tiles' pixels in one pass.
 _TILES_AT_ONCE = 4
 # Of the time an image in tiles takes, spent on the latent of the whole.
@@ -54,26 +53,6 @@ _AMPLE_BYTES_PER_PIXEL = 8192
 
 def _nothing() -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """When and how an image is cut.
-
-    Attributes:
-        whole_megapixels: Images up to this size are restored whole.
-        tile: Side of a tile.
-        overlap: Pixels shared by neighbours.
-        window: Side of the windows in which an image's statistics are gathered, see
-            `unveil.models.record.ModelRecord`.
-        whole_latent: Whether the latent of an image in tiles is made of the whole image, likewise.
-    """
-
-    whole_megapixels: float = _WHOLE_MEGAPIXELS
-    tile: int = _TILE
-    overlap: int = _OVERLAP
-    window: int | None = None
-    whole_latent: bool = False
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The record of a variant: what is fixed before it is built."""
+"""The record of a variant: what is fixed before it is built, with how images are cut for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,25 @@ from typing import Any
 
 from unveil.models.base import ModelConfig, RestorationModel
 from unveil.models.tasks import Task
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """When and how an image is cut; the defaults are for networks without a record.
+
+    Attributes:
+        whole_megapixels: Images up to this size are restored whole.
+        tile: Side of a tile in pixels.
+        overlap: Pixels shared by neighbouring tiles.
+        window: See `ModelRecord`.
+        whole_latent: See `ModelRecord`.
+    """
+
+    whole_megapixels: float = 1.0
+    tile: int = 512
+    overlap: int = 64
+    window: int | None = None
+    whole_latent: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,3 +58,10 @@ class ModelRecord:
     overlap: int
     window: int | None = None
     whole_latent: bool = False
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images are cut for this network."""
+        return Tiling(
+            self.whole_megapixels, self.tile, self.overlap, self.window, self.whole_latent
+        )
