@@ -63,7 +63,7 @@ def test_it_serves_and_its_health_is_checked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_documentation_gives_the_same_commands() -> None:
-    section = (_ROOT / "docs" / "serve.md").read_text().split("## In a container")[1]
+    section = (_ROOT / "docs" / "run-a-server.md").read_text().split("## In a container")[1]
     comment = re.sub(r"^#", "", (_ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     shown = " ".join(section.split("```")[1].split())
     assert shown in " ".join(comment.split())
