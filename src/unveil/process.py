@@ -1,11 +1,14 @@
-"""What acts on the whole process: its heap, and the signals that stop it."""
+"""What concerns the whole process: its heap, its memory and cores, the signals that stop it."""
 
 import ctypes
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from types import FrameType
 
 # From glibc's malloc.h.
@@ -40,6 +43,45 @@ def keep_freed_memory() -> bool:
         (_TOP_PAD, _PAD),
     )
     return all(mallopt(option, value) == 1 for option, value in advice)
+
+
+def trim() -> None:
+    """Return what the C library keeps of freed memory; does nothing where it cannot.
+
+    Threads that come and go leave pools behind, which glibc hands back only on request.
+
+    >>> trim()
+    """
+    found = _malloc_trim()
+    if found is not None:
+        found(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
+def process_memory() -> int:
+    """Return the bytes of memory this process holds (its peak where only that is reported)."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "win32":
+        return 0
+    import resource  # noqa: PLC0415 - not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def usable_cores() -> int:
+    """Count the processors this process may run on, which a container can make fewer than exist."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

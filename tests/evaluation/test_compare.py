@@ -15,7 +15,7 @@ from unveil.evaluation import (
     evaluate,
     protocol_named,
 )
-from unveil.evaluation.compare import bootstrap_mean
+from unveil.evaluation.seeds import bootstrap_runs
 
 GAUSSIAN = protocol_named("gaussian-color")
 
@@ -86,7 +86,9 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
     hits = 0
     for k in range(200):
         values = rng.normal(1.0, 2.0, 40)
-        low, high = bootstrap_mean(values, confidence=0.9, seed=k, resamples=1000)
+        low, high = bootstrap_runs(
+            values[None], np.zeros((1, len(values))), confidence=0.9, seed=k, resamples=1000
+        )
         hits += low <= 1.0 <= high
     # 200 draws at 0.9 have a standard deviation of 0.021; percentile intervals run a little narrow
     assert 0.83 < hits / 200 < 0.96
@@ -99,7 +101,7 @@ def test_the_interval_agrees_with_scipy():
     theirs = bootstrap(
         (values,), np.mean, method="percentile", n_resamples=10_000, rng=np.random.default_rng(2)
     ).confidence_interval
-    ours = bootstrap_mean(values, confidence=0.95, seed=3)
+    ours = bootstrap_runs(values[None], np.zeros((1, len(values))), confidence=0.95, seed=3)
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.03)
 
 

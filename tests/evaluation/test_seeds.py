@@ -9,7 +9,6 @@ import pytest
 from unveil.cli.app import main
 from unveil.errors import DataError, InputError
 from unveil.evaluation import Report, compare, comparison_to_json, comparison_to_markdown
-from unveil.evaluation.compare import bootstrap_mean
 from unveil.evaluation.images import Case
 from unveil.evaluation.report import CaseResult, ImageScore
 from unveil.evaluation.seeds import bootstrap_runs, spread_of
@@ -55,7 +54,9 @@ def test_one_run_each_is_the_comparison_of_before():
     values = np.array(
         [x.psnr - y.psnr for x, y in zip(a.cases[0].images, b.cases[0].images, strict=True)]
     )
-    assert (found.low, found.high) == bootstrap_mean(values, confidence=0.95, seed=0)
+    assert (found.low, found.high) == bootstrap_runs(
+        values[None], np.zeros((1, len(values))), confidence=0.95, seed=0
+    )
     assert (found.runs, found.spread_a) == ((1, 1), None)
 
 

@@ -18,7 +18,7 @@ from tests.serve.conftest import Served, photo, serving
 
 import unveil
 from unveil.models.checkpoint import save_checkpoint
-from unveil.serve.allocator import trim
+from unveil.process import trim
 from unveil.serve.engine import Engine
 from unveil.serve.settings import Settings
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from unveil.process import process_memory
 from unveil.training.losses import Loss
-from unveil.training.micro_batch import process_memory, saved_bytes
+from unveil.training.micro_batch import saved_bytes
 
 
 def test_saved_bytes_counts_each_storage_once_and_no_weights():
@@ -47,7 +48,8 @@ import re, torch
 from unveil import create_model
 from unveil.training.ema import Ema
 from unveil.training.losses import Loss
-from unveil.training.micro_batch import process_memory, saved_bytes, step_bytes
+from unveil.process import process_memory
+from unveil.training.micro_batch import saved_bytes, step_bytes
 from unveil.training.optimizer import build_optimizer
 from unveil.training.recipe import OptimSection
 from unveil.training.step import Clock, accumulate_gradients

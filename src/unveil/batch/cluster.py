@@ -16,6 +16,7 @@ from unveil.batch.jobs import Job, Plan
 from unveil.batch.outcome import Outcome
 from unveil.batch.run import Saving, restore_files
 from unveil.errors import BackendUnavailableError, InputError, MissingExtraError
+from unveil.process import usable_cores
 
 LOCAL = "local"
 FILES_PER_TASK = 4
@@ -58,7 +59,7 @@ def restore_on_cluster(
         {"source": os.path.abspath(job.source), "target": os.path.abspath(job.target)}
         for job in made.jobs
     ]
-    usable = len(os.sched_getaffinity(0))
+    usable = usable_cores()
     workers = workers or max(1, usable // cores)
     if address == LOCAL and workers * cores > usable:
         raise InputError(f"{workers} workers with {cores} cores each, but {usable} are usable")

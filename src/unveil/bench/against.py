@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import unveil
 from unveil.bench.model import YARDSTICK, ModelBench
+from unveil.bench.turns import Measured
 from unveil.errors import InputError
 
 Work = Literal["pass", "gradients", "step"]
@@ -93,7 +94,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class BuildComparison:
+class BuildComparison(Measured):
     """All of a run.
 
     Attributes:
@@ -109,10 +110,6 @@ class BuildComparison:
     threads: int
     repeats: int
     rows: tuple[Comparison, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that fit into JSON."""
-        return asdict(self)
 
 
 def compare_builds(
@@ -172,10 +169,12 @@ class Build:
 
     def __init__(self, process: "subprocess.Popen[str]", path: Path) -> None:
         self.process, self.path = process, path
-        told = self._answer()
-        if not Path(told["file"]).resolve().is_relative_to(path):
-            raise InputError(f"{path}: another unveil, {told['file']}, was imported in its place")
-        self.kernel: str | None = told["kernel"]
+        started = self._answer()
+        if not Path(started["file"]).resolve().is_relative_to(path):
+            raise InputError(
+                f"{path}: another unveil, {started['file']}, was imported in its place"
+            )
+        self.kernel: str | None = started["kernel"]
 
     def time(self, *work: Any) -> list[float]:
         """Return wall and CPU seconds of one run."""

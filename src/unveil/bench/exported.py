@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import unveil
 from unveil.bench.against import running_build, source_of
 from unveil.bench.machine import describe_machine
+from unveil.bench.turns import Measured
 from unveil.export.onnx import build_whole, restoration_model
 from unveil.export.parity import open_session
 from unveil.inference.loading import load
@@ -43,7 +44,7 @@ class ExportTiming:
 
 
 @dataclass(frozen=True)
-class ExportBench:
+class ExportBench(Measured):
     """Timings of one run, with where and how they were taken."""
 
     machine: dict[str, Any]
@@ -52,10 +53,6 @@ class ExportBench:
     repeats: int
     threads: int
     timings: tuple[ExportTiming, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that fit into JSON."""
-        return asdict(self)
 
 
 def bench_exported(

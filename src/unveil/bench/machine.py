@@ -1,20 +1,18 @@
 """What this machine is and what of unveil runs on it, for `unveil doctor` and benchmark reports."""
 
-import importlib.metadata
-import os
 import platform
-import sys
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from unveil._version import __version__
+from unveil._version import __version__, library_version
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native, selective_scan
 from unveil.ops.dispatch import environment_backend
 from unveil.ops.selective_scan.contract import BACKENDS
+from unveil.process import usable_cores
 
 _LIBRARIES = ("torch", "numpy", "pyvips", "safetensors", "pydantic", "huggingface_hub")
 # Import name of the library that stands for each extra.
@@ -49,7 +47,7 @@ def describe_machine() -> dict[str, Any]:
         "unveil": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: library_version(name) for name in _LIBRARIES},
         "extras": {extra: find_spec(name) is not None for extra, name in _EXTRAS.items()},
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
@@ -61,13 +59,6 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def usable_cores() -> int:
-    """Count the processors this process may run on, which a container can make fewer than exist."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _why_not(backend: Any) -> str | None:
     """Run the smallest scan there is and return why it could not; None when it could."""
     token = torch.ones(1, 1, 1)
@@ -76,10 +67,3 @@ def _why_not(backend: Any) -> str | None:
     except BackendUnavailableError as error:
         return str(error)
     return None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

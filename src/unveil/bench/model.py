@@ -1,12 +1,11 @@
 """Time networks beside the convolution yardstick: one run, taking turns, medians."""
 
-import ctypes
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from unveil.bench.machine import describe_machine
+from unveil.bench.turns import Measured, median_ratio, take_turns
 from unveil.bench.yardstick import ConvolutionYardstick, in_onnx_runtime
 from unveil.errors import InputError
 from unveil.models.base import RestorationModel, count_parameters
 from unveil.models.cost import count_operations
 from unveil.models.registry import create_model
-from unveil.process import keep_freed_memory
+from unveil.process import keep_freed_memory, trim
 
 YARDSTICK = "yardstick"
 _ONNX = "yardstick in ONNX Runtime"
@@ -62,7 +62,7 @@ class ModelTiming:
 
 
 @dataclass(frozen=True)
-class ModelBench:
+class ModelBench(Measured):
     """Timings of one run, with where and how they were taken."""
 
     machine: dict[str, Any]
@@ -71,10 +71,6 @@ class ModelBench:
     repeats: int
     threads: int
     timings: tuple[ModelTiming, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that fit into JSON."""
-        return asdict(self)
 
 
 def bench_models(
@@ -111,11 +107,11 @@ def bench_models(
     in_onnx = in_onnx_runtime(cast("ConvolutionYardstick", networks[YARDSTICK]))
     if in_onnx is not None:
         runs[_ONNX] = partial(in_onnx, image)
-    passes = _alternate(runs, repeats)
+    passes = take_turns(runs, repeats)
     steps = {}
     if step:
         batch = torch.rand(_STEP_SHAPE)
-        steps = _alternate({n: _training(net, batch) for n, net in networks.items()}, repeats)
+        steps = take_turns({n: _training(net, batch) for n, net in networks.items()}, repeats)
     timings = tuple(_timing(n, net, image, passes, steps) for n, net in networks.items())
     threads = torch.get_num_threads()
     return ModelBench(describe_machine(), size, size, repeats, threads, timings)
@@ -176,22 +172,8 @@ def _training(network: nn.Module, batch: Tensor) -> Callable[[], None]:
     return run
 
 
-def _alternate(runs: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Time every run once per turn, so that all see the same state of the machine."""
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def _ratio(seconds: dict[str, list[float]], name: str, to: str = YARDSTICK) -> float:
-    pairs = zip(seconds[name], seconds[to], strict=True)
-    return statistics.median(own / reference for own, reference in pairs)
+    return median_ratio(seconds[name], seconds[to])
 
 
 def _by_layer(network: nn.Module, image: Tensor) -> dict[str, float]:
@@ -232,8 +214,7 @@ def peak_mebibytes(run: Callable[[], None]) -> float | None:
     if sys.platform != "linux" or not _CLEAR_PEAK.exists():
         return None
     # Freed memory the allocator kept would hide a part of what the run takes.
-    with suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()
     _CLEAR_PEAK.write_text("5", encoding="ascii")
     before = _status("VmRSS")
     run()

@@ -1,15 +1,16 @@
 """Time the fused passes beside the same in plain PyTorch operations: one run, taking turns."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unveil.bench.machine import describe_machine
+from unveil.bench.turns import Measured, median_ratio, take_turns
 from unveil.errors import BackendUnavailableError
 from unveil.ops import (
     causal_conv1d,
@@ -52,17 +53,13 @@ class PassTiming:
 
 
 @dataclass(frozen=True)
-class PassBench:
+class PassBench(Measured):
     """Timings of one run, with where and how they were taken."""
 
     machine: dict[str, Any]
     threads: int
     repeats: int
     timings: tuple[PassTiming, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that fit into JSON."""
-        return asdict(self)
 
 
 def bench_passes(shapes: Sequence[_Shape] = SHAPES, *, repeats: int = 15) -> PassBench:
@@ -146,15 +143,12 @@ def _turns(
     """Return the native time in microseconds and the ratio, as medians over turns."""
     grad = torch.ones_like(op(*tensors, **options))
 
-    def seconds(backend: str) -> float:
-        start = time.perf_counter()
+    def run(backend: str) -> None:
         with torch.set_grad_enabled(backward):
             y = op(*tensors, **options, backend=backend)
         if backward:
             torch.autograd.grad(y, tensors, grad)
-        return time.perf_counter() - start
 
-    seconds("reference"), seconds("native")
-    pairs = [(seconds("reference"), seconds("native")) for _ in range(repeats)]
-    native_seconds = statistics.median(fused for _, fused in pairs)
-    return native_seconds * 1e6, statistics.median(plain / fused for plain, fused in pairs)
+    runs = {backend: partial(run, backend) for backend in ("reference", "native")}
+    plain, fused = take_turns(runs, repeats).values()
+    return statistics.median(fused) * 1e6, median_ratio(plain, fused)

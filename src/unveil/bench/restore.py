@@ -1,9 +1,8 @@
 """Time the restoring of photographs: networks, the convolution yardstick, non-local means."""
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from unveil.bench.machine import describe_machine
 from unveil.bench.model import YARDSTICK, peak_mebibytes
+from unveil.bench.turns import Measured, median_ratio, take_turns
 from unveil.bench.yardstick import ConvolutionYardstick
 from unveil.errors import InputError, MissingExtraError
 from unveil.imaging.convert import to_unit
@@ -48,17 +48,13 @@ class RestoreTiming:
 
 
 @dataclass(frozen=True)
-class RestoreBench:
+class RestoreBench(Measured):
     """Timings of one run, with where and how they were taken."""
 
     machine: dict[str, Any]
     repeats: int
     threads: int
     timings: tuple[RestoreTiming, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values that fit into JSON."""
-        return asdict(self)
 
 
 def bench_restore(
@@ -129,20 +125,16 @@ def _measure(runs: dict[str, Contender], megapixels: float, repeats: int) -> lis
     width = max(round(megapixels * 1e6 / height), 1)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    peaks = {name: peak_mebibytes(partial(_discard, run, pixels)) for name, run in runs.items()}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(pixels)
-            seconds[name].append(time.perf_counter() - start)
+    calls = {name: partial(_discard, run, pixels) for name, run in runs.items()}
+    peaks = {name: peak_mebibytes(call) for name, call in calls.items()}
+    seconds = take_turns(calls, repeats, warm_up=False)
     size = height * width / 1e6
     return [
         RestoreTiming(
             name,
             megapixels,
             seconds_per_megapixel=statistics.median(taken) / size,
-            ratio=_ratio(taken, seconds.get(YARDSTICK)),
+            ratio=median_ratio(taken, seconds[YARDSTICK]) if YARDSTICK in seconds else None,
             peak_mebibytes=peaks[name],
         )
         for name, taken in seconds.items()
@@ -151,9 +143,3 @@ def _measure(runs: dict[str, Contender], megapixels: float, repeats: int) -> lis
 
 def _discard(run: Contender, pixels: np.ndarray[Any, Any]) -> None:
     run(pixels)
-
-
-def _ratio(taken: list[float], yardstick: list[float] | None) -> float | None:
-    if yardstick is None:
-        return None
-    return statistics.median(own / other for own, other in zip(taken, yardstick, strict=True))

@@ -7,7 +7,6 @@ exponential and the two multiply-adds of the recurrence, in registers.
 import ctypes
 import math
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from unveil.bench.model import peak_mebibytes
 from unveil.errors import BackendUnavailableError
 from unveil.ops import native, selective_scan
 from unveil.ops.selective_scan.contract import LAYOUTS, Backend, Layout
-from unveil.process import keep_freed_memory
+from unveil.process import keep_freed_memory, trim
 
 LENGTHS = (256, 1024, 4096, 16384, 65536)
 CHANNELS = (96, 192)
@@ -361,7 +360,6 @@ def _summary(
 
 def _extra(run: Callable[[], None], results: int, unit: int) -> float | None:
     """Peak memory of a run beyond its results, in units; the heap is emptied before."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
-        library.malloc_trim(0)
+    trim()
     peak = peak_mebibytes(run)
     return None if peak is None else (peak * (1 << 20) - results) / unit

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unveil.bounded import MOST_THREADS
-from unveil.cli.shared_options import Repeats, Threads, numbers, use_threads, whole_numbers
-from unveil.cli.wording import counted
+from unveil.cli.shared_options import (
+    OnlyJson,
+    Repeats,
+    Threads,
+    numbers,
+    use_threads,
+    whole_numbers,
+)
+from unveil.cli.wording import counted, print_json
 
 if TYPE_CHECKING:
     from unveil.bench.against import Comparison
@@ -47,11 +54,9 @@ def model(
             "place of the yardstick; or with a file of earlier figures, printed by --json.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """Time networks beside a plain convolution network, taking turns in one run."""
-    import json
-
     import torch
 
     from unveil.bench.model import bench_models
@@ -67,7 +72,7 @@ def model(
             names, against, size=size, repeats=repeats, step=step, threads=count, done=shown
         )
         if as_json:
-            typer.echo(json.dumps(compared.as_dict(), indent=2))
+            print_json(compared.as_dict())
             return
         own, other = (kernel or "no kernels" for kernel in compared.kernels)
         typer.echo(
@@ -77,7 +82,7 @@ def model(
         return
     result = bench_models(names, size=size, repeats=repeats, step=step)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
         _print_models(result)
     if against is not None:
@@ -91,17 +96,15 @@ def model(
 def passes(
     repeats: Repeats = 15,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """Time the fused passes beside the same in plain PyTorch operations."""
-    import json
-
     from unveil.bench.passes import bench_passes
 
     use_threads(threads)
     result = bench_passes(repeats=repeats)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
         return
     typer.echo(
         f"float32, {counted(result.threads, 'thread')}, median of {result.repeats}; "
@@ -129,11 +132,9 @@ def export(
             help="Take the native pass of another checkout or installation of unveil.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """Time exported networks in ONNX Runtime beside the native pass, taking turns in one run."""
-    import json
-
     from unveil.errors import MissingExtraError
 
     use_threads(threads)
@@ -145,7 +146,7 @@ def export(
     shown = (lambda _: None) if as_json else _print_exported
     result = bench_exported(names, size=size, repeats=repeats, against=against, done=shown)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
         return
     typer.echo(
         f"float32, {counted(result.threads, 'thread')}, 1×3×{size}×{size}, median of "
@@ -163,11 +164,9 @@ def restore(
         float, typer.Option(min=0.0, help="Leave out passes that would take longer, in seconds.")
     ] = 300.0,
     threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """Time whole photographs beside a convolution network and non-local means, in one run."""
-    import json
-
     from unveil.bench.restore import bench_restore
 
     megapixels = numbers(sizes, lambda size: 0 < size <= 250, "megapixels up to 250")
@@ -175,7 +174,7 @@ def restore(
     names = models or ["cu_mamba_small", "mtair_small"]
     result = bench_restore(names, megapixels=megapixels, repeats=repeats, limit=limit)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
         return
     typer.echo(f"uint8 in memory, {counted(result.threads, 'thread')}, median of {result.repeats}")
     for row in result.timings:
@@ -198,11 +197,9 @@ def scan(
     repeats: Repeats = 7,
     threads: Annotated[str, typer.Option(help="Threads of the kernel, with commas.")] = "1,2",
     only_native: Annotated[bool, typer.Option(help="Leave out all but the kernel.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """Time the selective scan's backends and the machine's limit, taking turns in one run."""
-    import json
-
     from unveil.bench.scan import bench_scan
 
     bounds = ((lengths, 2**20), (channels, 4096), (states, 256))
@@ -210,7 +207,7 @@ def scan(
     chosen = whole_numbers(threads, MOST_THREADS)
     result = bench_scan(*sizes, repeats=repeats, threads=chosen, only_native=only_native)
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
         _print_scan(result)
 

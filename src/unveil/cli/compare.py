@@ -1,12 +1,12 @@
 """`unveil compare`: the paired difference of two models, with a confidence interval."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unveil.cli.shared_options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
+from unveil.cli.wording import print_json
 
 if TYPE_CHECKING:
     from unveil.evaluation import Report
@@ -80,7 +80,7 @@ def compare(
     differences = run(first, second, confidence=confidence, seed=seed)
     if as_json:
         plain = comparison_to_json(first, second, differences, confidence=confidence)
-        typer.echo(json.dumps(plain, indent=2))
+        print_json(plain)
     else:
         text = comparison_to_markdown(first, second, differences, confidence=confidence)
         typer.echo(text.rstrip())

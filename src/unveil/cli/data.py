@@ -1,6 +1,5 @@
 """`unveil data check`, `toy` and `draw`: look after sets of photos."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.wording import counted
+from unveil.cli.shared_options import AsJson
+from unveil.cli.wording import counted, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def check(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="List every pair, not only the first of each source.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what is wrong with a set, all of it; the exit code is 1 if it cannot be used."""
     from unveil.data import check_sources, find_sources
@@ -43,7 +43,7 @@ def check(
         report = check_sources(sources, min_size=min_size, progress=step)
     if as_json:
         facts = {**_facts(report), "pairs": _pairs(sources)}
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         for problem in report.problems:
             typer.echo(str(problem))
@@ -103,7 +103,7 @@ def _pairs(sources: "Sequence[Source]") -> list[dict[str, str]]:
 
 
 def _paired(sources: "Sequence[Source]", *, all_pairs: bool) -> list[str]:
-    """Say what was paired by which layout, so that a wrong match is seen."""
+    """Return what was paired by which layout, so that a wrong match is seen."""
     lines = []
     for source in sources:
         found = [pair for pair in source.pairs if pair.degraded is not None]

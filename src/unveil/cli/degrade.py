@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unveil.cli.shared_options import AsJson
 from unveil.cli.wording import complain
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def degrade(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over existing files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
     listing: Annotated[
         bool, typer.Option("--list", help="List the degradations and stop.")
     ] = False,

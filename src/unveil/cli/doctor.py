@@ -1,15 +1,16 @@
 """`unveil doctor`: what this machine can run, and why not the rest."""
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from unveil.cli.shared_options import AsJson
 from unveil.cli.wording import counted
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print versions, cores, instruction sets and which backends of the scan can run."""
     from unveil.bench.machine import describe_machine

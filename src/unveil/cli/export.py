@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from unveil.cli.shared_options import AsJson
+from unveil.cli.wording import print_json
+
 _SUFFIXES = (".onnx", ".dtmodel")
 
 
@@ -24,11 +27,9 @@ def export(
     ] = False,
     task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a network as ONNX, or as a package for darktable; checked against the network first."""
-    import json
-
     from unveil.errors import MissingExtraError
     from unveil.inference.options import TASKS
 
@@ -51,7 +52,7 @@ def export(
     if as_json:
         agreements = [vars(agreement) for agreement in made.agreements]
         files = [str(file) for file in made.files]
-        typer.echo(json.dumps({"files": files, "agreements": agreements}, indent=2))
+        print_json({"files": files, "agreements": agreements})
         return
     for agreement in made.agreements:
         typer.echo(str(agreement), err=True)

@@ -1,12 +1,11 @@
 """`unveil inspect`: the degradation estimate of photos."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.shared_options import MaxMegapixels
-from unveil.cli.wording import complain, skipped_folders
+from unveil.cli.shared_options import AsJson, MaxMegapixels
+from unveil.cli.wording import complain, print_json, skipped_folders
 
 if TYPE_CHECKING:
     from unveil.inference.diagnosis import DegradationEstimate
@@ -23,7 +22,7 @@ def inspect(
         bool, typer.Option("--recursive", "-r", help="Go into folders below the given ones.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a photo is noisy (and how much), rainy, hazy or clean."""
     from unveil.batch.jobs import find_images
@@ -47,7 +46,7 @@ def inspect(
         if not as_json:
             typer.echo(f"{path}: {_sentence(seen)}")
     if as_json:
-        typer.echo(json.dumps({"results": results}, indent=2))
+        print_json({"results": results})
     for failure in failures:
         complain(failure)
     if made.left_out:

@@ -4,6 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
+from unveil.cli.shared_options import OnlyJson
+from unveil.cli.wording import print_json
+
 
 def models(
     timed: Annotated[
@@ -13,11 +16,9 @@ def models(
             help="Measure seconds per megapixel here; base variants are left out.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: OnlyJson = False,
 ) -> None:
     """List the networks: size, cost per pixel, tasks, bundled weights, paper."""
-    import json
-
     from unveil.models.checkpoint import bundled_weights
     from unveil.models.registry import list_models
 
@@ -27,7 +28,7 @@ def models(
         seconds = _timed([row["id"] for row in rows if not row["id"].endswith("base")])
         rows = [row | {"seconds_per_megapixel": seconds.get(row["id"])} for row in rows]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     _print(rows)
 

@@ -1,6 +1,5 @@
 """`unveil restore`: better photos from photos."""
 
-import json
 import os
 import signal
 import time
@@ -22,8 +21,8 @@ from unveil.cli.restoring import (
     refuse_together,
     write_table,
 )
-from unveil.cli.shared_options import MaxMegapixels, Threads, use_threads, whole_number
-from unveil.cli.wording import complain, skipped_folders
+from unveil.cli.shared_options import AsJson, MaxMegapixels, Threads, use_threads, whole_number
+from unveil.cli.wording import complain, print_json, skipped_folders
 from unveil.process import stop_signals
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def restore(
     report: Annotated[
         Path | None, typer.Option(help="Write a table of what became of each file, as CSV.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove noise, rain and haze from photographs; size, depth, colours and metadata stay."""
     from unveil.batch.jobs import plan
@@ -208,7 +207,7 @@ def restore(
 def _finish(
     made: "Plan", whole: "Plan", outcomes: "Sequence[Outcome]", stopped: signal.Signals | None
 ) -> None:
-    """Say what was left out or not reached, and exit with what it means."""
+    """Print what was left out or not reached, and exit with what it means."""
     if whole.left_out:
         complain(skipped_folders(whole.left_out))
     if stopped is not None:
@@ -270,14 +269,14 @@ def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signal
         def share(job: "Job", done: float) -> None:
             bar.update(line, completed=position[id(job)] + done, description=job.source.name)
 
-        start = told = time.monotonic()
+        start = printed = time.monotonic()
         with suppress(KeyboardInterrupt):
             for outcome in act(share=share):
                 outcomes.append(outcome)
                 rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
                 bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")
-                if not console.is_terminal and time.monotonic() - told > _LOG_SECONDS:
-                    told = time.monotonic()
+                if not console.is_terminal and time.monotonic() - printed > _LOG_SECONDS:
+                    printed = time.monotonic()
                     left = (len(jobs) - len(outcomes)) / rate
                     count = f"{len(outcomes)}/{len(jobs)} files"
                     typer.echo(f"{count}, {rate:.2f} images/s, {left:.0f} s left", err=True)
@@ -320,7 +319,7 @@ def _report(
     for path, error in refused:
         results.append({"source": str(path), "status": "failed", "error": str(error)})
     if as_json:
-        typer.echo(json.dumps({"results": results, "stopped": stopped}, indent=2))
+        print_json({"results": results, "stopped": stopped})
     else:
         _print_lines(results)
     for entry in results:

@@ -1,9 +1,11 @@
 """Words that several verbs print, and lines that stay lines whatever a name holds."""
 
 import codecs
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -32,6 +34,11 @@ def complain(message: object) -> None:
         message: An error or its text.
     """
     typer.echo(f"unveil: {one_line(str(message))}", err=True)
+
+
+def print_json(plain: Any) -> None:
+    """Print plain values as JSON."""
+    typer.echo(json.dumps(plain, indent=2))
 
 
 def one_line(text: str) -> str:
@@ -70,7 +77,7 @@ def _escaped(character: str) -> str:
 
 
 def skipped_folders(folders: Sequence[Path]) -> str:
-    """Say which folders were not gone into."""
+    """Return which folders were not gone into."""
     names = sorted({folder.name for folder in folders})
     named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"

@@ -12,7 +12,6 @@ from unveil.evaluation.images import Case
 from unveil.evaluation.report import CaseResult, Report
 from unveil.evaluation.seeds import bootstrap_runs, spread_of
 
-_RESAMPLES = 10_000
 # Five images that all go one way do so by chance in 1 of 16 comparisons (two-sided sign test).
 FEWEST_IMAGES = 6
 
@@ -121,34 +120,6 @@ def _cases(report: Report) -> dict[Case, CaseResult]:
     return {result.case: result for result in report.cases}
 
 
-def bootstrap_mean(
-    values: NDArray[np.float64], *, confidence: float, seed: int, resamples: int = _RESAMPLES
-) -> tuple[float, float]:
-    """Estimate a confidence interval of the mean of `values` by resampling them.
-
-    Args:
-        values: (n,) any unit.
-        confidence: Between 0 and 1.
-        seed: Of the resampling.
-        resamples: How many means are drawn.
-
-    Returns:
-        Lower and upper end, percentiles of the resampled means.
-
-    >>> bootstrap_mean(np.full(5, 2.0), confidence=0.95, seed=0)
-    (2.0, 2.0)
-    """
-    rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for start in range(0, resamples, 500):  # in parts: memory stays small for large sets
-        stop = min(start + 500, resamples)
-        means[start:stop] = values[
-            rng.integers(len(values), size=(stop - start, len(values)))
-        ].mean(1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
 @dataclass(frozen=True)
 class _PairedScores:
     """One metric of one case: (runs, images) of both sides, over the images that compare."""
@@ -178,10 +149,9 @@ class _PairedScores:
         tie = np.isinf(self.a[0])
         a, b = (np.where(tie, 0.0, side) for side in (self.a, self.b))
         values = a.mean(0) - b.mean(0)
-        if len(a) == len(b) == 1:
-            low, high = bootstrap_mean(values, confidence=confidence, seed=seed)
-        else:
-            low, high = bootstrap_runs(a, b, confidence=confidence, seed=seed)
+        single = len(a) == len(b) == 1
+        sides = (values[None], np.zeros_like(a)) if single else (a, b)
+        low, high = bootstrap_runs(*sides, confidence=confidence, seed=seed)
         worst, best = int(values.argmin()), int(values.argmax())
         won = values > 0 if higher_is_better else values < 0
         return Difference(

@@ -5,11 +5,10 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from unveil._version import __version__
+from unveil._version import __version__, library_version
 from unveil.data.pairing import Patterns, existing_folder
 from unveil.errors import DataError, InputError, OutputError
 from unveil.evaluation.crops import crop_path, save_crop
@@ -216,7 +215,7 @@ def _run(report: Report, cases: Sequence[Case]) -> dict[str, Any]:
 def _environment() -> dict[str, Any]:
     import torch  # noqa: PLC0415
 
-    libraries = {name: _version(name) for name in ("torch", "numpy", "scikit-image")}
+    libraries = {name: library_version(name) for name in ("torch", "numpy", "scikit-image")}
     return {
         "unveil": __version__,
         "python": platform.python_version(),
@@ -224,10 +223,3 @@ def _environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -19,7 +19,7 @@ from unveil.inference.diagnosis import DegradationEstimate
 from unveil.inference.inspect import inspect_image
 from unveil.inference.options import RestoreOptions, Tile
 from unveil.inference.restorer import Restorer, read_source
-from unveil.serve.allocator import trim
+from unveil.process import trim
 from unveil.serve.catalogue import Catalogue, Model
 from unveil.serve.job_queue import Queue, QueuedJob
 from unveil.serve.preview import write_preview

@@ -18,7 +18,7 @@ from unveil.inference.change import with_change
 from unveil.inference.naming import Naming
 from unveil.inference.restorer import read_source
 from unveil.inference.strength import Strength
-from unveil.serve.allocator import trim
+from unveil.process import trim
 from unveil.serve.preview import write_preview
 from unveil.serve.store import Store
 

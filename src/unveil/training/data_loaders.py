@@ -6,7 +6,6 @@ loads the same data.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from unveil.data import (
     paired_source,
     worker_context,
 )
+from unveil.process import usable_cores
 from unveil.training.recipe import Alternative, EvaluationSection, Phase, Recipe, SourceSection
 from unveil.training.schedule import phase_at
 from unveil.training.step import Batch, Clock
@@ -235,7 +235,5 @@ def worker_count(recipe: Recipe) -> int:
     """Return the loading processes: the recipe's, or none on few cores and up to 4 on more."""
     if recipe.data.workers is not None:
         return recipe.data.workers
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = usable_cores()
     return 0 if cores <= 2 else min(4, cores // 2)

@@ -1,14 +1,12 @@
 """Micro-batches: the memory that a step takes, and the images per pass within a limit."""
 
-import os
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from unveil.errors import RecipeError
+from unveil.process import process_memory
 from unveil.training.recipe import Recipe
 
 # A step's peak over the bytes saved between forward and backward: 1.04 to 1.63 measured on the
@@ -59,19 +57,6 @@ def memory_needed(recipe: Recipe, network: nn.Module, micro_batch: Sequence[int]
         per_image = saved_bytes(network, recipe.loss(phase), phase.patch)
         needs.append(in_use + step_bytes(network, per_image, images))
     return max(needs)
-
-
-def process_memory() -> int:
-    """Return the bytes of memory this process holds (its peak where only that is reported)."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if sys.platform == "win32":
-        return 0
-    import resource  # noqa: PLC0415 - not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def memory_in_use(device: torch.device) -> int:

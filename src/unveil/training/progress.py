@@ -9,9 +9,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from unveil.process import process_memory
 from unveil.training.calibration import TrainingPlan
 from unveil.training.logs import PARTS, RunLogs
-from unveil.training.micro_batch import process_memory
 from unveil.training.recipe import Phase
 from unveil.training.schedule import phase_ends
 from unveil.training.session import Session
