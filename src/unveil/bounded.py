@@ -22,7 +22,7 @@ SMALLEST_TILE, LARGEST_TILE = 64, 1_000_000
 
 
 def is_name_byte(character: str) -> bool:
-    r"""Tell whether a character stands for a byte of a name that is not UTF-8 (PEP 383).
+    r"""Return whether a character stands for a byte of a name that is not UTF-8 (PEP 383).
 
     >>> is_name_byte("\udce9"), is_name_byte("é")
     (True, False)

@@ -69,7 +69,7 @@ class BusyError(UnveilError, RuntimeError):
     """
 
     def __init__(self, reason: str, retry_after_s: int) -> None:
-        """Say why, and when to come again."""
+        """Set the reason, and the wait before another try."""
         super().__init__(reason)
         self.retry_after_s = retry_after_s
 

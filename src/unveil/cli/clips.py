@@ -73,10 +73,10 @@ class _Advance:
     """Prints progress on stderr, twice a minute."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.told = name, time.monotonic()
+        self.name, self.printed = name, time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self.told > _LOG_SECONDS:
-            self.told = time.monotonic()
+        if time.monotonic() - self.printed > _LOG_SECONDS:
+            self.printed = time.monotonic()
             of = f" of {total}" if total else ""
             typer.echo(f"{self.name}: {done}{of} frames", err=True)

@@ -98,7 +98,7 @@ def existing_folder(folder: str | Path) -> Path:
 
 
 def is_kept(name: str, include: Patterns = None, exclude: Patterns = None) -> bool:
-    """Tell whether a file's name passes the filters.
+    """Return whether a file's name passes the filters.
 
     Args:
         name: Of the file, with its suffix.

@@ -228,7 +228,7 @@ def _number(raw: str, parameter: Parameter, text: str) -> float:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name is meant, or list them all."""
+    """Return which known name is meant, or all of them."""
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     listed = f"known: {', '.join(known)}"

@@ -120,7 +120,7 @@ Side: TypeAlias = Literal["degraded", "both"]
 
 
 def no_reach(_: Mapping[str, float]) -> float:
-    """Say that neighbours do not influence a pixel."""
+    """Return 0: neighbours do not influence a pixel."""
     return 0.0
 
 

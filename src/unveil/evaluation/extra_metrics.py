@@ -15,7 +15,7 @@ MetricScores = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """What a report says of a metric, so that it can be read without the plug-in."""
+    """What a report states about a metric, so that it can be read without the plug-in."""
 
     higher_is_better: bool
     about: str
@@ -23,7 +23,7 @@ class MetricFacts:
 
 
 def facts_of(metrics: Sequence[Metric]) -> dict[str, MetricFacts]:
-    """Return what a report says of metrics, by name.
+    """Return what a report states about metrics, by name.
 
     Raises:
         InputError: One is given twice.

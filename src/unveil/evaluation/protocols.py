@@ -102,7 +102,7 @@ class Protocol:
         return from_levels(to_levels(clipped)) if self.rounded else clipped
 
     def describe(self) -> dict[str, str]:
-        """Say every field in words, for people to read."""
+        """Describe every field in words, for people to read."""
         noise = {
             "float": "Gaussian, float, not clipped; RandomState(seed) anew for every image",
             "gray": (

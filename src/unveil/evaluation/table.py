@@ -40,7 +40,7 @@ def rows(report: Report) -> list[Row]:
 
 
 def notes(report: Report) -> list[str]:
-    """Say what keeps the table's rows from being compared.
+    """Return what keeps the table's rows from being compared.
 
     Args:
         report: The report.
@@ -129,7 +129,7 @@ def metrics_table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def facts(report: Report) -> dict[str, str]:
-    """Say how the images were made and scored: the protocol's fields and what the run chose.
+    """Return how the images were made and scored: the protocol's fields and what the run chose.
 
     Args:
         report: The report.
@@ -147,7 +147,7 @@ def facts(report: Report) -> dict[str, str]:
 
 
 def speed(report: Report) -> str:
-    """Say how long the model took; empty for the identity.
+    """Return how long the model took; empty for the identity.
 
     Args:
         report: The report.

@@ -131,7 +131,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _named(error: OSError, path: Path, temporary: Path) -> OutputError:
-    """Say what went wrong in terms of `path`; the temporary name means nothing to anyone."""
+    """Return what went wrong in terms of `path`; the temporary name means nothing to anyone."""
     if is_disk_full(error):
         full = OutputError(
             f"{path}: cannot be written: the disk that holds {path.parent} is full; free some "

@@ -1,4 +1,4 @@
-"""What an XMP packet says the file also holds: removed where the file no longer does.
+"""What an XMP packet declares that the file also holds: removed where it no longer does.
 
 Source: Android's motion photo 1.0 and Ultra HDR 1.1 formats, Adobe's gain map specification 1.0,
 XMP specification part 3 (extended XMP).
@@ -18,7 +18,7 @@ _CLAIMS = {
 
 
 def without_claims(xmp: bytes) -> bytes:
-    """Return an XMP packet that no longer says that the file holds gain maps, videos and the like.
+    """Return an XMP packet that no longer declares gain maps, videos and the like.
 
     >>> ns = b'xmlns:g="http://ns.google.com/photos/1.0/camera/"'
     >>> without_claims(b'<d ' + ns + b' g:MotionPhoto="1" g:Other="2"/>') == (

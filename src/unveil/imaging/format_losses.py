@@ -9,7 +9,7 @@ _LIKE_SRGB = (1,), (1, 6, 13)
 
 
 def losses(image: Image, kind: Format) -> list[str]:
-    """Say what a file of format `kind` does not keep of an image, one sentence each.
+    """Return what a file of format `kind` does not keep of an image, one sentence each.
 
     Args:
         image: As it is written.
@@ -29,7 +29,7 @@ def losses(image: Image, kind: Format) -> list[str]:
 
 
 def _colours(image: Image, kind: Format) -> str | None:
-    """Say by what a file gives its colours, where files of `kind` have no place for that."""
+    """Return by what a file gives its colours, where files of `kind` have no place for that."""
     codes = image.metadata.cicp
     if codes is not None and kind not in (PNG, AVIF, HEIC):
         usual = codes[0] in _LIKE_SRGB[0] and codes[1] in _LIKE_SRGB[1]
@@ -68,6 +68,6 @@ def _metadata(image: Image, kind: Format) -> list[str]:
 
 
 def _is_srgb(metadata: Metadata) -> bool:
-    """Tell whether a colour profile calls itself sRGB, in one of the ways that profiles do."""
+    """Return whether a colour profile calls itself sRGB, in one of the ways that profiles do."""
     start = (metadata.icc or b"")[:4096]
     return b"sRGB" in start or "sRGB".encode("utf-16-be") in start

@@ -133,7 +133,7 @@ def format_of_suffix(path: str | Path) -> Format | None:
 
 
 def way_out(head: bytes = b"", suffix: str = "") -> str | None:
-    """Say what a file is that is not read, and what can be done; None where it is not known.
+    """Return what a file is that is not read, and what can be done; None where it is not known.
 
     Args:
         head: Its first bytes.
@@ -214,7 +214,7 @@ def format_of_file(path: Path) -> Format:
 
 
 def _is_raw(path: Path) -> bool:
-    """Tell whether a TIFF structure holds a raw photograph, as DNG and most makers' files do."""
+    """Return whether a TIFF structure holds a raw photograph, as DNG and most makers' files do."""
     from unveil.imaging.tiff_pages import structure_of  # noqa: PLC0415 - rarely needed
 
     try:

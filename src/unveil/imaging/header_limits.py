@@ -1,4 +1,4 @@
-"""What a header claims, compared with what we are ready to hold, before a decoder is started.
+"""Limits on what a header declares, checked before a decoder is started.
 
 A header of 60 bytes can claim any size. Decoders believe it: they allocate rows, strips, tiles or
 the whole picture first and notice afterwards that the file holds nothing.

@@ -35,7 +35,7 @@ _SRGB, _UNSPECIFIED, BT601, _IDENTITY = (1, 13), 2, 6, 0
 
 @dataclass(frozen=True)
 class Facts:
-    """What the container says of its picture.
+    """What the container states about its picture.
 
     Attributes:
         exif: EXIF block.
@@ -55,13 +55,13 @@ class Facts:
 
 
 def is_sequence(path: Path) -> bool:
-    """Tell whether a file's first brand says that it is an animation."""
+    """Return whether a file's first brand says that it is an animation."""
     with path.open("rb") as file:
         return file.read(12)[8:] in _SEQUENCES
 
 
 def read_facts(path: Path) -> Facts:
-    """Return what an AVIF or HEIC file says of its picture; little of a damaged one."""
+    """Return what an AVIF or HEIC file states about its picture; little of a damaged one."""
     try:
         with path.open("rb") as file:
             items = parse_items(_meta(file)[1])
@@ -88,7 +88,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def _chroma(properties: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:
-    """Tell from the decoder's configuration whether colour is halved, and whether there is none."""
+    """Return whether colour is halved, and whether there is none, by the decoder's configuration."""
     for kind, content in properties:
         if kind == b"av1C" and len(content) > 2:
             return content[2] & 0x0C == 0x0C, bool(content[2] & 0x10)
@@ -142,7 +142,7 @@ def put_exif(path: Path, block: bytes) -> None:
 
 
 def put_cicp(path: Path, cicp: tuple[int, int], *, lossless: bool) -> None:
-    """Say in an AVIF file which colours its samples are, in place.
+    """Write into an AVIF file which colours its samples are, in place.
 
     Args:
         path: What libheif wrote.

@@ -52,7 +52,7 @@ class Trailer:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says beside its pixels. Opaque: it is carried, never interpreted.
+    """What a file holds beside its pixels. Opaque: it is carried, never interpreted.
 
     Attributes:
         orientation: EXIF orientation 1–8 of the samples as stored; pixels we hand out are upright.

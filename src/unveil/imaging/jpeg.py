@@ -92,7 +92,7 @@ def embed(encoded: BinaryIO, target: BinaryIO, metadata: Metadata, verbatim: boo
 
 
 def keeps_trailer(metadata: Metadata) -> bool:
-    """Tell whether a JPEG result keeps what follows the picture."""
+    """Return whether a JPEG result keeps what follows the picture."""
     return metadata.trailer is not None and bool(metadata.trailer.data)
 
 

@@ -37,7 +37,7 @@ _PROFILE = "its colour profile, which cannot be read: colours will look differen
 
 @dataclass(frozen=True)
 class Header:
-    """What a codestream says of itself.
+    """What a codestream states about its image.
 
     Attributes:
         width: Before it is turned upright.
@@ -247,7 +247,7 @@ class _Bits:
 
 
 def read_header(codestream: bytes) -> Header:
-    """Return what the beginning of a codestream says.
+    """Read the header of a codestream.
 
     Raises:
         ValueError: If it is none.

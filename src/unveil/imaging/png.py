@@ -42,7 +42,7 @@ def extract(path: Path) -> Metadata:
 
 
 def is_animated(path: Path) -> bool:
-    """Tell whether a PNG file is an animation."""
+    """Return whether a PNG file is an animation."""
     with path.open("rb") as file:
         return any(name == b"acTL" for name, _ in _chunks(file, wanted=(b"acTL",)))
 
@@ -69,10 +69,10 @@ def colour_chunk(metadata: Metadata) -> str | None:
     True
     """
     by_name = dict(reversed(metadata.raw))
-    told = by_name.get(b"cICP")
-    if told is not None and told[:2] != _SRGB_CODES and metadata.icc is None:
+    coded = by_name.get(b"cICP")
+    if coded is not None and coded[:2] != _SRGB_CODES and metadata.icc is None:
         return "cICP"
-    if told is not None or metadata.icc is not None or b"sRGB" in by_name:
+    if coded is not None or metadata.icc is not None or b"sRGB" in by_name:
         return None
     for name, srgb, slack in ((b"gAMA", _SRGB_GAMMA, 1000), (b"cHRM", _SRGB_PRIMARIES, 500)):
         body = by_name.get(name, b"")

@@ -1,4 +1,4 @@
-"""What a raw photograph says beside its samples: EXIF with maker notes, DNG's own tags.
+"""Metadata of a raw photograph: EXIF with maker notes, DNG's own tags.
 
 Source: DNG 1.7, TIFF/EP (ISO 12234-2); for RAF and CR3, the descriptions of LibRaw and of Canon's
 CR3 by L. Clévy, as facts.
@@ -40,7 +40,7 @@ _CR3_HEAD = 2**20
 
 @dataclass(frozen=True)
 class RawTags:
-    """What a raw photograph says.
+    """Metadata of a raw photograph.
 
     Attributes:
         exif: Its directories; the orientation is upright, as the pixels will be.
@@ -66,7 +66,7 @@ class RawTags:
 
 
 def read_tags(path: Path) -> RawTags:
-    """Return what the raw photograph at `path` says; nothing where it cannot be understood."""
+    """Read the metadata of the raw photograph at `path`; nothing where it cannot be understood."""
     try:
         with path.open("rb") as file:
             head = file.read(32)

@@ -182,7 +182,7 @@ def _divide(pixels: Array, alpha: Array) -> None:
 
 
 def _others(structure: Structure) -> tuple[str, ...]:
-    """Say which directories of a TIFF file no result keeps."""
+    """Return which directories of a TIFF file no result keeps."""
     found = {"reduced copy": structure.reduced, "mask or other page": structure.others}
     plurals = {"reduced copy": "reduced copies", "mask or other page": "masks or other pages"}
     return tuple(
@@ -295,7 +295,7 @@ def _metadata(path: Path, kind: Format, header: Any, facts: heif.Facts | None) -
         found: Metadata = _CONTAINERS[kind].extract(path)
         return found
     facts = facts or heif.Facts()
-    # libheif has turned the pixels as the container says; what EXIF says of it is history.
+    # libheif has turned the pixels as the container states; the orientation in EXIF is out of date.
     return turned_upright(
         Metadata(
             orientation=orientation_of(facts.exif),

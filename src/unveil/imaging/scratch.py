@@ -72,7 +72,7 @@ def create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spare: i
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an exception says that a disk is full.
+    """Return whether an exception says that a disk is full.
 
     >>> is_disk_full(OSError(errno.ENOSPC, "no room"))
     True

@@ -54,7 +54,7 @@ _SAVERS = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 32773: "packbits
 
 @dataclass(frozen=True)
 class Tags:
-    """What a TIFF page says, to be put back into a TIFF file.
+    """Tags of a TIFF page, to be put back into a TIFF file.
 
     Attributes:
         ifd: Tags that belong to the picture.
@@ -92,7 +92,7 @@ def extract(ifd: Ifd) -> Metadata:
 
 
 def unreadable(ifd: Ifd) -> str | None:
-    """Say why the samples of a page are not read, and what to do; None where they may be."""
+    """Return why the samples of a page are not read, and what to do; None where they may be."""
     if ifd.first(PHOTOMETRIC) in _LAB:
         return "CIELAB colours; convert it to RGB first (magick in.tif -colorspace sRGB out.tif)"
     bits, floats = ifd.integers(_BITS), ifd.first(_SAMPLE_FORMAT, 1) == _FLOAT
@@ -107,12 +107,12 @@ def unreadable(ifd: Ifd) -> str | None:
 
 
 def is_transparency(ifd: Ifd) -> bool:
-    """Tell whether a page's first sample beyond its colours is its transparency."""
+    """Return whether a page's first sample beyond its colours is its transparency."""
     return ifd.first(EXTRA_SAMPLES) in (_ASSOCIATED, _UNASSOCIATED)
 
 
 def is_premultiplied(ifd: Ifd) -> bool:
-    """Tell whether a page's colours are multiplied by its transparency."""
+    """Return whether a page's colours are multiplied by its transparency."""
     return ifd.integers(EXTRA_SAMPLES) == [_ASSOCIATED]
 
 

@@ -213,7 +213,7 @@ def _complete_avif(path: Path, metadata: Metadata, *, lossless: bool) -> None:
 
 
 def _opens(path: Path) -> bool:
-    """Tell whether the first row of a TIFF file can be read."""
+    """Return whether the first row of a TIFF file can be read."""
     try:
         image = open_image(path, access="sequential", fail_on="error")
         image.crop(0, 0, image.width, 1).avg()

@@ -363,7 +363,7 @@ class MTAIR(UNet):
         return DualBlock(width, attention, scan, config.ffn_expand, config.fusion)
 
     def _branches(self, turn: int) -> tuple[bool, bool]:
-        """Say whether a dual block has the spatial and the channel branch."""
+        """Return whether a dual block has the spatial and the channel branch."""
         if self.config.branches == "turns":
             return turn % 2 == 0, turn % 2 == 1
         return self.config.branches != "channel", self.config.branches != "spatial"

@@ -145,7 +145,7 @@ has_library._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def unfit(tensors: Iterable[tuple[str, Tensor | None]]) -> str | None:
-    """Say why the kernels cannot take tensors, or this call; None where they can.
+    """Return why the kernels cannot take tensors, or this call; None where they can.
 
     Args:
         tensors: Their names, for the message, and the tensors.
