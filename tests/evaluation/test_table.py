@@ -27,7 +27,7 @@ def _report(sigmas=(15, 25, 50), images=68, **changes):
     return Report(**values | changes)
 
 
-def test_anchors_of_the_protocol_stand_beside_ours_and_are_marked():
+def test_published_results_of_the_protocol_stand_beside_ours_and_are_marked():
     table = rows(_report())
     by_method = {row.method: row for row in table}
     assert by_method["ours"].cells == ("31.00 / 0.9000",) * 3
@@ -37,13 +37,13 @@ def test_anchors_of_the_protocol_stand_beside_ours_and_are_marked():
     assert "MTAIR" not in by_method
 
 
-def test_the_all_in_one_family_has_its_own_anchors():
+def test_the_all_in_one_family_has_its_own_published_results():
     by_method = {row.method: row for row in rows(_report(protocol="all-in-one"))}
     assert by_method["MTAIR"].cells == ("34.14 / 0.936", "31.50 / 0.893", "28.24 / 0.805")
     assert "Restormer" not in by_method
 
 
-def test_levels_nobody_published_bring_no_anchors():
+def test_levels_nobody_published_bring_no_published_results():
     assert [row.method for row in rows(_report(sigmas=(10,)))] == ["degraded input", "ours"]
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from unveil.evaluation.anchors import Anchor, AnchorTable, find_anchors
 from unveil.evaluation.protocols import protocol_named
+from unveil.evaluation.published import PublishedResult, PublishedTable, find_published
 from unveil.evaluation.report import CaseResult, Report
 
 
@@ -28,15 +28,15 @@ def rows(report: Report) -> list[Row]:
         report: The report.
 
     Returns:
-        The degraded input, the model, then the anchors of the same protocol and set.
+        The degraded input, the model, then the published results of the same protocol and set.
     """
     given = tuple(_cell(case, "input_") for case in report.cases)
     ours = tuple(_cell(case, "") for case in report.cases)
     table = [Row("degraded input", "–", given, "measured")]
     if report.model != "identity":
         table.append(Row(report.model, _count(report.parameters), ours, "measured"))
-    published = find_anchors(report.protocol, report.dataset)
-    return table + [_published(anchor, report) for anchor in _fitting(published, report)]
+    published = find_published(report.protocol, report.dataset)
+    return table + [_published(result, report) for result in _fitting(published, report)]
 
 
 def notes(report: Report) -> list[str]:
@@ -50,7 +50,7 @@ def notes(report: Report) -> list[str]:
         lines.append(
             f"only the first {report.images_used} of {report.images_found} images were scored"
         )
-    published = find_anchors(report.protocol, report.dataset)
+    published = find_published(report.protocol, report.dataset)
     if published is None or not _fitting(published, report):
         return lines
     if report.images_used != published.images:
@@ -185,17 +185,16 @@ def pipe_table(head: list[str], body: list[list[str]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def _fitting(published: AnchorTable | None, report: Report) -> list[Anchor]:
+def _fitting(published: PublishedTable | None, report: Report) -> list[PublishedResult]:
     keys = {case.case.key for case in report.cases}
-    return (
-        [anchor for anchor in published.anchors if keys & set(anchor.scores)] if published else []
-    )
+    results = published.results.values() if published else ()
+    return [result for result in results if keys & set(result.scores)]
 
 
-def _published(anchor: Anchor, report: Report) -> Row:
-    cells = (anchor.scores.get(case.case.key) for case in report.cases)
+def _published(result: PublishedResult, report: Report) -> Row:
+    cells = (result.scores.get(case.case.key) for case in report.cases)
     texts = tuple(_score(*cell) if cell else "–" for cell in cells)
-    return Row(anchor.method, anchor.parameters or "–", texts, "published")
+    return Row(result.method, result.parameters or "–", texts, "published")
 
 
 def _cell(case: CaseResult, prefix: str) -> str:

@@ -88,7 +88,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def _chroma(properties: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:
-    """Return whether colour is halved, and whether there is none, by the decoder's configuration."""
+    """Return whether colour is halved, and whether there is none, as decoders are configured."""
     for kind, content in properties:
         if kind == b"av1C" and len(content) > 2:
             return content[2] & 0x0C == 0x0C, bool(content[2] & 0x10)
