@@ -11,14 +11,14 @@ import typer
 
 from unveil.bounded import MOST_THREADS, STRENGTHS
 from unveil.cli.restoring import (
-    Act,
+    Restoration,
     clips_among,
     listed_paths,
-    of_clips,
-    of_images,
-    on_cluster,
-    on_server,
     refuse_together,
+    restoring_clips,
+    restoring_images,
+    restoring_on_cluster,
+    restoring_on_server,
     write_table,
 )
 from unveil.cli.shared_options import AsJson, MaxMegapixels, Threads, use_threads, whole_number
@@ -189,15 +189,19 @@ def restore(
         use_threads(threads)
         saving = Saving(quality, force, compare, in_place or not alone, keep_date)
         if ray is not None:
-            act = on_cluster(made, ray, workers, cores, options, saving)
+            restoration = restoring_on_cluster(made, ray, workers, cores, options, saving)
         elif clips:
-            act = of_clips(clips, output, name, options, damping=damping, force=force)
+            restoration = restoring_clips(
+                clips, output, name, options, damping=damping, force=force
+            )
         else:
-            act = of_images(made.jobs, options, saving)
+            restoration = restoring_images(made.jobs, options, saving)
     else:
         options |= {"ensemble": str(ensemble).lower(), "quality": quality}
-        act = on_server(server, made.jobs, options, force=force, remember=not alone)
-    outcomes, stopped = _run(act, made.jobs)
+        restoration = restoring_on_server(
+            server, made.jobs, options, force=force, remember=not alone
+        )
+    outcomes, stopped = _run(restoration, made.jobs)
     if report is not None:
         write_table(report, outcomes, made.failed)
     _report(outcomes, made.failed, compare, as_json, stopped is not None)
@@ -232,7 +236,9 @@ def _shard(text: str) -> tuple[int, int]:
     return number, count
 
 
-def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signals | None]":
+def _run(
+    restoration: Restoration, jobs: "Sequence[Job]"
+) -> "tuple[list[Outcome], signal.Signals | None]":
     """Restore with progress, ETA and speed on stderr.
 
     Returns:
@@ -271,7 +277,7 @@ def _run(act: Act, jobs: "Sequence[Job]") -> "tuple[list[Outcome], signal.Signal
 
         start = printed = time.monotonic()
         with suppress(KeyboardInterrupt):
-            for outcome in act(share=share):
+            for outcome in restoration(share=share):
                 outcomes.append(outcome)
                 rate = len(outcomes) / max(time.monotonic() - start, 1e-9)
                 bar.update(line, count=len(outcomes), speed=f"{rate:.2f} images/s")

@@ -1,4 +1,7 @@
-"""What `unveil restore` restores, and where: images here, clips here, or images on a cluster."""
+"""The four ways of `unveil restore`: images or clips here, images on a cluster or a server.
+
+Each function below returns a `Restoration`, which starts when it is called.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
     from unveil.batch.run import Saving
     from unveil.errors import UnveilError
 
-# Restores, calls `share` with what is done of a file, and yields what became of each.
-Act = Callable[..., "Iterator[Any]"]
+# Called with `share`, which takes a job and the share of it that is done; yields outcomes.
+Restoration = Callable[..., "Iterator[Any]"]
 
 
-def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving") -> Act:
+def restoring_images(
+    jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving"
+) -> Restoration:
     """Restore images in this process.
 
     Args:
@@ -34,9 +39,9 @@ def of_images(jobs: "Sequence[Job]", options: Mapping[str, Any], saving: "Saving
     return partial(restore_files, Restorer(**options), jobs, saving)
 
 
-def of_clips(
+def restoring_clips(
     clips: Sequence[Path], output: Path | None, name: str, options: Mapping[str, Any], **how: Any
-) -> Act:
+) -> Restoration:
     """Restore clips in this process.
 
     Args:
@@ -52,20 +57,20 @@ def of_clips(
     places = targets(clips, output, name)
     restorer = Restorer(**options)
 
-    def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (clips show their own)
+    def restoration(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (clips show their own)
         return restore_clips(restorer, clips, places, **how)
 
-    return act
+    return restoration
 
 
-def on_cluster(
+def restoring_on_cluster(
     made: "Plan",
     address: str,
     workers: int | None,
     cores: int,
     options: Mapping[str, Any],
     saving: "Saving",
-) -> Act:
+) -> Restoration:
     """Restore images by several processes.
 
     Args:
@@ -78,17 +83,17 @@ def on_cluster(
     """
     from unveil.batch.cluster import restore_on_cluster
 
-    def act(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (known at the end)
+    def restoration(share: Any = None) -> "Iterator[Outcome]":  # noqa: ARG001 (known at the end)
         yield from restore_on_cluster(
             made, address=address, workers=workers, cores=cores, options=options, saving=saving
         )
 
-    return act
+    return restoration
 
 
-def on_server(
+def restoring_on_server(
     address: str, jobs: "Sequence[Job]", given: Mapping[str, Any], *, force: bool, remember: bool
-) -> Act:
+) -> Restoration:
     """Restore images by a running `unveil serve`.
 
     Args:

@@ -181,16 +181,18 @@ def divided(colours: Array, alpha: Array) -> Array:
     return np.where(opacity > 0, np.minimum(found, top), colours).astype(colours.dtype)
 
 
-def add_residual(original: Array, residual: Array, out: Array) -> None:
+def add_residual(original: Array, residual: Array, out: Array, white: float = 1.0) -> None:
     """Write ``original + residual`` into `out` in the original's type; a zero changes no bit.
 
     Args:
         original: ``(h, w, c)`` samples.
         residual: Same shape, float32, where 1.0 is full scale.
         out: Same shape and type as `original`.
+        white: The value of floats that stands for white.
     """
     if original.dtype.kind == "f":
-        np.add(original, residual, out=out, casting="same_kind")
+        scaled = residual if white == 1 else residual * np.float32(white)
+        np.add(original, scaled, out=out, casting="same_kind")
         return
     top = full_scale(original.dtype)
     # Steps are rounded, not values: 65,535 fits float32 exactly, and so does every difference.

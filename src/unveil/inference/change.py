@@ -6,8 +6,6 @@ network, so that results at other strengths cost a blend.
 
 from collections.abc import Callable
 
-import numpy as np
-
 from unveil.imaging import Image
 from unveil.imaging.convert import add_residual, normalised
 from unveil.imaging.image import Array
@@ -64,10 +62,7 @@ def with_change(
         applied = strength.scaled(change[rows])
         if shares is not None:
             applied = applied * shares(rows)
-        if image.white == 1:
-            add_residual(image.pixels[rows], applied, out[rows])
-        else:
-            np.add(image.pixels[rows], applied * np.float32(image.white), out=out[rows])
+        add_residual(image.pixels[rows], applied, out[rows], image.white)
         for array in (image.pixels, change, out):
             release(array)
     return with_new_thumbnail(image, out)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unveil.errors import ImageFileError, InputError, OutputError
 from unveil.imaging import Develop, Image, read_image, write_image
-from unveil.imaging.convert import normalised
+from unveil.imaging.convert import add_residual, normalised
 from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
 from unveil.imaging.image import Array
@@ -281,8 +281,7 @@ class Restorer:
             # A zero change changes no bit, whatever the scale.
             change = np.empty_like(pixels)
             self.engine.change(normalised(pixels, image.white), change, progress)
-            scaled = self.engine.strength.scaled(change) * np.float32(image.white)
-            np.add(pixels, scaled, out=made)
+            add_residual(pixels, self.engine.strength.scaled(change), made, image.white)
 
         restore_visible(image.pixels, image.alpha, into, out, image.pixels)
         return with_new_thumbnail(image, out)

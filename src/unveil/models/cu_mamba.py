@@ -7,6 +7,13 @@ Figure → class: the U-Net `CUMamba`; the CU-Mamba block `SpatialBlock` then `C
 selective SSM (their figure 2) `unveil.layers.mamba.MambaBlock`; the scan over channels
 `unveil.layers.channel_ssm.ChannelSSM`.
 
+Equation → code: the recurrence of h_t and y_t `unveil.ops.selective_scan.reference`; Δ_t, B_t and
+C_t from the input `unveil.layers.scan.ImageScan`; I' = I + R `RestorationModel.forward`; the loss
+`unveil.training.losses`, written ``charbonnier + 0.1*fft`` in a recipe.
+
+Symbol → field: C `levels[0].width`, N_l `levels[l].encoder`, E `expand`; the states `d_state`; L is
+the number of pixels.
+
 What the paper leaves open, and what is done here:
 
 1. Width 48 and 4-6-6-8 blocks (Restormer's), d_state 16, d_conv 4 (Mamba's).

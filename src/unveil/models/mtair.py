@@ -5,7 +5,12 @@ Mamba-Transformer Aggregation", arXiv 2412.15845.
 
 Figure → class: the network `MTAIR`; M-T DN, the dual-branch network, `DualBlock` (channel
 self-attention beside a 2-D selective scan); the plain block `PlainBlock`; S-C PB, the
-spatial-channel prompt block, `unveil.layers.prompt.PromptBlock`.
+spatial-channel prompt block, `unveil.layers.prompt.PromptBlock`; the vision state-space module
+`unveil.layers.mamba.VisionSSM`.
+
+Option of the published class → field: dim `levels[0].width`, num_blocks `levels[l].encoder`,
+num_refinement_blocks `refinement`, heads `levels[l].heads`, ffn_expansion_factor `ffn_expand`;
+prompt_dim and prompt_size of a level, prompt_len `prompt_length`, lin_dim its `width`.
 
 The skeleton (widths, blocks, heads, where each kind of block and prompt stands) is as published.
 What is not known, and what is done here:
