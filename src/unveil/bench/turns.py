@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Run = Callable[[], Any]
+Timed = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Measured:
 
 
 def take_turns(
-    runs: Mapping[str, Run], repeats: int, *, warm_up: bool = True
+    runs: Mapping[str, Timed], repeats: int, *, warm_up: bool = True
 ) -> dict[str, list[float]]:
     """Time every run once per turn.
 
