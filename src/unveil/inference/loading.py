@@ -122,4 +122,4 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
 
 
 def _recorded(model_id: str) -> Tiling:
-    return get_record(model_id).tiling if model_id in list_models() else Tiling()
+    return Tiling.of(get_record(model_id)) if model_id in list_models() else Tiling()

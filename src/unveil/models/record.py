@@ -26,6 +26,11 @@ class Tiling:
     window: int | None = None
     whole_latent: bool = False
 
+    @classmethod
+    def of(cls, record: "ModelRecord") -> "Tiling":
+        """Return how images are cut for a variant."""
+        return cls(**{name: getattr(record, name) for name in cls.__dataclass_fields__})
+
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -58,10 +63,3 @@ class ModelRecord:
     overlap: int
     window: int | None = None
     whole_latent: bool = False
-
-    @property
-    def tiling(self) -> Tiling:
-        """How images are cut for this network."""
-        return Tiling(
-            self.whole_megapixels, self.tile, self.overlap, self.window, self.whole_latent
-        )

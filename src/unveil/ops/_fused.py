@@ -16,6 +16,10 @@ from unveil.ops.dispatch import Route, is_plain, library, missing, needs_gradien
 POINTER, SIZE, INT, FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
 
+def _same_shape(x: Tensor, *_: object) -> tuple[int, ...]:
+    return tuple(x.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class FusedPass:
     """One pass: its kernels, and what stands in for them.
@@ -30,7 +34,7 @@ class FusedPass:
         backward: Takes the output's gradient first; returns a gradient for each tensor argument,
             anything for those that are None.
         plain: The forward in plain PyTorch operations.
-        shape: Returns the output's shape.
+        shape: Returns the output's shape; by default that of the first argument.
         kept: Returns a buffer, or None, that `forward` fills and `backward` reads, both as their
             argument ``kept``, where autograd records the kernels at once. The registered operator
             has none.
@@ -41,7 +45,7 @@ class FusedPass:
     forward: Callable[..., Tensor]
     backward: Callable[..., tuple[Tensor, ...]]
     plain: Callable[..., Tensor]
-    shape: Callable[..., tuple[int, ...]]
+    shape: Callable[..., tuple[int, ...]] = _same_shape
     kept: Callable[..., Tensor | None] | None = None
 
     @cached_property

@@ -39,15 +39,10 @@ def _backward(
     return grads
 
 
-def _shape(x: Tensor, *_: object) -> tuple[int, ...]:
-    return tuple(x.shape)
-
-
 CAUSAL_CONV = FusedPass(
     name="causal_conv",
     arguments="Tensor x, Tensor weight, Tensor? bias, bool silu, bool by_column, bool reverse",
     forward=_forward,
     backward=_backward,
     plain=plain_causal_conv1d,
-    shape=_shape,
 ).register()

@@ -36,15 +36,10 @@ def _backward(
     return grads
 
 
-def _shape(x: Tensor, *_: object) -> tuple[int, ...]:
-    return tuple(x.shape)
-
-
 NORM = FusedPass(
     name="norm",
     arguments="Tensor x, Tensor? gate, Tensor weight, Tensor? bias, float epsilon",
     forward=_forward,
     backward=_backward,
     plain=plain_norm,
-    shape=_shape,
 ).register()

@@ -23,15 +23,10 @@ def _backward(grad: Tensor, x: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
     return grads
 
 
-def _shape(x: Tensor, _: Tensor) -> tuple[int, ...]:
-    return tuple(x.shape)
-
-
 SILU_GATE = FusedPass(
     name="silu_gate",
     arguments="Tensor x, Tensor gate",
     forward=_forward,
     backward=_backward,
     plain=plain_silu_gate,
-    shape=_shape,
 ).register()
