@@ -192,9 +192,9 @@ class TiledInference:
             progress(done)
 
         if grid is None or whole:
-            contexts = self._contexts(pixels, None, tick)
+            shared = self._shared_statistics(pixels, None, tick)
             given = to_network(pixels)
-            write(slice(0, height), to_residual(self._change(given, contexts, tick), channels))
+            write(slice(0, height), to_residual(self._change(given, shared, tick), channels))
             progress(1.0)
             return
         share = _LATENT_SHARE if self.tiling.whole_latent else 0.0
@@ -243,13 +243,13 @@ class TiledInference:
             once = SinglePass(model, self.device, pixels, grid, recorder, encoded)
             once.prepare()
             return once.grid, lambda rows, columns: _finite(once.change(rows, columns))
-        contexts = self._contexts(pixels, grid, tick)
-        latents = self._latents(pixels, grid, contexts, encoded)
+        shared = self._shared_statistics(pixels, grid, tick)
+        latents = self._latents(pixels, grid, shared, encoded)
 
         def change(rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
             given = to_network(pixels[slice(*rows), slice(*columns)])
             seen = [cut(whole, rows, columns, self._multiple) for whole in latents]
-            return self._change(given, contexts, tick, seen)
+            return self._change(given, shared, tick, seen)
 
         return grid, change
 
@@ -260,7 +260,7 @@ class TiledInference:
         return tiling.whole_latent and tiling.window is None and not self.ensemble and large
 
     def _latents(
-        self, pixels: Array, grid: Grid, contexts: list[GlobalStatistics] | None, tick: Tick
+        self, pixels: Array, grid: Grid, shared: list[GlobalStatistics] | None, tick: Tick
     ) -> list[Array]:
         """Return the whole image's latent per number; none where every tile makes its own.
 
@@ -273,13 +273,13 @@ class TiledInference:
         size = tuple(-(-side // self._multiple) for side in pixels.shape[:2])
 
         def latent_of(number: int) -> Array:
-            context = contexts[number] if contexts else None
+            image_statistics = shared[number] if shared else None
 
             def encode(rows: slice, columns: slice) -> Tensor:
                 tile = to_network(pixels[rows, columns]).to(self.device, dtype)
                 release(pixels)
                 padded = pad_to_multiple(tile, self._multiple)
-                features = model.encode(transformed(padded, number), context)[0]
+                features = model.encode(transformed(padded, number), image_statistics)[0]
                 tick()
                 return restored_feature_orientation(features, number)
 
@@ -287,7 +287,7 @@ class TiledInference:
                 turned = transformed_features(features.to(self.device, dtype), number)
                 # What is the whole image needs no statistics gathered elsewhere.
                 whole = self.tiling.window is None and features.shape[1:3] == size
-                seen = self._own_context() if whole else context
+                seen = self._conditioned_statistics() if whole else image_statistics
                 return restored_feature_orientation(model.refine_latent(turned, seen), number)
 
             whole = encoded((pixels.shape[0], pixels.shape[1]), grid, self._multiple, encode)
@@ -299,7 +299,7 @@ class TiledInference:
     def _change(
         self,
         given: Tensor,
-        contexts: list[GlobalStatistics] | None,
+        shared: list[GlobalStatistics] | None,
         tick: Tick,
         latents: list[Tensor] | None = None,
     ) -> Tensor:
@@ -310,23 +310,25 @@ class TiledInference:
         with torch.inference_mode():
             total = torch.zeros_like(given)
             for number in self._transforms:
-                context = contexts[number] if contexts else self._own_context()
+                image_statistics = shared[number] if shared else self._conditioned_statistics()
                 seen = transformed(given, number)
                 if number:
                     tick()
                 latent = None
                 if latents:
                     latent = transformed_features(latents[number].to(self.device), number)
-                total += restored_orientation(self._residual(seen, context, latent), number)
+                total += restored_orientation(
+                    self._residual(seen, image_statistics, latent), number
+                )
             return _finite(total[..., :height, :width]) / len(self._transforms)
 
     def _residual(
-        self, x: Tensor, context: GlobalStatistics | None, latent: Tensor | None
+        self, x: Tensor, image_statistics: GlobalStatistics | None, latent: Tensor | None
     ) -> Tensor:
         """Return the residual of padded images; of other networks, their result minus the image."""
         if isinstance(self.model, RestorationModel):
-            return self.model.residual(x, context, latent)
-        given = {"context": context, "latent": latent}
+            return self.model.residual(x, image_statistics, latent)
+        given = {"context": image_statistics, "latent": latent}
         known = {name: value for name, value in given.items() if value is not None}
         restored = torch.as_tensor(self.model(x, **known))
         if restored.shape != x.shape:
@@ -336,7 +338,7 @@ class TiledInference:
             )
         return restored - x
 
-    def _own_context(self) -> GlobalStatistics | None:
+    def _conditioned_statistics(self) -> GlobalStatistics | None:
         return ConditionedStatistics(self.conditioning) if self.conditioning else None
 
     def collect_statistics(self, pixels: Array) -> GlobalStatistics:
@@ -354,7 +356,7 @@ class TiledInference:
 
         return self._within_memory(pixels, gathered)
 
-    def _contexts(
+    def _shared_statistics(
         self, pixels: Array, grid: Grid | None, tick: Tick = _nothing
     ) -> list[GlobalStatistics] | None:
         """Gather the image's statistics, once per transform; None leaves it to the pass.
