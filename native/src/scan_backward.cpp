@@ -5,8 +5,8 @@
 //   dC_t = sum over lanes of dy_t h_t          dB_t = sum over lanes of g_t delta_t u_t
 //   d(delta_t u_t) = sum over states of B_t g_t
 //   d(delta_t A) = a_t g_t h_(t-1), whence ddelta_t and dA.
-// The sums over lanes are the expensive part: up to four blocks of lanes go side by side, so that
-// one tree of shuffles serves all of them.
+// The sums over lanes are the expensive part: two blocks of lanes go side by side, so that one tree
+// of shuffles serves all of them.
 #include <initializer_list>
 
 #include "staging.h"
@@ -210,12 +210,8 @@ void run_blocks(const ScanArgs& args, Run& run, int64_t blocks) {
     run_all_states<1, kStates, Shared, true, false>(run, n, 0);
   } else if (args.C_per_channel) {
     run_all_states<1, kStates, Shared, false, true>(run, n, 0);
-  } else if (blocks == 4) {
-    run_all_states<4, kStates, Shared, false, false>(run, n, 0);
-  } else if (blocks == 3) {
-    run_all_states<3, kStates, Shared, false, false>(run, n, 0);
-  } else if (blocks == 2) {
-    run_all_states<2, kStates, Shared, false, false>(run, n, 0);
+  } else if (blocks == kSide) {
+    run_all_states<kSide, kStates, Shared, false, false>(run, n, 0);
   } else {
     run_all_states<1, kStates, Shared, false, false>(run, n, 0);
   }

@@ -27,7 +27,7 @@ from unveil.inference.diagnosis import (
 )
 from unveil.inference.inspect import inspect_image
 from unveil.layers.statistics import GlobalStatistics
-from unveil.models.checkpoint import load_checkpoint, save_checkpoint
+from unveil.models.checkpoint import from_pretrained, save_checkpoint
 
 _Seen = tuple[GlobalStatistics, frozenset[str], float]
 
@@ -70,7 +70,7 @@ def test_what_was_fitted_is_recognised(fitted: tuple[Path, list[_Seen]]) -> None
     path, held_out = fitted
     probe = read_probe(path)
     assert probe is not None
-    model = load_checkpoint(path)
+    model = from_pretrained(path)
     right, errors = 0, []
     for context, causes, sigma in held_out:
         seen = estimate_degradation(probe, model, context)
@@ -99,11 +99,11 @@ def test_storing_keeps_weights_and_configuration(
 ) -> None:
     path, _ = fitted
     copy = tmp_path / "copy.safetensors"
-    save_checkpoint(load_checkpoint(path), copy)
+    save_checkpoint(from_pretrained(path), copy)
     assert read_probe(copy) is None
     store_probe(copy, read_probe(path))
     assert read_probe(copy) == read_probe(path)
-    one, two = load_checkpoint(path).state_dict(), load_checkpoint(copy).state_dict()
+    one, two = from_pretrained(path).state_dict(), from_pretrained(copy).state_dict()
     assert all(one[name].equal(two[name]) for name in one)
 
 
@@ -142,7 +142,7 @@ def test_a_task_is_steered_by_what_was_found_to_help(
 ) -> None:
     path, _ = fitted
     copy = tmp_path / "copy.safetensors"
-    save_checkpoint(load_checkpoint(path), copy)
+    save_checkpoint(from_pretrained(path), copy)
     probe = replace(read_probe(path), windows={"haze": 48}, by_prompts=("rain",))
     store_probe(copy, probe)
     assert read_probe(copy) == probe

@@ -14,7 +14,6 @@ from unveil.errors import CheckpointError
 from unveil.models import checkpoint
 from unveil.models.checkpoint import (
     from_pretrained,
-    load_checkpoint,
     push_to_hub,
     read_metadata,
     save_checkpoint,
@@ -42,7 +41,7 @@ def _assert_same(one, other):
 
 
 def test_one_file_suffices(model, saved):
-    loaded = load_checkpoint(saved)
+    loaded = from_pretrained(saved)
     _assert_same(loaded, model)
     assert not loaded.training
     assert loaded.model_id == "cu_mamba_tiny"
@@ -69,7 +68,7 @@ def test_a_config_beside_the_file_stands_in_for_metadata(model, tmp_path):
 def test_half_precision_weights_load_into_single_precision(model, saved):
     with_metadata = read_metadata(saved)
     save_file({k: v.half() for k, v in load_file(saved).items()}, saved, metadata=with_metadata)
-    loaded = load_checkpoint(saved)
+    loaded = from_pretrained(saved)
     assert loaded.stem.weight.dtype is torch.float32
     torch.testing.assert_close(loaded.stem.weight, model.stem.weight, rtol=1e-3, atol=1e-3)
 
@@ -79,7 +78,7 @@ def test_a_truncated_file_says_so(saved, keep):
     content = saved.read_bytes()
     saved.write_bytes(content[:keep])
     with pytest.raises(CheckpointError, match=r"net\.safetensors: .*(damaged|empty)"):
-        load_checkpoint(saved)
+        from_pretrained(saved)
 
 
 def test_a_damaged_header_says_so(saved):
@@ -87,7 +86,7 @@ def test_a_damaged_header_says_so(saved):
     content[:8] = struct.pack("<Q", 2**60)
     saved.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
-        load_checkpoint(saved)
+        from_pretrained(saved)
 
 
 def test_values_that_are_not_finite_are_refused(model, saved):
@@ -95,14 +94,14 @@ def test_values_that_are_not_finite_are_refused(model, saved):
         model.head.weight[0] = float("nan")
     save_checkpoint(model, saved)
     with pytest.raises(CheckpointError, match=r"head\.weight holds values that are not finite"):
-        load_checkpoint(saved)
+        from_pretrained(saved)
 
 
 def test_a_foreign_file_says_so(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
     with pytest.raises(CheckpointError, match="not written by unveil"):
-        load_checkpoint(path)
+        from_pretrained(path)
 
 
 def test_a_mismatched_file_names_the_first_tensor(saved):
@@ -113,11 +112,11 @@ def test_a_mismatched_file_names_the_first_tensor(saved):
     ]:
         save_file(state | change, saved, metadata=metadata)
         with pytest.raises(CheckpointError, match=message):
-            load_checkpoint(saved)
+            from_pretrained(saved)
     del state["stem.weight"]
     save_file(state, saved, metadata=metadata)
     with pytest.raises(CheckpointError, match=r"stem\.weight is missing"):
-        load_checkpoint(saved)
+        from_pretrained(saved)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_a_mismatched_file_names_the_first_tensor(saved):
 def test_a_configuration_that_does_not_fit_says_what(saved, description, message):
     save_file(load_file(saved), saved, metadata={"unveil": description})
     with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(saved)
+        from_pretrained(saved)
 
 
 def test_pickles_are_refused_unopened_with_the_way_out(tmp_path):
@@ -145,7 +144,7 @@ def test_pickles_are_refused_unopened_with_the_way_out(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(CheckpointError, match="weights_only=True"):
-        load_checkpoint(path)
+        from_pretrained(path)
     torch.save({"a": torch.zeros(1)}, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="save_checkpoint"):
         from_pretrained(tmp_path / "weights.pth")
@@ -153,7 +152,7 @@ def test_pickles_are_refused_unopened_with_the_way_out(tmp_path):
 
 def test_missing_files_and_hub_names_without_the_prefix_say_what_to_do(tmp_path):
     with pytest.raises(CheckpointError, match="No such file"):
-        load_checkpoint(tmp_path / "none.safetensors")
+        from_pretrained(tmp_path / "none.safetensors")
     with pytest.raises(CheckpointError, match="write hf://owner/name"):
         from_pretrained("owner/name")
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -204,7 +203,7 @@ def test_a_header_of_any_length_is_no_pickle(model, tmp_path, length):
     path, found = written(8)
     path, found = written(8 + length - found)
     assert found == length
-    _assert_same(load_checkpoint(path), model)
+    _assert_same(from_pretrained(path), model)
 
 
 def test_a_failed_download_is_one_line(monkeypatch):
@@ -247,7 +246,7 @@ def test_a_failed_write_leaves_the_old_file(model, saved, monkeypatch):
 
 def test_models_made_without_the_registry_are_saved_as_their_variant(tmp_path):
     model = CUMamba(create_model("cu_mamba_tiny").config)
-    loaded = load_checkpoint(save_checkpoint(model, tmp_path / "a.safetensors"))
+    loaded = from_pretrained(save_checkpoint(model, tmp_path / "a.safetensors"))
     assert loaded.model_id == "cu_mamba_tiny"
     _assert_same(loaded, model)
 

@@ -27,7 +27,7 @@ from unveil.inference.change import change_of
 from unveil.inference.diagnosis import CAUSES, fit_probe, mixer_names, store_probe
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
-from unveil.models.checkpoint import load_checkpoint, save_checkpoint
+from unveil.models.checkpoint import from_pretrained, save_checkpoint
 from unveil.serve.app import build_app
 from unveil.serve.connections import limited_connections
 from unveil.serve.engine import Engine
@@ -66,7 +66,7 @@ def all_in_one_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in network.parameters():
         parameter.data += 0.02 * torch.randn_like(parameter)
     path = save_checkpoint(network, tmp_path_factory.mktemp("mtair") / "all.safetensors")
-    network = load_checkpoint(path)
+    network = from_pretrained(path)
     store_probe(path, fit_probe(network, list(_pictures(network))))
     return path
 

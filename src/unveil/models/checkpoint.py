@@ -58,7 +58,7 @@ def save_checkpoint(
     >>> from unveil import create_model
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = save_checkpoint(create_model("cu_mamba_tiny"), Path(folder, "a.safetensors"))
-    ...     load_checkpoint(path).model_id
+    ...     from_pretrained(path).model_id
     'cu_mamba_tiny'
     """
     path = Path(path)
@@ -174,30 +174,14 @@ def read_pretrained(source: str | Path) -> Checkpoint:
     return read_checkpoint(path)
 
 
-def load_checkpoint(path: str | Path, *, device: torch.device | str = "cpu") -> RestorationModel:
-    """Build the network a safetensors file describes and load its weights.
-
-    Args:
-        path: A file written by `save_checkpoint`, or one beside its ``config.json``.
-        device: Where the network goes.
-
-    Returns:
-        The network, in evaluation mode.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, a pickle, foreign or does not fit.
-    """
-    return read_checkpoint(Path(path)).model.to(device)
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
     """Build the network a safetensors file describes, load its weights, keep its metadata.
 
     Args:
-        path: As for `load_checkpoint`.
+        path: A file written by `save_checkpoint`, or one beside its ``config.json``.
 
     Raises:
-        CheckpointError: As `load_checkpoint`.
+        CheckpointError: The file is missing, damaged, a pickle, foreign or does not fit.
     """
     with open_weights(path) as weights:
         metadata, facts = weights.metadata, weights.facts
