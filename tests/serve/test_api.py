@@ -345,11 +345,16 @@ def test_nothing_is_kept_once_an_image_is_answered(served: Served) -> None:
     until(lambda: uploads(served.engine) == [])
 
 
-def test_models_and_tasks_are_those_that_there_are_weights_for(served: Served) -> None:
+def test_models_and_tasks_are_those_that_there_are_weights_for(
+    served: Served, tiny_weights: Path
+) -> None:
     found = served.client.get("/v1/models").json()
     first = found["models"][0]
     assert (first["id"], first["default"], first["tasks"]) == (MODEL, True, ["denoise"])
     assert {model["id"] for model in found["models"]} >= {MODEL, "cu_mamba_small"}
+    assert found["choices"]["denoise"] == MODEL
+    assert first["file"] == str(tiny_weights)
+    assert {model["file"] for model in found["models"][1:]} == {None}
     claimed = {task for model in found["models"] for task in model["tasks"]}
     assert set(found["tasks"]) == {"auto"} | claimed
 

@@ -52,6 +52,9 @@ def test_behind_a_proxy_its_name_is_served(serve: Serve) -> None:
         headers = {"Host": host, "Origin": origin}
         assert client.get("/v1/models", headers=headers).status_code == 200
     assert client.get("/v1/models", headers={"Host": "example.com"}).status_code == 403
+    found = client.get("/v1/models").json()
+    # Others do not see the folders of this machine.
+    assert (found["limits"]["local"], found["models"][0]["file"]) == (False, "tiny.safetensors")
 
 
 def test_on_all_addresses_names_must_be_allowed(serve: Serve) -> None:

@@ -1,6 +1,7 @@
 """The HTTP API for single pictures: restore, inspect, models."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -13,7 +14,6 @@ from unveil.serve.engine import Engine
 from unveil.serve.error_responses import UPLOAD_ERRORS, described
 from unveil.serve.forms import MULTIPART, InspectForm, Models, RestoreForm, Seen, ServerLimits
 from unveil.serve.results import RESULT, result_file
-from unveil.serve.settings import is_loopback
 from unveil.serve.uploads import check_form, result, upload
 
 
@@ -47,14 +47,19 @@ def api_router(engine: Engine) -> APIRouter:
     async def models() -> Models:
         """List the networks on offer, the default first."""
         settings, catalogue = engine.settings, engine.catalogue
+        offers = catalogue.offers
+        if not settings.local:
+            offers = [o.model_copy(update={"file": o.file and Path(o.file).name}) for o in offers]
         limits = ServerLimits(
             max_bytes=settings.max_bytes,
             max_megapixels=settings.max_megapixels,
             keep_s=settings.keep_s,
             formats=[kind.name for kind in FORMATS if _is_readable(kind)],
-            local=is_loopback(settings.host),
+            local=settings.local,
         )
-        return Models(models=catalogue.offers, tasks=list(catalogue.tasks), limits=limits)
+        tasks = catalogue.tasks
+        choices: dict[str, str] = {task: catalogue.choose(None, task).id for task in tasks}
+        return Models(models=offers, tasks=list(tasks), choices=choices, limits=limits)
 
     return router
 

@@ -25,6 +25,11 @@ class Model(BaseModel):
     parameters: int
     paper: str
     default: bool = Field(description="Whether it is taken when none is named.")
+    file: str | None = Field(
+        default=None,
+        description="Weights file that the server was given; without its folders where others can "
+        "reach the server.",
+    )
 
 
 class Catalogue:
@@ -42,6 +47,7 @@ class Catalogue:
         self._given = names_of(given)
         sources: dict[str, str | Path] = {name: name for name in bundled_weights()}
         sources |= dict(zip(self._given, given, strict=True))
+        self._files = {name: str(path) for name, path in zip(self._given, given, strict=True)}
         self._preferred = self._given[0] if self._given else default_model("auto")
         self._loaded = {name: load(source) for name, source in sources.items()}
         self._offers = {name: self._offer(name, loaded) for name, loaded in self._loaded.items()}
@@ -55,6 +61,7 @@ class Catalogue:
             parameters=count_parameters(loaded.network),
             paper=get_record(model_id).paper if model_id in list_models() else "",
             default=name == self._preferred,
+            file=self._files.get(name),
         )
 
     @property

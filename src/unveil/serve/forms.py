@@ -171,6 +171,7 @@ class Models(BaseModel):
 
     models: list[Model]
     tasks: list[str]
+    choices: dict[str, str] = Field(description="By task, the network taken when none is named.")
     limits: ServerLimits
 
 

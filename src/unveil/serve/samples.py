@@ -57,11 +57,6 @@ class SampleImage:
         seed = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
         return parse(self.degradation)(clean, np.random.default_rng(seed))
 
-    @property
-    def name(self) -> str:
-        """What a user's file would be called."""
-        return f"{self.id}.png" if self.degradation else self.file
-
 
 SAMPLES = (
     SampleImage("noisy-cat", "chelsea.jpg", "Noise", "A cat, noise of σ 35",

@@ -49,6 +49,11 @@ class Settings(BaseModel):
     root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$")
     models: tuple[Path, ...] = ()
 
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches the server; a proxy lets others in."""
+        return is_loopback(self.host) and not self.allowed_hosts and not self.root_path
+
     @field_validator("allowed_hosts")
     @classmethod
     def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:

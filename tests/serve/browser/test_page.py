@@ -80,7 +80,7 @@ def test_what_is_saved_follows_the_strengths_at_full_depth_without_another_run(
     assert len(runs) == 1
     page.locator("summary", has_text="command line").click()
     expect(page.locator("#command")).to_have_text(
-        "unveil restore deep.png --strength 0.4 --strength-chroma 0.9"
+        f"unveil restore deep.png --model {tiny_weights} --strength 0.4 --strength-chroma 0.9"
     )
     site.engine.listeners.clear()
 
@@ -288,21 +288,27 @@ def test_restoring_can_be_cancelled(page: Any, monkeypatch: pytest.MonkeyPatch) 
         assert events == ["begun", "cancelled"]
 
 
-def test_a_reload_during_a_run_does_not_hinder_the_next(
+def test_a_run_is_followed_after_a_reload_and_other_options_make_another(
     page: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left running ends when the photo is restored anew, with the options of then."""
     with stuck(monkeypatch) as events:
         dropped(page, ("a.png", photo()))
         page.locator("#go").click()
         expect(page.locator(".progress")).to_contain_text("25 %")
         page.reload()
-        expect(page.locator(".strip .waiting")).to_have_count(1)
+        expect(page.locator(".progress")).to_contain_text("25 %")
+        expect(page.locator("#go")).to_have_text("Cancel")
         page.locator("#settings summary").click()
         page.locator("#model").select_option("cu_mamba_small")
+        events.append("let go")
+        expect(page.locator("#go")).to_have_text("Restore")
+        expect(page.locator(".told")).to_contain_text("tiny")
+        expect(page.locator(".strip .waiting")).to_have_count(1)
         restored(page)
-        assert events == ["begun", "cancelled", "begun"]
         expect(page.locator(".told")).to_contain_text("cu_mamba_small")
+        assert events == ["begun", "let go", "begun"]
+        page.locator("#model").select_option("")
+        expect(page.locator(".strip .waiting")).to_have_count(1)
 
 
 def test_a_bad_file_is_named_whole_and_stops_no_other(page: Any) -> None:

@@ -12,6 +12,8 @@ const LOSSY = ["jpeg", "webp", "avif", "heic"];
 const OPTIONS = {
   task: "auto", model: "", ensemble: false, strength: 1, luma: null, chroma: null, format: "", quality: null,
 };
+// Of these a photo is restored anew when they change.
+const RUN_OPTIONS = ["task", "model", "ensemble"];
 const TOUCH_MS = 240_000;
 const PAUSE_MS = 300;
 const THUMB = 168;
@@ -53,6 +55,8 @@ export class RestoreTab {
     this.change(() => (this.chosen ??= this.photos[0].id));
     await Promise.all(this.photos.map((photo) => this.queued(photo, () => this.found(photo))));
     this.choose(this.chosen);
+    const running = this.photos.filter((photo) => photo.running);
+    if (running.length && !this.run) await this.restore(running);
   }
 
   async found(photo) {
@@ -60,8 +64,10 @@ export class RestoreTab {
     const old = await this.engine.find(photo.saved, photo.file).catch(() => null);
     if (!old) photo.saved = null;
     else {
+      const finished = old.made && old.made.saved.version !== photo.saved.version;
       await this.shown(photo, old.before);
-      if (old.made) this.made(photo, old.made);
+      if (old.made) this.made(photo, old.made, finished ? photo.asked : photo.ran);
+      photo.running = old.running;
     }
     this.change();
   }
@@ -156,11 +162,7 @@ export class RestoreTab {
 
   set(options) {
     const { photo } = this;
-    const reruns = ["task", "model", "ensemble"].some((key) => key in options);
-    this.change(() => {
-      Object.assign(photo.options, options);
-      if (reruns && photo.made) photo.stale = true;
-    });
+    this.change(() => Object.assign(photo.options, options));
     this.changed.add(photo);
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.rememberChanged(), PAUSE_MS);
@@ -179,22 +181,20 @@ export class RestoreTab {
   setForAll() {
     const { options } = this.photo;
     for (const photo of this.photos) {
-      const reruns = ["task", "model", "ensemble"].some((key) => photo.options[key] !== options[key]);
       photo.options = { ...options };
-      if (reruns && photo.made) photo.stale = true;
       this.remember(photo);
     }
     this.change();
   }
 
   waiting() {
-    return this.photos.filter((photo) => (!photo.made || photo.stale) && !photo.error);
+    return this.photos.filter((photo) => !isDone(photo) && !photo.error);
   }
 
-  async restore() {
-    const again = [this.photo];
-    const todo = this.waiting().sort((a, b) => (b === this.photo) - (a === this.photo));
-    const run = (this.run = { controller: new AbortController(), todo: todo.length ? todo : again, began: Date.now() });
+  // Restore what waits, the photo in view first; without any, that photo again.
+  async restore(photos = this.waiting()) {
+    const todo = photos.length ? photos.sort((a, b) => (b === this.photo) - (a === this.photo)) : [this.photo];
+    const run = (this.run = { controller: new AbortController(), todo, began: Date.now() });
     const { signal } = run.controller;
     for (const [i, photo] of run.todo.entries()) {
       if (signal.aborted) break;
@@ -213,16 +213,21 @@ export class RestoreTab {
       if (!(await this.ensure(photo))) return;
       let made;
       const progress = (now) => this.change(() => this.run && (this.run.progress = now));
+      const { running } = photo;
+      photo.running = false;
+      if (!running) photo.asked = { ...photo.options };
+      const options = photo.asked;
+      await this.remember(photo);
       try {
-        made = await this.engine.restore(photo.saved, photo.options, { progress, signal });
+        made = await this.engine.restore(photo.saved, options, { progress, signal, running });
       } catch (error) {
         if (error.status !== 404) throw error;
         // The server has forgotten the photo, which is still here.
         photo.saved = null;
         if (!(await this.ensure(photo))) return;
-        made = await this.engine.restore(photo.saved, photo.options, { progress, signal });
+        made = await this.engine.restore(photo.saved, options, { progress, signal });
       }
-      this.made(photo, made);
+      this.made(photo, made, options);
     } catch (error) {
       if (error.name !== "AbortError") photo.error = error.message;
     }
@@ -230,10 +235,10 @@ export class RestoreTab {
     this.change();
   }
 
-  made(photo, made) {
+  made(photo, made, ran) {
     if (photo.after) URL.revokeObjectURL(photo.after);
     photo.after = URL.createObjectURL(made.after);
-    Object.assign(photo, { made, saved: made.saved, size: made.size, stale: false, error: null });
+    Object.assign(photo, { made, ran, saved: made.saved, size: made.size, error: null });
   }
 
   cancel() {
@@ -346,7 +351,7 @@ export class RestoreTab {
       this.page.focus("#drop");
     };
     const thumb = (photo) => {
-      const state = photo.error ? "failed" : photo.made && !photo.stale ? "done" : "waiting";
+      const state = photo.error ? "failed" : isDone(photo) ? "done" : "waiting";
       const label = `${photo.name}, ${photo.error || t({ failed: "stateFailed", done: "stateDone", waiting: "stateWaiting" }[state])}`;
       return html`<li class=${state}>
         <button type="button" class="thumb" aria-label=${label} aria-pressed=${String(photo.id === this.chosen)} title=${photo.name}
@@ -463,7 +468,7 @@ export class RestoreTab {
   }
 
   commandLine(photo) {
-    const text = command(photo.name, this.engine.commandOptions?.(photo.options) ?? photo.options);
+    const text = command(photo.name, this.engine.commandOptions(photo.options));
     const copy = async () => {
       try {
         await navigator.clipboard.writeText(text);
@@ -477,6 +482,9 @@ export class RestoreTab {
       <button type="button" @click=${copy}>${t(this.copied === text ? "copied" : "copy")}</button></div>${photo.mask ? html`<p class="quiet">${t("commandMask")}</p>` : ""}</details>`;
   }
 }
+
+// Whether a photo has been restored with the options that it has now.
+const isDone = ({ made, ran, options }) => Boolean(made) && (!ran || RUN_OPTIONS.every((key) => ran[key] === options[key]));
 
 export const bar = (text, share) => html`<div class="progress">
   ${share === null ? html`<progress max="1" aria-label=${text}></progress>` : html`<progress max="1" .value=${share} aria-label=${text}></progress>`}

@@ -9,13 +9,20 @@ export async function create() {
 }
 
 class ServerEngine {
-  constructor({ models, tasks, limits }) {
-    Object.assign(this, { models, tasks, limits });
+  constructor({ models, tasks, choices, limits }) {
+    Object.assign(this, { models, tasks, choices, limits });
     this.formats = limits.formats;
     this.degrades = true;
     this.inspects = models.some((model) => model.inspects);
     this.deep = this.averages = true;
     this.place = limits.local ? "machine" : "server";
+  }
+
+  // The options that give `unveil restore` the same network.
+  commandOptions(options) {
+    const id = options.model || this.choices[options.task];
+    const { file } = this.models.find((model) => model.id === id);
+    return { ...options, model: file ?? options.model };
   }
 
   async samples() {
@@ -53,7 +60,7 @@ class ServerEngine {
     if (!answer.ok) return null;
     const [image] = (await answer.json()).images;
     const before = await (await asked(`v1/jobs/${saved.job}/images/0/before`)).blob();
-    if (image.state !== "done") return { before, made: null };
+    if (image.state !== "done") return { before, made: null, running: ["waiting", "running"].includes(image.state) };
     return { before, made: await this.made(saved, image) };
   }
 
@@ -61,22 +68,27 @@ class ServerEngine {
     return (await asked(`v1/jobs/${saved.job}/images/0/seen`, { signal, patient: true })).json();
   }
 
-  async restore(saved, { task, model, ensemble }, { progress, signal }) {
+  // Restore a photo, or follow one that is `running` since before a reload.
+  async restore(saved, options, { progress, signal, running }) {
+    if (!running) await this.start(saved, options, signal);
+    const image = await this.followed(saved.job, progress, signal);
+    if (image.state === "cancelled") throw new DOMException("cancelled", "AbortError");
+    if (image.state !== "done") throw new Error(image.error || "not restored");
+    return this.made(saved, image);
+  }
+
+  async start(saved, { task, model, ensemble }, signal) {
     const form = new FormData();
     form.append("task", task);
     if (model) form.append("model", model);
     form.append("ensemble", String(Boolean(ensemble)));
     const { state } = await (await asked(`v1/jobs/${saved.job}`, { signal })).json();
     if (state === "running") {
-      // Left running by a reload or another tab, perhaps with other options.
+      // Another tab's, perhaps with other options.
       await asked(`v1/jobs/${saved.job}/cancel`, { method: "POST", signal });
       await this.followed(saved.job, () => {}, signal);
     }
     await asked(`v1/jobs/${saved.job}/start`, { method: "POST", body: form, signal });
-    const image = await this.followed(saved.job, progress, signal);
-    if (image.state === "cancelled") throw new DOMException("cancelled", "AbortError");
-    if (image.state !== "done") throw new Error(image.error || "not restored");
-    return this.made(saved, image);
   }
 
   async made(saved, image) {

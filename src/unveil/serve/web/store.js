@@ -20,9 +20,9 @@ async function tried(action) {
 // What is kept of a photo: enough to show it, restore it again, or find its result.
 export const keep = (photo) =>
   tried(async () => {
-    const { id, order, name, file, thumb, size, options, seen, saved, error } = photo;
+    const { id, order, name, file, thumb, size, options, seen, saved, asked, ran, error } = photo;
     const mask = photo.mask ? await maskBlob(photo.mask) : null;
-    await set(id, { id, order, name, file, thumb, size, options, seen, saved, error, mask }, store);
+    await set(id, { id, order, name, file, thumb, size, options, seen, saved, asked, ran, error, mask }, store);
   });
 
 export const forget = (photo) => tried(() => del(photo.id, store));
