@@ -26,7 +26,7 @@ def test_a_readout_is_fitted_and_stored(
         4,
         "--held-out-crop",
         96,
-        "--steering-limit",
+        "--tried",
         1,
     ]
     monkeypatch.setattr(sys, "argv", ["fit_readout.py", *map(str, words)])

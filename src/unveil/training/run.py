@@ -15,6 +15,7 @@ from unveil.models.registry import create_model
 from unveil.training.best import comparable_best
 from unveil.training.calibration import TrainingPlan, steps_within
 from unveil.training.checkpoints import load_state
+from unveil.training.degradation_probe import fit_all
 from unveil.training.devices import Devices, is_first_process
 from unveil.training.logs import RunLogs
 from unveil.training.loop import NonFiniteError, fit
@@ -127,12 +128,18 @@ def train(
         session.restore(state)
         session.best = comparable_best(session.best, out / BEST, undegraded(session.images))
         if session.step >= session.steps:
+            # Weights of a run that was killed while it fitted still lack the estimate.
+            if is_first_process():
+                fit_all(session, out)
             return TrainingOutcome(session.step, session.step, None, session.best, None)
     if is_first_process():
         # By now nothing can be wrong with recipe or data.
         prepare_directory(out, keep=resume)
         write_recipe(recipe, out)
-    return _launch(session, out, console)
+    outcome = _launch(session, out, console)
+    if outcome.finished and is_first_process():
+        fit_all(session, out)
+    return outcome
 
 
 def _check_output(
