@@ -257,10 +257,10 @@ def degrade(
         level = float(np.exp(rng.uniform(np.log(4), np.log(55))))
         image = parse(str(rng.choice(_STEPS[step])).format(sigma=level))(image, rng)
         if step in ("noise", "equal"):
-            sigma = float(np.std(np.clip(image, 0, 1) - before)) * 255
-    if sigma > _LEAST_SIGMA_255:
+            sigma = float(np.std(np.clip(image, 0, 1) - before))
+    if sigma * 255 > _LEAST_SIGMA_255:
         types.add("noise")
-    return image, frozenset(types), sigma if "noise" in types else 0.0
+    return image, frozenset(types), sigma * 255 if "noise" in types else 0.0
 
 
 def choose_conditioning(
