@@ -93,6 +93,20 @@ def test_weights_of_one_name_are_told_apart_by_their_folders(
         Catalogue([given[0], given[0]])
 
 
+def test_networks_used_long_ago_leave_the_memory(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.serve.catalogue._MOST_KEPT", 2)
+    catalogue = Catalogue([tiny_weights])
+    one, *others = catalogue.offers
+    network = catalogue.loaded(one).network
+    assert catalogue.loaded(one).network is network
+    for other in others:
+        catalogue.loaded(other)
+    assert len(others) > 1
+    assert catalogue.loaded(one).network is not network
+
+
 def test_missing_weights_are_an_error_at_the_start(tmp_path: Path) -> None:
     with pytest.raises((CheckpointError, InputError)):
         Engine(Settings(models=(tmp_path / "none.safetensors",)), folder=tmp_path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -14,6 +15,9 @@ from unveil.inference.options import TASKS, TaskChoice
 from unveil.models.base import count_parameters
 from unveil.models.checkpoint import bundled_weights
 from unveil.models.registry import get_record, list_models
+
+# Networks in memory at once: those used last.
+_MOST_KEPT = 8
 
 
 class Model(BaseModel):
@@ -49,8 +53,8 @@ class Catalogue:
         sources |= dict(zip(self._given, given, strict=True))
         self._files = {name: str(path) for name, path in zip(self._given, given, strict=True)}
         self._preferred = self._given[0] if self._given else default_model("auto")
-        self._loaded = {name: load(source) for name, source in sources.items()}
-        self._offers = {name: self._offer(name, loaded) for name, loaded in self._loaded.items()}
+        self._load = lru_cache(_MOST_KEPT)(lambda name: load(sources[name]))
+        self._offers = {name: self._offer(name, self._load(name)) for name in sources}
 
     def _offer(self, name: str, loaded: LoadedModel) -> Model:
         model_id = getattr(loaded.network, "model_id", "")
@@ -76,8 +80,8 @@ class Catalogue:
         return tuple(task for task in TASKS if task == "auto" or task in done)
 
     def loaded(self, offer: Model) -> LoadedModel:
-        """Return the network of an offer, whose file is not opened again."""
-        return self._loaded[offer.id]
+        """Return the network of an offer; its file is read again if others were used since."""
+        return self._load(offer.id)
 
     def choose(self, model: str | None, task: str) -> Model:
         """Return the network for a choice.
