@@ -18,7 +18,7 @@ import numpy as np
 
 from unveil.data import list_images
 from unveil.errors import UnveilError
-from unveil.inference.diagnosis import CAUSES, estimate_degradation
+from unveil.inference.diagnosis import DEGRADATIONS, estimate_degradation
 from unveil.training.degradation_probe import FittedProbe, fit_degradation_probe, spread
 
 
@@ -81,18 +81,18 @@ def main() -> None:
     if options.json:
         print(json.dumps(quality))
         return
-    print(f"| true \\ predicted | {' | '.join((*CAUSES, 'clean'))} |\n|---|---|---|---|---|")
-    for name, row in zip((*CAUSES, "clean"), fitted.probe.confusion or [], strict=False):
+    print(f"| true \\ predicted | {' | '.join((*DEGRADATIONS, 'clean'))} |\n|---|---|---|---|---|")
+    for name, row in zip((*DEGRADATIONS, "clean"), fitted.probe.confusion or [], strict=False):
         print(f"| {name} | {' | '.join(map(str, row))} |")
     for label, share in quality["right"].items():
         print(f"{label}: exactly right {share}")
     if quality["median_relative_error_of_sigma"] is not None:
         print(f"sigma: median error {100 * quality['median_relative_error_of_sigma']:.0f} %")
-    for cause, scores in fitted.scores.items():
+    for degradation, scores in fitted.scores.items():
         ways = ", ".join(f"{way} {score:.2f}" for way, score in scores.items())
-        by_prompts = cause in fitted.probe.by_prompts
-        chosen = "prompts" if by_prompts else fitted.probe.windows.get(cause, "alone")
-        print(f"conditioning against {cause}: {ways} dB: {chosen}")
+        by_prompts = degradation in fitted.probe.by_prompts
+        chosen = "prompts" if by_prompts else fitted.probe.windows.get(degradation, "alone")
+        print(f"conditioning against {degradation}: {ways} dB: {chosen}")
     print(f"{time.perf_counter() - start:.0f} s")
 
 

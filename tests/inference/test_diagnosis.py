@@ -17,7 +17,7 @@ from unveil.imaging import read_image
 from unveil.inference import Restorer
 from unveil.inference.conditioning import probe_of
 from unveil.inference.diagnosis import (
-    CAUSES,
+    DEGRADATIONS,
     estimate_degradation,
     features,
     fit_probe,
@@ -39,11 +39,15 @@ def _seen(base: GlobalStatistics, names: list[str], number: int, seed: int) -> l
     directions = torch.randn(4, sum(sizes), generator=torch.Generator().manual_seed(99))
     out: list[_Seen] = []
     for i in range(number):
-        causes = [frozenset(), *(frozenset({c}) for c in CAUSES), frozenset({"noise", "rain"})]
+        causes = [
+            frozenset(),
+            *(frozenset({c}) for c in DEGRADATIONS),
+            frozenset({"noise", "rain"}),
+        ]
         found = causes[i % 5]
         sigma = 55 * float(torch.rand((), generator=rng)) if "noise" in found else 0.0
         x = 0.1 * torch.randn(sum(sizes), generator=rng)
-        for k, cause in enumerate(CAUSES):
+        for k, cause in enumerate(DEGRADATIONS):
             strength = 1 + sigma / 30 if cause == "noise" else 1.5
             x = x + directions[k] * strength * (cause in found)
         parts = x.split(sizes)
@@ -185,8 +189,8 @@ def test_inspect_prints_what_is_seen(
     assert stop.value.code == 1
     captured = capsys.readouterr()
     (entry,) = json.loads(captured.out)["results"]
-    assert set(entry["probabilities"]) == set(CAUSES)
-    assert set(entry["verdict"]) <= {*CAUSES, "clean"}
+    assert set(entry["probabilities"]) == set(DEGRADATIONS)
+    assert set(entry["verdict"]) <= {*DEGRADATIONS, "clean"}
     assert "none.png" in captured.err
     with pytest.raises(SystemExit):
         app.main(words)

@@ -24,7 +24,7 @@ from unveil.errors import CancelledError
 from unveil.imaging import Image
 from unveil.inference import Restorer
 from unveil.inference.change import change_of
-from unveil.inference.diagnosis import CAUSES, fit_probe, mixer_names, store_probe
+from unveil.inference.diagnosis import DEGRADATIONS, fit_probe, mixer_names, store_probe
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 from unveil.models.checkpoint import from_pretrained, save_checkpoint
@@ -78,7 +78,7 @@ def _pictures(
     names = mixer_names(network)
     base = network.collect_statistics(torch.rand(1, 3, 64, 64))
     for i in range(24):
-        found = frozenset({CAUSES[i % 4]}) if i % 4 < 3 else frozenset()
+        found = frozenset({DEGRADATIONS[i % 4]}) if i % 4 < 3 else frozenset()
         told = {
             name: torch.randn_like(base.statistics[name])
             .mul(0.1)

@@ -1,4 +1,4 @@
-"""What this machine is and what of unveil runs on it, for `unveil doctor` and benchmark reports."""
+"""The machine, and which parts of unveil run on it, for `unveil doctor` and benchmark reports."""
 
 import platform
 from dataclasses import asdict

@@ -24,7 +24,7 @@ class ConvolutionYardstick(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(c_in, c_out, 3, padding=1) for c_in, c_out in pairwise(widths)
         )
-        # Typed loosely: torch's stubs do not know this form of Module.to.
+        # Typed loosely: torch's stubs lack this form of Module.to.
         to_layout: Any = self.to
         to_layout(memory_format=torch.channels_last)
 

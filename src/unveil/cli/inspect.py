@@ -56,7 +56,7 @@ def inspect(
 
 
 def _entry(seen: "DegradationEstimate") -> dict[str, Any]:
-    chances = {cause: round(chance, 4) for cause, chance in seen.probabilities.items()}
+    chances = {degradation: round(chance, 4) for degradation, chance in seen.probabilities.items()}
     return {
         "verdict": list(seen.verdict),
         "probabilities": chances,
@@ -65,10 +65,10 @@ def _entry(seen: "DegradationEstimate") -> dict[str, Any]:
 
 
 def _sentence(seen: "DegradationEstimate") -> str:
-    def one(cause: str) -> str:
-        level = f" (σ ≈ {seen.sigma_255:.0f})" if cause == "noise" else ""
-        chance = seen.probabilities.get(cause)
-        return f"{cause}{level}" + (f" {100 * chance:.0f} %" if chance is not None else "")
+    def one(degradation: str) -> str:
+        level = f" (σ ≈ {seen.sigma_255:.0f})" if degradation == "noise" else ""
+        chance = seen.probabilities.get(degradation)
+        return f"{degradation}{level}" + (f" {100 * chance:.0f} %" if chance is not None else "")
 
     others = [
         f"{c} {100 * p:.0f} %" for c, p in seen.probabilities.items() if c not in seen.verdict

@@ -67,8 +67,8 @@ class ImageStatistics(nn.Module):
             places: Of each crop, as the network's layers take them.
 
         Returns:
-            One tensor per layer, then, with a probe, ``(causes + 1,)``: the log odds of each
-            cause and the log of the noise level.
+            One tensor per layer, then, with a probe, ``(degradations + 1,)``: the log odds of
+            each degradation and the log of the noise level.
         """
         recorder = GlobalStatistics(places=places)
         self.model(padded(image, self.model.size_multiple), recorder)

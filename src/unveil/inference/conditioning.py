@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unveil.inference.loading import LoadedModel
 
 # The type of degradation that a task removes, as the linear probe names it.
-_CAUSES = {"denoise": "noise", "derain": "rain", "dehaze": "haze"}
+_REMOVED = {"denoise": "noise", "derain": "rain", "dehaze": "haze"}
 
 
 def probe_of(loaded: "LoadedModel") -> LinearProbe:
@@ -59,10 +59,10 @@ def task_conditioning(
         raise InputError(f"{loaded.name} does not {task}; it does: {', '.join(tasks)}")
     if loaded.probe is None and not mixer_names(loaded.network):
         return {}, loaded.tiling.window
-    cause = _CAUSES.get(task)
-    if cause is None:
+    degradation = _REMOVED.get(task)
+    if degradation is None:
         return {}, loaded.tiling.window
     probe = probe_of(loaded)
-    means = probe.means.get(cause, {}) if cause in probe.by_prompts else {}
+    means = probe.means.get(degradation, {}) if degradation in probe.by_prompts else {}
     prompts = {name: torch.tensor([values]) for name, values in means.items()}
-    return prompts, probe.windows.get(cause, loaded.tiling.window)
+    return prompts, probe.windows.get(degradation, loaded.tiling.window)

@@ -28,7 +28,7 @@ from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.models.checkpoint import read_metadata
 from unveil.models.weights_file import open_weights, write_weights
 
-CAUSES = ("noise", "rain", "haze")
+DEGRADATIONS = ("noise", "rain", "haze")
 _KEY = "readout"
 _RIDGE = 1e-3
 _STEPS = 500
@@ -45,12 +45,12 @@ class LinearProbe:
 
     Attributes:
         causes: Names of the degradations it predicts.
-        weight: One row of coefficients per cause, then one for the log of the noise level.
+        weight: One row of coefficients per degradation, then one for the log of the noise level.
         bias: Likewise.
-        means: Mean prompt weights (before softmax) of images with one cause only, by layer.
-        windows: By cause, the side of the windows whose own statistics remove it better than those
-            of the whole image; causes that are not there were not helped.
-        by_prompts: Causes that setting the prompt weights to their means removes better.
+        means: Mean prompt weights (before softmax) of images with one degradation only, by layer.
+        windows: By degradation, the side of the windows whose own statistics remove it better than
+            those of the whole image; degradations that are not there were not helped.
+        by_prompts: Degradations that setting the prompt weights to their means removes better.
         confusion: Counts on held-out images, rows true and columns predicted; the last is clean.
     """
 
@@ -60,7 +60,7 @@ class LinearProbe:
     means: dict[str, dict[str, list[float]]]
     confusion: list[list[int]] | None = None
     windows: dict[str, int] = field(default_factory=dict)
-    by_prompts: tuple[str, ...] = CAUSES
+    by_prompts: tuple[str, ...] = DEGRADATIONS
 
     def __post_init__(self) -> None:
         # From JSON they come as lists.
@@ -68,7 +68,9 @@ class LinearProbe:
         object.__setattr__(self, "by_prompts", tuple(self.by_prompts))
         rows = {len(self.weight), len(self.bias), len(self.causes) + 1}
         if len(rows) > 1 or len({len(row) for row in self.weight}) > 1:
-            raise ValueError("weight and bias have no row per cause and one for the noise level")
+            raise ValueError(
+                "weight and bias have no row per degradation and one for the noise level"
+            )
         if any(not 1 <= side <= _LARGEST_WINDOW for side in self.windows.values()):
             raise ValueError(f"windows are not within 1..{_LARGEST_WINDOW} pixels")
 
@@ -124,34 +126,37 @@ def fit_probe(
 
     Args:
         model: Network with prompt mixers or attention across channels.
-        seen: Per image: statistics from ``model.collect_statistics``, causes (of `CAUSES`, none for
-            clean), noise level sigma_255.
+        seen: Per image: statistics from ``model.collect_statistics``, its degradations (of
+            `DEGRADATIONS`, none for clean), noise level sigma_255.
         held_out: The same of other images, for the confusion matrix.
 
     Returns:
         The linear probe, to be stored with `store_probe`.
 
     Raises:
-        InputError: If the model gathers no such statistics or a cause never occurs.
+        InputError: If the model gathers no such statistics or a degradation never occurs.
     """
     names = mixer_names(model)
-    recorded, causes, sigmas = zip(*seen, strict=True)
+    recorded, degradations, sigmas = zip(*seen, strict=True)
     X = np.stack([features(model, statistics) for statistics in recorded])
     if not X.size:
         raise InputError(f"{type(model).__name__} gathers no statistics to read out")
-    missing = [c for c in CAUSES if not any(c in found for found in causes)]
+    missing = [c for c in DEGRADATIONS if not any(c in found for found in degradations)]
     if missing:
         raise InputError(f"no image with {', '.join(missing)} to fit the linear probe on")
     mean, scale = X.mean(0), X.std(0) + _LEAST_SCALE
     Z = (X - mean) / scale
-    rows = [_logistic(Z, np.array([cause in found for found in causes])) for cause in CAUSES]
-    noisy = np.array(["noise" in found for found in causes])
+    rows = [
+        _logistic(Z, np.array([degradation in found for found in degradations]))
+        for degradation in DEGRADATIONS
+    ]
+    noisy = np.array(["noise" in found for found in degradations])
     rows.append(_ridge(Z[noisy], np.log(np.array(sigmas)[noisy])))
     fitted = LinearProbe(
-        causes=CAUSES,
+        causes=DEGRADATIONS,
         weight=[_short(row[:-1] / scale) for row in rows],
         bias=_short(np.array([row[-1] - row[:-1] @ (mean / scale) for row in rows])),
-        means={c: _mean_logits(names, recorded, causes, c) for c in CAUSES},
+        means={c: _mean_logits(names, recorded, degradations, c) for c in DEGRADATIONS},
     )
     table = _confusion(fitted, model, held_out)
     return LinearProbe(**{**asdict(fitted), "confusion": table})
@@ -268,11 +273,13 @@ def _ridge(Z: Vector, y: Vector) -> Vector:
 def _mean_logits(
     names: Sequence[str],
     recorded: Sequence[GlobalStatistics],
-    causes: Sequence[frozenset[str]],
-    cause: str,
+    degradations: Sequence[frozenset[str]],
+    degradation: str,
 ) -> dict[str, list[float]]:
-    alone = [c for c, found in zip(recorded, causes, strict=True) if found == {cause}]
-    chosen = alone or [c for c, found in zip(recorded, causes, strict=True) if cause in found]
+    alone = [c for c, found in zip(recorded, degradations, strict=True) if found == {degradation}]
+    chosen = alone or [
+        c for c, found in zip(recorded, degradations, strict=True) if degradation in found
+    ]
     return {n: torch.stack([c.statistics[n][0] for c in chosen]).mean(0).tolist() for n in names}
 
 
@@ -281,15 +288,15 @@ def _confusion(
     model: nn.Module,
     held_out: Iterable[tuple[GlobalStatistics, frozenset[str], float]],
 ) -> list[list[int]] | None:
-    """Count, for images with at most one cause, the likeliest against the true one."""
+    """Count, for images with at most one degradation, the likeliest against the true one."""
     size = len(probe.causes) + 1
     table = np.zeros((size, size), int)
-    for statistics, causes, _ in held_out:
-        if len(causes) > 1:
+    for statistics, degradations, _ in held_out:
+        if len(degradations) > 1:
             continue
         seen = estimate_degradation(probe, model, statistics)
-        predicted = max(seen.probabilities, key=lambda cause: seen.probabilities[cause])
+        predicted = max(seen.probabilities, key=lambda degradation: seen.probabilities[degradation])
         column = size - 1 if seen.verdict == ("clean",) else probe.causes.index(predicted)
-        row = probe.causes.index(next(iter(causes))) if causes else size - 1
+        row = probe.causes.index(next(iter(degradations))) if degradations else size - 1
         table[row, column] += 1
     return table.tolist() if table.any() else None

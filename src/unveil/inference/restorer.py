@@ -164,7 +164,7 @@ class Restorer:
         Returns:
             The same kind, size and type; for a path, the path of the result; for a list or tuple, a
             list. Float samples that are NaN or infinite come back as they are and spoil no others:
-            the network is shown 0 in place of NaN, and −1 or 2 in place of what is beyond.
+            the network is given 0 in place of NaN, and −1 or 2 in place of what is beyond.
 
         Raises:
             InputError: If it is none of these, has floats of another range, or a strength is not

@@ -38,7 +38,7 @@ from unveil.models.checkpoint import WEIGHTS_NAME
 from unveil.training.run_directory import BEST
 from unveil.training.session import Session
 
-# Below this nobody sees the noise of an 8-bit picture, and nothing is lost by calling it clean.
+# Weaker noise of an 8-bit picture cannot be seen: the picture counts as clean.
 _LEAST_SIGMA_255 = 2.5
 _GAUSSIAN = "noise_uint8:sigma_255={sigma}"
 _CAMERA = "camera:shot=0.0005..0.012,read=0.0005..0.008,correlation=0..1,common=0..0.8"
@@ -280,8 +280,8 @@ def choose_conditioning(
     windows = dict(probe.windows)
     by_prompts: list[str] = []
     scores: dict[str, dict[str, float]] = {}
-    for cause, degradations in _TASKS.items():
-        means = probe.means.get(cause, {})
+    for degradation, descriptions in _TASKS.items():
+        means = probe.means.get(degradation, {})
         prompts = {name: torch.tensor([values]) for name, values in means.items()}
         ways = {
             "alone": engine,
@@ -289,22 +289,22 @@ def choose_conditioning(
         }
         for side in _WINDOWS:
             ways[str(side)] = replace(engine, tiling=replace(engine.tiling, window=side))
-        found = {way: _mean_psnr(ways[way], paths, degradations) for way in ways}
+        found = {way: _mean_psnr(ways[way], paths, descriptions) for way in ways}
         best = max(found, key=lambda way: found[way])
         if best != "alone" and found[best] > found["alone"] + _LEAST_GAIN:
-            windows |= {} if best == "prompts" else {cause: int(best)}
-            by_prompts += [cause] if best == "prompts" else []
-        scores[cause] = found
+            windows |= {} if best == "prompts" else {degradation: int(best)}
+            by_prompts += [degradation] if best == "prompts" else []
+        scores[degradation] = found
     return replace(probe, windows=windows, by_prompts=tuple(by_prompts)), scores
 
 
-def _mean_psnr(engine: TiledInference, paths: Sequence[Path], degradations: Sequence[str]) -> float:
+def _mean_psnr(engine: TiledInference, paths: Sequence[Path], descriptions: Sequence[str]) -> float:
     scores = []
     for number, path in enumerate(paths):
         rng = np.random.default_rng(number)
         clean = _crop(to_unit(load_rgb(path)), 384, rng)
-        for degradation in degradations:
-            degraded = np.clip(parse(degradation)(clean, rng), 0, 1).astype(np.float32)
+        for description in descriptions:
+            degraded = np.clip(parse(description)(clean, rng), 0, 1).astype(np.float32)
             restored = np.empty_like(degraded)
             engine.restore(degraded, restored)
             scores.append(psnr(np.clip(restored, 0, 1), clean, data_range=1))
