@@ -194,6 +194,30 @@ def test_the_inside_of_a_block_by_the_loop():
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_groups_are_normalised_apart_but_in_the_originals_reference(before):
+    # mamba_ssm's kernel and its block take the mean of each group, its reference that of all.
+    given = (
+        *(torch.randn(1, 20, 8 + 8 + 12 + 2), torch.randn(20, 4), torch.randn(20), torch.randn(2)),
+        *(-torch.rand(2), torch.randn(2), 64),
+    )
+    options = {"headdim": 4, "ngroups": 2}
+    norm = {"rmsnorm_weight": torch.rand(8), "norm_before_gate": before}
+    z, open_gate = given[0][..., :8], given[0].clone()
+    open_gate[..., :8] = 1.2784645  # where SiLU is 1: what is left is the scan
+    y = mamba_split_conv1d_scan_combined(open_gate, *given[1:], **options)
+    for groups, function in (
+        (2, mamba_split_conv1d_scan_combined),
+        (1, mamba_split_conv1d_scan_ref),
+    ):
+        values = y if before else y * F.silu(z)
+        parts = values.unflatten(-1, (groups, -1))
+        parts = parts / (parts.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        expected = parts.flatten(-2) * norm["rmsnorm_weight"] * (F.silu(z) if before else 1)
+        found = function(*given, **options, **norm)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -7,7 +7,7 @@ Source: Mamba-2 (arXiv 2405.21060), section 6 and figure 6.
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -270,69 +270,143 @@ def mamba_split_conv1d_scan_combined(
         InputError: A shape does not fit.
     """
     del chunk_size, state_dtype
-    width, heads = _headdim(D, headdim), len(A)
-    inner, mixed = heads * width, len(conv1d_weight)
-    left = zxbcdt.shape[-1] - inner - mixed - heads
-    if left < 0 or left % 2 or mixed <= inner or (mixed - inner) % (2 * ngroups):
-        raise InputError(
-            f"zxbcdt has {zxbcdt.shape[-1]} channels and the convolution {mixed}, which do not fit "
-            f"{heads} heads of {width} channels and {ngroups} groups"
-        )
-    mlp, z, xBC, dt = torch.split(zxbcdt, [left, inner, mixed, heads], dim=-1)
-    x, B, C = _convolve(xBC, conv1d_weight, conv1d_bias, seq_idx, activation, inner, ngroups)
-    gate = None if rmsnorm_weight is not None else torch.unflatten(z, -1, (-1, width))
-    y, last = mamba_chunk_scan_combined(
-        *(
-            torch.unflatten(x, -1, (-1, width)),
-            dt,
-            A,
-            B,
-            C,
-            None,
-            D,
-            gate,
-            dt_bias,
-            initial_states,
-            seq_idx,
-        ),
-        dt_softplus=True,
+    split = _split(zxbcdt, conv1d_weight, len(A), _headdim(D, headdim), ngroups)
+    y, last = _convolve_and_scan(
+        split,
+        *(conv1d_weight, conv1d_bias, dt_bias, A, D, initial_states, seq_idx),
         dt_limit=dt_limit,
-        return_final_states=True,
+        activation=activation,
+        gated=rmsnorm_weight is None,
         backend=backend,
     )
-    y = y.flatten(2)
     if rmsnorm_weight is not None:
-        size = inner // ngroups
-        y = rmsnorm_fn(y, rmsnorm_weight, None, z, rmsnorm_eps, size, norm_before_gate)
-    if left:
-        opened, passed = mlp.chunk(2, dim=-1)
+        size = y.shape[-1] // ngroups
+        y = rmsnorm_fn(y, rmsnorm_weight, None, split.z, rmsnorm_eps, size, norm_before_gate)
+    if split.mlp.shape[-1]:
+        opened, passed = split.mlp.chunk(2, dim=-1)
         y = torch.cat([F.silu(opened) * passed, y], dim=-1)
     if outproj_weight is not None:
         y = F.linear(y, outproj_weight, outproj_bias)
     return (y, last) if return_final_states else y
 
 
-def mamba_split_conv1d_scan_ref(*args: Any, **kwargs: Any) -> Any:
-    """Run a block as `mamba_split_conv1d_scan_combined` does, by the plain loop.
+def mamba_split_conv1d_scan_ref(
+    zxbcdt: Tensor,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    chunk_size: int | None = None,
+    dt_limit: Limit = _NO_LIMIT,
+    activation: str | None = "silu",
+    rmsnorm_weight: Tensor | None = None,
+    rmsnorm_eps: float = 1e-6,
+    outproj_weight: Tensor | None = None,
+    outproj_bias: Tensor | None = None,
+    headdim: int | None = None,
+    ngroups: int = 1,
+    norm_before_gate: bool = True,
+) -> Tensor:
+    """Run a block as the original's reference does, by the plain loop.
 
-    The original has neither initial states nor sequence numbers: `dt_limit` follows `chunk_size`.
+    It normalises over all channels, as the original does under this name. The original's block and
+    its `mamba_split_conv1d_scan_combined` normalise each group: with `ngroups` above 1 and
+    `rmsnorm_weight` the two functions give different values, there and here.
+
+    Args:
+        zxbcdt: `(b, l, 2 h p + 2 g n + h)`: the gate, the input, B, C and the step sizes.
+        conv1d_weight: `(h p + 2 g n, width)`.
+        conv1d_bias: `(h p + 2 g n,)` or None.
+        dt_bias: `(h,)`.
+        A: `(h,)`.
+        D: `(h,)` or `(h, p)`.
+        chunk_size: Not needed.
+        dt_limit: Range that the step sizes are held to.
+        activation: Of the convolution, `"silu"`, `"swish"` or None.
+        rmsnorm_weight: `(h p,)`: normalise and gate; without it, gate alone.
+        rmsnorm_eps: Added to the mean square.
+        outproj_weight: `(d, h p)` or None.
+        outproj_bias: `(d,)` or None.
+        headdim: p, where `D` does not give it.
+        ngroups: g.
+        norm_before_gate: Gate the normalised values; otherwise normalise the gated ones.
+
+    Returns:
+        `(b, l, d)`.
+
+    Raises:
+        InputError: A shape does not fit.
     """
-    named = dict(zip(_REFERENCE_ORDER, args[7:], strict=False))
-    options: dict[str, Any] = {**named, **kwargs, "backend": "reference"}
-    return mamba_split_conv1d_scan_combined(*args[:7], **options)
+    del chunk_size
+    split = _split(zxbcdt, conv1d_weight, len(A), _headdim(D, headdim), ngroups)
+    y, _ = _convolve_and_scan(
+        split,
+        *(conv1d_weight, conv1d_bias, dt_bias, A, D, None, None),
+        dt_limit=dt_limit,
+        activation=activation,
+        gated=rmsnorm_weight is None,
+        backend="reference",
+    )
+    if rmsnorm_weight is not None:
+        y = rmsnorm_fn(y, rmsnorm_weight, None, split.z, rmsnorm_eps, None, norm_before_gate)
+    return y if outproj_weight is None else F.linear(y, outproj_weight, outproj_bias)
 
 
-_REFERENCE_ORDER = (
-    "dt_limit",
-    "activation",
-    "rmsnorm_weight",
-    "rmsnorm_eps",
-    "outproj_weight",
-    "outproj_bias",
-    "headdim",
-    "ngroups",
-    "norm_before_gate",
-)
+class _Split(NamedTuple):
+    """What the input projection of a block gives, and its sizes."""
+
+    mlp: Tensor
+    z: Tensor
+    xBC: Tensor
+    dt: Tensor
+    width: int
+    groups: int
+
+
+def _split(zxbcdt: Tensor, conv1d_weight: Tensor, heads: int, width: int, groups: int) -> _Split:
+    inner, mixed = heads * width, len(conv1d_weight)
+    left = zxbcdt.shape[-1] - inner - mixed - heads
+    if left < 0 or left % 2 or mixed <= inner or (mixed - inner) % (2 * groups):
+        raise InputError(
+            f"zxbcdt has {zxbcdt.shape[-1]} channels and the convolution {mixed}, which do not fit "
+            f"{heads} heads of {width} channels and {groups} groups"
+        )
+    return _Split(*torch.split(zxbcdt, [left, inner, mixed, heads], dim=-1), width, groups)
+
+
+def _convolve_and_scan(
+    split: _Split,
+    conv1d_weight: Tensor,
+    conv1d_bias: Tensor | None,
+    dt_bias: Tensor,
+    A: Tensor,
+    D: Tensor,
+    initial_states: Tensor | None,
+    seq_idx: Tensor | None,
+    *,
+    dt_limit: Limit,
+    activation: str | None,
+    gated: bool,
+    backend: SsdBackend,
+) -> tuple[Tensor, Tensor]:
+    """Return `(b, l, h p)` and the last state."""
+    x, B, C = _convolve(
+        *(split.xBC, conv1d_weight, conv1d_bias, seq_idx, activation),
+        split.z.shape[-1],
+        split.groups,
+    )
+    heads = (-1, split.width)
+    gate = torch.unflatten(split.z, -1, heads) if gated else None
+    y, last = mamba_chunk_scan_combined(
+        *(torch.unflatten(x, -1, heads), split.dt, A, B, C, None, D, gate, dt_bias),
+        *(initial_states, seq_idx),
+        dt_softplus=True,
+        dt_limit=dt_limit,
+        return_final_states=True,
+        backend=backend,
+    )
+    return y.flatten(2), last
 
 
 def _headdim(D: Tensor | None, headdim: int | None) -> int:
