@@ -83,7 +83,8 @@ class Forward {
   Forward(const ScanArgs& args, int64_t blocks)
       : args_(args),
         per_block_(args.states * kLanes),
-        scratch_(floats(args, blocks)) {
+        scratch_(floats(args, blocks)),
+        past_caches_(is_large(args)) {
     for (float** buffer : {&raw_, &u_, &delta_, &y_, &z_}) {
       *buffer = scratch_.take(kTokens * kLanes);
     }
@@ -114,6 +115,7 @@ class Forward {
       }
       finish(batch, k, first, last);
     }
+    if (past_caches_) end_stores_past();
   }
 
  private:
@@ -121,6 +123,15 @@ class Forward {
     const int64_t states = padded(args.states);
     return 5 * kTokens * kLanes + (3 * states + padded(args.rank)) * kTokens +
            blocks * (4 * args.states + args.rank) * kLanes + states + 16 * 16;
+  }
+
+  // Whether the result, with channels in rows, exceeds what caches hold. Rows whose distance is a
+  // power of two share a set of the caches, where lines would be evicted between fetch and store.
+  static bool is_large(const ScanArgs& args) {
+    constexpr int64_t kCaches = 32 << 20, kLine = 64 / sizeof(float);
+    const int64_t size = args.batch * args.channels * args.height * args.width;
+    return kLanes == kLine && args.directions == 1 && args.out.w == 1 &&
+           args.out.c % kLine == 0 && size * int64_t(sizeof(float)) > kCaches;
   }
 
   void begin(int64_t batch, int64_t k, int64_t first, int64_t last) {
@@ -217,7 +228,9 @@ class Forward {
       run_block<false>(args_, b_);
     }
     if (args_.z.data != nullptr) gate(batch, tokens, lanes);
-    if (!in_place) unstage(out, base, tokens, lanes.count, y_, kLanes, k > 0);
+    if (in_place) return;
+    if (k == 0 && past_caches_ && unstage_past(out, base, tokens, lanes.count, y_)) return;
+    unstage(out, base, tokens, lanes.count, y_, kLanes, k > 0);
   }
 
   // Looks for the memory of the block after this one.
@@ -230,7 +243,7 @@ class Forward {
     add(args_.u, 0);
     if (args_.rank == 0) add(args_.delta, k);
     add(args_.z, 0);
-    add(args_.out, 0);
+    if (!past_caches_) add(args_.out, 0);
     b_.asks = (ahead_.count + kTokens - 1) / kTokens;
     while (ahead_.count < b_.asks * kTokens) ahead_.add(ahead_.address[0]);
     b_.ahead = ahead_.address;
@@ -269,6 +282,7 @@ class Forward {
   const ScanArgs& args_;
   const int64_t per_block_;
   Scratch scratch_;
+  const bool past_caches_;
   Ahead ahead_{};
   Block b_{};
   Strip factor_strip_{};

@@ -95,6 +95,23 @@ void unstage(const View& view, int64_t base, const Tokens& tokens, int lanes, co
   }
 }
 
+bool unstage_past(const View& view, int64_t base, const Tokens& tokens, int lanes,
+                  const float* buffer) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  float* origin = reinterpret_cast<float*>(view.data) + base + tokens.offset(view, 0);
+  if (view.dtype != kFloat32 || tokens.count != kTokens || !tokens.contiguous(view) ||
+      view.c % kLine != 0 || reinterpret_cast<uintptr_t>(origin) % 64 != 0) {
+    return false;
+  }
+  for (int64_t t = 0; t < kTokens; t += kLanes) {
+    Vec square[kLanes];
+    for (int i = 0; i < kLanes; ++i) square[i] = load(buffer + (t + i) * kLanes);
+    transpose(square);
+    for (int i = 0; i < lanes; ++i) store_past(origin + i * view.c + t, square[i]);
+  }
+  return true;
+}
+
 void look_ahead(const View& view, int64_t base, const Tokens& tokens, int lanes, Ahead& ahead) {
   if (view.data == nullptr || tokens.empty()) return;
   const int64_t size = view.dtype == kFloat32 ? 4 : 2, line = 64 / size;

@@ -133,6 +133,10 @@ void stage(const View& view, int64_t base, const Tokens& tokens, int lanes, floa
 void unstage(const View& view, int64_t base, const Tokens& tokens, int lanes, const float* buffer,
              int64_t row, bool add);
 
+// Writes whole lines of memory past the caches. False where rows are not made of such: it wrote none.
+bool unstage_past(const View& view, int64_t base, const Tokens& tokens, int lanes,
+                  const float* buffer);
+
 // Whether memory already looks like a strip, so that nothing need be copied.
 inline bool is_strip(const View& view, const Tokens& tokens) {
   return view.dtype == kFloat32 && view.c == 1 && tokens.stride(view) != 0;

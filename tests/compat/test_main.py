@@ -108,6 +108,14 @@ print(y.device, torch.cuda.is_available())
 """
 
 
+def test_a_script_that_needs_a_gpu_is_shown_the_option(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("raise AssertionError('Torch not compiled with CUDA enabled')")
+    done = run(script)
+    assert done.returncode == 1
+    assert "run it with python -m unveil.compat --cpu" in done.stderr
+
+
 def test_cuda_written_into_a_script_is_mapped_to_the_cpu_and_reported_once(tmp_path):
     script = tmp_path / "run.py"
     script.write_text(CUDA_WRITTEN_IN)

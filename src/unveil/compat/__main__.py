@@ -13,6 +13,13 @@ from unveil.compat.inventory import PACKAGES
 from unveil.compat.standin import install
 from unveil.ops.heap import keep_freed_memory
 
+# What PyTorch says where a script needs a GPU.
+_GPU_IS_MISSING = (
+    "Torch not compiled with CUDA enabled",
+    "Found no NVIDIA driver",
+    "Attempting to deserialize object on a CUDA device",
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Put the stand-ins in place and run a script or a module as `__main__`.
@@ -44,10 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"there is no module {options.script}, expected one that Python finds")
     sys.argv = [options.script, *options.arguments]
     with _mapped() if options.cpu else nullcontext():
-        if options.module:
-            runpy.run_module(options.script, run_name="__main__", alter_sys=True)
-        else:
-            runpy.run_path(str(script), run_name="__main__")
+        try:
+            if options.module:
+                runpy.run_module(options.script, run_name="__main__", alter_sys=True)
+            else:
+                runpy.run_path(str(script), run_name="__main__")
+        except (AssertionError, RuntimeError) as error:
+            if not options.cpu and any(sign in str(error) for sign in _GPU_IS_MISSING):
+                logging.getLogger("unveil.compat").error(
+                    "the script needs a GPU: run it with python -m unveil.compat --cpu"
+                )
+            raise
 
 
 def _mapped() -> AbstractContextManager[None]:

@@ -358,7 +358,7 @@ class _Split(NamedTuple):
 
     mlp: Tensor
     z: Tensor
-    xBC: Tensor
+    mixed: Tensor
     dt: Tensor
     width: int
     groups: int
@@ -392,7 +392,7 @@ def _convolve_and_scan(
 ) -> tuple[Tensor, Tensor]:
     """Return `(b, l, h p)` and the last state."""
     x, B, C = _convolve(
-        *(split.xBC, conv1d_weight, conv1d_bias, seq_idx, activation),
+        *(split.mixed, conv1d_weight, conv1d_bias, seq_idx, activation),
         split.z.shape[-1],
         split.groups,
     )

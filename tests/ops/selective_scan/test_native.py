@@ -28,6 +28,18 @@ def test_values_and_gradients_at_4096_tokens(layout, sequence, agrees_with_float
 
 
 @pytest.mark.usefixtures("kernels")
+def test_results_beyond_the_caches_are_the_same_in_both_layouts():
+    # From 32 MiB on rows of channels are written past the caches; the last 16 tokens are not.
+    torch.manual_seed(0)
+    u, projection = torch.randn(1, 16400, 520), torch.randn(1, 16400, 1, 1)
+    A, plain = -torch.ones(520, 1), {"delta_softplus": True, "backend": "native"}
+    expected = selective_scan(u, u, A, projection, projection, layout="bld", **plain)
+    rows, projections = u.mT.contiguous(), projection.permute(0, 2, 3, 1).contiguous()
+    found = selective_scan(rows, rows, A, projections, projections, **plain)
+    assert torch.equal(found.mT, expected)
+
+
+@pytest.mark.usefixtures("kernels")
 def test_a_second_derivative_is_refused(sequence):
     case = {
         k: v.float() if isinstance(v, torch.Tensor) else v for k, v in sequence(1, 4, 8, 2).items()
