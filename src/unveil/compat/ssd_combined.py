@@ -372,7 +372,8 @@ def _split(zxbcdt: Tensor, conv1d_weight: Tensor, heads: int, width: int, groups
             f"zxbcdt has {zxbcdt.shape[-1]} channels and the convolution {mixed}, which do not fit "
             f"{heads} heads of {width} channels and {groups} groups"
         )
-    return _Split(*torch.split(zxbcdt, [left, inner, mixed, heads], dim=-1), width, groups)
+    mlp, z, xBC, dt = torch.split(zxbcdt, [left, inner, mixed, heads], dim=-1)
+    return _Split(mlp, z, xBC, dt, width, groups)
 
 
 def _convolve_and_scan(
