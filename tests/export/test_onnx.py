@@ -85,29 +85,6 @@ def test_metadata_says_what_the_file_is(network, exported):
     assert len(entries["unveil.sha256"]) == 64
 
 
-@pytest.mark.slow
-def test_a_pair_shares_an_images_statistics_between_tiles(network, tmp_path, monkeypatch):
-    monkeypatch.setattr("unveil.export.onnx.SIZES", SIZES)
-    made = export_onnx(network[1], tmp_path / "a.onnx", tiles=True)
-    assert [file.name for file in made.files] == ["a.statistics.onnx", "a.restore.onnx"]
-    gather, restore = made.files
-    crops, tile = torch.rand(3, 3, 24, 16), torch.rand(2, 3, 21, 30)
-    places = torch.tensor([[0, 0.3, 0, 1], [0.3, 0.6, 0, 1], [0.6, 1, 0, 1]])
-    session = ort.InferenceSession(str(gather))
-    names = [output.name for output in session.get_outputs()]
-    found = session.run(names, {"image": crops.numpy(), "places": places.numpy()})
-    context = network[0].collect_statistics(crops)
-    for name, value in zip(names, found, strict=True):
-        expected = context.statistics[name.removeprefix("statistic.")]
-        np.testing.assert_allclose(value, expected.numpy(), atol=2e-4, rtol=2e-4)
-    given = dict(zip(names, map(torch.from_numpy, found), strict=True))
-    (restored,) = _run(restore, image=tile, **given)
-    expected = restore_tensor(network[0], tile, context)
-    np.testing.assert_allclose(restored, expected.numpy(), atol=1e-4)
-    entries = {e.key: e.value for e in onnx.load(restore).metadata_props}
-    assert set(json.loads(entries["unveil.statistics"])) == set(names)
-
-
 def test_a_file_that_differs_is_not_written(network, tmp_path, monkeypatch):
     monkeypatch.setattr("unveil.export.onnx.SIZES", ((7, 5),))
     real = parity.open_session

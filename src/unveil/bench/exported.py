@@ -14,7 +14,8 @@ import unveil
 from unveil.bench.against import running_build, source_of
 from unveil.bench.machine import describe_machine
 from unveil.bench.turns import Measured
-from unveil.export.onnx import build_whole, restoration_model
+from unveil.export.graph_modules import restoration_model
+from unveil.export.onnx import build_whole
 from unveil.export.parity import open_session
 from unveil.inference.loading import load
 from unveil.models.base import count_parameters

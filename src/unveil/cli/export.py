@@ -21,8 +21,8 @@ def export(
         bool,
         typer.Option(
             "--tiles",
-            help="Two files, OUT.statistics.onnx and OUT.restore.onnx, whose tiles share the "
-            "statistics of their image.",
+            help="The network in parts, OUT.PART.onnx, for tiles that share what is decided by "
+            "their whole image.",
         ),
     ] = False,
     task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",

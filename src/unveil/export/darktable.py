@@ -13,12 +13,12 @@ from typing import Any
 
 from unveil._version import __version__
 from unveil.errors import InputError
+from unveil.export.graph_modules import restoration_model
 from unveil.export.onnx import (
     Exported,
     build_whole,
     check_whole,
     refuse_existing,
-    restoration_model,
 )
 from unveil.imaging.atomic import replacing
 from unveil.inference.loading import load

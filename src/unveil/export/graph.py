@@ -18,6 +18,8 @@ from unveil.export.onnx_scan import DOMAIN, OPERATOR, Constant, scan_nodes
 OPSET = 18
 # That of opset 18; programs with older runtimes refuse newer ones.
 IR_VERSION = 8
+# Of an image.
+_CHANNELS = 3
 
 _FOLDED: dict[str, Callable[[Constant], Constant]] = {
     "Exp": np.exp,
@@ -37,7 +39,8 @@ def build_graph(
     """Export a module.
 
     Args:
-        form: Its first input is an image ``(n, 3, h, w)``.
+        form: Of its inputs of four axes, ``image`` is ``(n, 3, h, w)``, others are features
+            ``(n, h, w, f)``. Lists named like their layers are statistics, of one size.
         examples: Arguments for it; their sizes are not those of the graph.
         inputs: Names of the graph's inputs.
         outputs: Names of its outputs.
@@ -75,15 +78,25 @@ def build_graph(
 
 def _shapes(examples: tuple[Any, ...]) -> tuple[Any, ...]:
     """Free batch, height and width of images and features, and the batch of what else has one."""
-    image, *others = examples
     # With named axes the exporter refuses sizes below the network's multiple, which its graph takes
     # all the same; `_name_axes` sees to it that the axes stay free.
-    free: list[Any] = [{0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}]
-    for other in others:
-        same = isinstance(other, Tensor) and other.shape[0] == image.shape[0]
-        axes = (0, 2, 3) if same and other.ndim == 4 else (0,)
-        free.append(dict.fromkeys(axes, Dim.AUTO) if same else [None for _ in other])
-    return tuple(free)
+    number = len(examples[0])
+
+    def free(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [free(one) for one in value]
+        if not value.ndim or len(value) != number:
+            return None
+        return dict.fromkeys((0, *_sides(value)), Dim.AUTO)
+
+    return tuple(free(value) for value in examples)
+
+
+def _sides(value: Tensor) -> tuple[int, ...]:
+    """Return the axes of height and width."""
+    if value.ndim != 4:
+        return ()
+    return (2, 3) if value.shape[1] == _CHANNELS else (1, 2)
 
 
 @contextlib.contextmanager
@@ -173,10 +186,14 @@ def _name_axes(model: onnx.ModelProto) -> None:
     """Call the free axes by their names, and make sure that they are free."""
     for item in [*model.graph.input, *model.graph.output]:
         axes = item.type.tensor_type.shape.dim
-        is_image = item.name in ("image", "restored")
-        names = {0: "batch", 2: "height", 3: "width"} if is_image else {}
-        if item.name == "places":
+        names = {}
+        if item.name in ("image", "restored"):
+            names = {0: "batch", 2: "height", 3: "width"}
+        elif item.name == "places":
             names = {0: "batch"}
+        elif item.name in ("latent", "refined") or item.name.startswith("skip."):
+            level = item.name.removeprefix("skip.") if item.name.startswith("skip.") else "latent"
+            names = {0: "batch", 1: f"height.{level}", 2: f"width.{level}"}
         for axis, name in names.items():
             assert not axes[axis].HasField("dim_value"), f"{item.name}: {name} became a constant"
             axes[axis].dim_param = name

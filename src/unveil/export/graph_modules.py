@@ -1,13 +1,34 @@
 """The forms in which a network is exported, as modules with tensors in and tensors out."""
 
+import copy
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from unveil.errors import InputError
+from unveil.export.onnx_scan import replace_scans
 from unveil.inference.diagnosis import LinearProbe
+from unveil.inference.loading import LoadedModel
 from unveil.layers.statistics import GlobalStatistics, ImageWide
 from unveil.models.base import RestorationModel
+
+
+class Form(NamedTuple):
+    """What `unveil.export.graph.build_graph` exports.
+
+    Attributes:
+        module: Tensors in, tensors out.
+        examples: Arguments for it, of two images: a size of one would become a constant.
+        inputs: Names of the graph's inputs.
+        outputs: Names of its outputs.
+    """
+
+    module: nn.Module
+    examples: tuple[Any, ...]
+    inputs: list[str]
+    outputs: list[str]
 
 
 class FixedStatistics(GlobalStatistics):
@@ -106,20 +127,8 @@ class TilesOfAnImage(nn.Module):
             image: The tiles, floats in [0, 1].
             statistics: Of the image, one tensor per layer.
         """
-        return self.restored(image, statistics)
-
-    def restored(
-        self, image: Tensor, statistics: list[Tensor], latent: Tensor | None = None
-    ) -> Tensor:
-        """Restore tiles, with their part of the image's latent ``(n, h, w, f)`` where given.
-
-        Args:
-            image: Tiles ``(n, 3, h, w)``, floats in [0, 1].
-            statistics: Of the image, one tensor per layer.
-            latent: The tiles' part of the latent, or None.
-        """
         known = GlobalStatistics(dict(zip(self.names, statistics, strict=True)) | self.given)
-        restored: Tensor = self.model(padded(image, self.model.size_multiple), known, latent=latent)
+        restored: Tensor = self.model(padded(image, self.model.size_multiple), known)
         return restored[..., : image.shape[2], : image.shape[3]]
 
 
@@ -147,3 +156,28 @@ def _source(length: int, multiple: int) -> Tensor:
     # Too small to be mirrored: a size of 3 that lacks 5.
     fits = (index[-1:] - last) < length
     return torch.where(fits, mirrored.clamp(min=0), index.clamp(max=last))
+
+
+def restoration_model(loaded: LoadedModel) -> RestorationModel:
+    """Return the network of a loaded model.
+
+    Raises:
+        InputError: It is none of unveil's.
+    """
+    if not isinstance(loaded.network, RestorationModel):
+        raise InputError(f"{loaded.name} cannot be exported: expected a network of unveil's own")
+    return loaded.network
+
+
+def prepared(loaded: LoadedModel) -> RestorationModel:
+    """Return a copy of the network that can be exported.
+
+    Args:
+        loaded: The network.
+
+    Raises:
+        InputError: It is none of unveil's.
+    """
+    network = copy.deepcopy(restoration_model(loaded)).cpu().float().eval().requires_grad_(False)
+    replace_scans(network)
+    return network

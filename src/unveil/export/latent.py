@@ -1,76 +1,194 @@
-"""The forms of a network whose tiles share statistics and one latent of their whole image.
+"""A network in three parts for tiles that share their image's statistics and its latent.
 
-What `unveil.inference.tiling.TiledInference` does, in pieces: gather the statistics, encode every
-tile, refine the latent of the whole image, restore every tile. Features are ``(1, f, h, w)`` here,
-as images are, so that one rule frees their axes.
+They are the parts of `RestorationModel`: `encode`, `refine_latent` and `decode`. Each takes the
+statistics of its layers, or gathers them from what it is given, and gives those that it used.
 """
 
+from collections.abc import Callable, Mapping
+
+import torch
 from torch import Tensor, nn
 
-from unveil.export.graph_modules import TilesOfAnImage, padded
+from unveil.export.graph_modules import Form, padded, prepared
+from unveil.inference.loading import LoadedModel
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import RestorationModel
 
+PARTS = ("encode", "refine", "restore")
+_WHOLE_IMAGE = (0.0, 1.0, 0.0, 1.0)
 
-class EncodedTile(nn.Module):
-    """``image`` and statistics → ``latent``, what enters the coarsest level.
+
+class ChosenStatistics(GlobalStatistics):
+    """Statistics that are given, or those of the images in the batch.
+
+    Args:
+        given: By layer, ``(1, ...)``.
+        fixed: The same for layers whose statistics never change.
+        gather: A boolean; whether the images' own take the place of the given ones.
+        places: Of the images, ``(n, 4)``.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        gather: Tensor,
+        places: Tensor,
+    ) -> None:
+        super().__init__(given, places)
+        self._fixed, self._gather = fixed, gather
+
+    def statistic(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return the statistic of layer `name`, and keep it.
+
+        Args:
+            name: The layer's name within its model.
+            compute: Gives the statistic of every sample, ``(samples, ...)``.
+        """
+        if name in self._fixed:
+            return self._fixed[name]
+        own = compute().mean(0, keepdim=True)
+        self.statistics[name] = torch.where(self._gather, own, self.statistics[name])
+        return self.statistics[name]
+
+
+class _Part(nn.Module):
+    """One part of a network.
 
     Args:
         model: The network.
-        names: The layers, in the order of the inputs.
+        names: Layers of this part whose statistics are inputs and outputs, in their order.
+        fixed: Statistics, by layer, that are the same for every image.
     """
 
-    def __init__(self, model: RestorationModel, names: list[str]) -> None:
+    def __init__(
+        self, model: RestorationModel, names: list[str], fixed: Mapping[str, Tensor]
+    ) -> None:
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.fixed = model, names, dict(fixed)
 
-    def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
-        """Encode a tile ``(1, 3, h, w)``; sides of the result are rounded up.
+    def context(self, places: Tensor, gather: Tensor, given: list[Tensor]) -> ChosenStatistics:
+        """Return the statistics of a pass.
+
+        Args:
+            places: Of the images, ``(n, 4)``.
+            gather: Whether their own take the place of the given ones.
+            given: One tensor per layer.
+        """
+        known = dict(zip(self.names, given, strict=True))
+        return ChosenStatistics(known, self.fixed, gather, places)
+
+    def used(self, context: ChosenStatistics) -> list[Tensor]:
+        """Return the statistics that a pass used, one tensor per layer."""
+        return [context.statistics[name] for name in self.names]
+
+
+class EncodedTiles(_Part):
+    """``image`` → ``latent`` and skips."""
+
+    def forward(
+        self, image: Tensor, places: Tensor, gather: Tensor, given: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Encode tiles ``(n, 3, h, w)``; sides of the features are rounded up.
 
         Args:
             image: Floats in [0, 1].
-            statistics: Of the image, one tensor per layer.
+            places: Of the tiles, ``(n, 4)``.
+            gather: Whether the tiles' own statistics take the place of the given ones.
+            given: One tensor per layer.
         """
-        context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
-        features = self.model.encode(padded(image, self.model.size_multiple), context)[0]
-        return features.permute(0, 3, 1, 2)
+        context = self.context(places, gather, given)
+        latent, skips = self.model.encode(padded(image, self.model.size_multiple), context)
+        return (latent, *skips, *self.used(context))
 
 
-class RefinedLatent(nn.Module):
-    """``image``, which is a latent here, and statistics → ``refined``.
+class RefinedLatent(_Part):
+    """``latent`` → ``refined``."""
+
+    def forward(
+        self, latent: Tensor, places: Tensor, gather: Tensor, given: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Refine features ``(n, h, w, f)``.
+
+        Args:
+            latent: The encoder's features of the whole image.
+            places: Of the features, ``(n, 4)``.
+            gather: Whether their own statistics take the place of the given ones.
+            given: One tensor per layer.
+        """
+        context = self.context(places, gather, given)
+        return (self.model.refine_latent(latent, context), *self.used(context))
+
+
+class RestoredTiles(_Part):
+    """``image``, ``refined`` and skips → ``restored``."""
+
+    def forward(
+        self,
+        image: Tensor,
+        refined: Tensor,
+        skips: list[Tensor],
+        places: Tensor,
+        gather: Tensor,
+        given: list[Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Restore tiles ``(n, 3, h, w)``, not clipped.
+
+        Args:
+            image: Floats in [0, 1].
+            refined: The tiles' part of the refined features, ``(n, h, w, f)``.
+            skips: Of the tiles, finest first.
+            places: Of the tiles, ``(n, 4)``.
+            gather: Whether the tiles' own statistics take the place of the given ones.
+            given: One tensor per layer.
+        """
+        context = self.context(places, gather, given)
+        change = self.model.decode(refined, list(skips), context)
+        restored = image + change[..., : image.shape[2], : image.shape[3]]
+        return (restored, *self.used(context))
+
+
+@torch.no_grad()
+def latent_forms(loaded: LoadedModel) -> dict[str, Form]:
+    """Return the three parts of a network, by `PARTS`.
+
+    Statistics of layer ``X`` are the input ``given.X`` and the output ``statistic.X``.
 
     Args:
-        model: The network.
-        names: The layers, in the order of the inputs; None takes the latent's own statistics.
+        loaded: The network.
     """
+    network, fixed = prepared(loaded), loaded.conditioning
+    image = torch.rand(2, 3, 52, 68)
+    places, gather = torch.tensor([_WHOLE_IMAGE] * 2), torch.tensor(True)
+    recorder = GlobalStatistics()
 
-    def __init__(self, model: RestorationModel, names: list[str] | None) -> None:
-        super().__init__()
-        self.model, self.names = model, names
+    def recorded(known: set[str]) -> dict[str, Tensor]:
+        found = recorder.statistics.items()
+        return {name: value for name, value in found if name not in known and name not in fixed}
 
-    def forward(self, image: Tensor, statistics: list[Tensor] | None = None) -> Tensor:
-        """Refine features ``(1, f, h, w)``.
+    latent, skips = network.encode(padded(image, network.size_multiple), recorder)
+    early = recorded(set())
+    refined = network.refine_latent(latent, recorder)
+    deep = recorded(set(early))
+    network.decode(refined, list(skips), recorder)
+    late = recorded({*early, *deep})
+    named = [f"skip.{level}" for level in range(len(skips))]
 
-        Args:
-            image: The encoder's features of the whole image.
-            statistics: Of the image, one tensor per layer that has any.
-        """
-        context = None
-        if self.names is not None and statistics is not None:
-            context = GlobalStatistics(dict(zip(self.names, statistics, strict=True)))
-        refined = self.model.refine_latent(image.permute(0, 2, 3, 1).contiguous(), context)
-        return refined.permute(0, 3, 1, 2)
+    def form(
+        kind: type[_Part], values: tuple[object, ...], inputs: list[str], outputs: list[str],
+        own: dict[str, Tensor],
+    ) -> Form:  # fmt: skip
+        return Form(
+            kind(network, list(own), fixed),
+            (*values, places, gather, list(own.values())),
+            [*inputs, "places", "gather", *(f"given.{name}" for name in own)],
+            [*outputs, *(f"statistic.{name}" for name in own)],
+        )
 
-
-class TileWithLatent(TilesOfAnImage):
-    """``image``, ``latent`` and statistics → ``restored``; arguments as `TilesOfAnImage`."""
-
-    def forward(self, image: Tensor, latent: Tensor, statistics: list[Tensor]) -> Tensor:  # type: ignore[override]
-        """Restore a tile ``(1, 3, h, w)``, not clipped, with its latent ``(1, f, h, w)``.
-
-        Args:
-            image: Floats in [0, 1].
-            latent: The tile's part of the refined features.
-            statistics: Of the image, one tensor per layer.
-        """
-        return self.restored(image, statistics, latent.permute(0, 2, 3, 1).contiguous())
+    return {
+        "encode": form(EncodedTiles, (image,), ["image"], ["latent", *named], early),
+        "refine": form(RefinedLatent, (latent,), ["latent"], ["refined"], deep),
+        "restore": form(
+            RestoredTiles, (image, refined, skips), ["image", "refined", *named], ["restored"], late
+        ),
+    }

@@ -1,9 +1,8 @@
 """A network as ONNX files that run without unveil, checked before they are written."""
 
-import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,26 +14,19 @@ from torch import Tensor
 from unveil._version import __version__
 from unveil.errors import InputError, OutputError
 from unveil.export.graph import build_graph
-from unveil.export.graph_modules import (
-    FixedStatistics,
-    ImageStatistics,
-    TilesOfAnImage,
-    WholeImages,
-)
-from unveil.export.onnx_scan import replace_scans
+from unveil.export.graph_modules import FixedStatistics, WholeImages, prepared, restoration_model
 from unveil.export.parity import SIZES, Agreement, compare, open_session
+from unveil.export.parts import build_tiles, check_tiles, parts_of
 from unveil.imaging.atomic import write_bytes
 from unveil.inference.loading import LoadedModel, load
 from unveil.inference.options import TaskChoice
 from unveil.inference.padding import restore_tensor
-from unveil.models.base import RestorationModel
 from unveil.models.card import read_card
 from unveil.models.checkpoint import bundled_weights
 
 SMALLEST, LARGEST = 1, 8192
 # Sizes of the examples that are exported: not multiples, and different from each other.
 _EXAMPLE = (2, 3, 52, 68)
-_WHOLE_IMAGE = (0.0, 1.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,8 +61,10 @@ def export_onnx(
         model: A model's id, weights file or folder.
         target: The file.
         size: Side of square images, or ``"dynamic"`` for images of every size.
-        tiles: For networks that look at the whole image: write two files, ``NAME.statistics.onnx``
-            and ``NAME.restore.onnx``, so that tiles share the statistics of their image.
+        tiles: For networks that look at the whole image: write files whose tiles share what is
+            decided by all of it, ``NAME.encode.onnx``, ``NAME.refine.onnx`` and
+            ``NAME.restore.onnx``; of networks whose tiles make their own latent
+            ``NAME.statistics.onnx`` and ``NAME.restore.onnx``. Metadata names inputs and outputs.
         task: Turn an all-in-one network to one task.
         force: Replace files that are there.
 
@@ -93,30 +87,22 @@ def export_onnx(
         raise InputError(f"size is {size}; expected dynamic, or {SMALLEST} to {LARGEST} pixels")
     if tiles and size != "dynamic":
         raise InputError("tiles are of several sizes: give size or tiles, not both")
-    files = _pair_of(target) if tiles else (target,)
+    stem = target.name.removesuffix(".onnx")
+    parts = parts_of(loaded) if tiles else ("whole",)
+    files = tuple(target.with_name(f"{stem}.{part}.onnx") if tiles else target for part in parts)
     refuse_existing(files, force)
-    graphs: tuple[onnx.ModelProto, ...]
     if tiles:
-        graphs = gather, restore = build_pair(loaded)
-        agreements = check_pair(loaded, (gather, restore))
+        graphs = build_tiles(loaded)
+        for part, graph in graphs.items():
+            _describe(graph, loaded, part)
+        agreements = check_tiles(loaded, graphs)
     else:
-        graphs = (build_whole(loaded, size),)
+        graphs = {"whole": build_whole(loaded, size)}
         sizes = SIZES if size == "dynamic" else ((size, size),)
-        agreements = check_whole(loaded, graphs[0], sizes)
-    for file, graph in zip(files, graphs, strict=True):
-        write_bytes(file, graph.SerializeToString())
+        agreements = check_whole(loaded, graphs["whole"], sizes)
+    for file, part in zip(files, parts, strict=True):
+        write_bytes(file, graphs[part].SerializeToString())
     return Exported(files, tuple(agreements))
-
-
-def restoration_model(loaded: LoadedModel) -> RestorationModel:
-    """Return the network of a loaded model.
-
-    Raises:
-        InputError: It is none of unveil's.
-    """
-    if not isinstance(loaded.network, RestorationModel):
-        raise InputError(f"{loaded.name} cannot be exported: expected a network of unveil's own")
-    return loaded.network
 
 
 def refuse_existing(files: tuple[Path, ...], force: bool) -> None:
@@ -134,11 +120,6 @@ def refuse_existing(files: tuple[Path, ...], force: bool) -> None:
         raise OutputError(f"{found}: exists; give --force to replace it")
 
 
-def _pair_of(target: Path) -> tuple[Path, Path]:
-    stem = target.name.removesuffix(".onnx")
-    return target.with_name(f"{stem}.statistics.onnx"), target.with_name(f"{stem}.restore.onnx")
-
-
 def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic") -> onnx.ModelProto:
     """Return the graph that restores whole images.
 
@@ -153,28 +134,6 @@ def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic")
     )
     _describe(graph, loaded, "whole")
     return graph
-
-
-def build_pair(loaded: LoadedModel) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """Return the graphs that gather an image's statistics, and that restore tiles with them."""
-    network = restoration_model(loaded)
-    statistics = statistics_of(network)
-    names = [name for name in statistics if name not in loaded.conditioning]
-    outputs = [f"statistic.{name}" for name in names]
-    image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
-    first = build_graph(
-        ImageStatistics(prepared(loaded), names), (image, places), ["image", "places"], outputs,
-        dynamic=True,
-    )  # fmt: skip
-    given = [statistics[name] for name in names]
-    second = build_graph(
-        TilesOfAnImage(prepared(loaded), names, loaded.conditioning), (image, given),
-        ["image", *outputs], ["restored"], dynamic=True,
-    )  # fmt: skip
-    shapes = {key: list(value.shape) for key, value in zip(outputs, given, strict=True)}
-    _describe(first, loaded, "statistics", shapes)
-    _describe(second, loaded, "restore", shapes)
-    return first, second
 
 
 def check_whole(
@@ -195,27 +154,6 @@ def check_whole(
     return compare(exported, _network(loaded), sizes)
 
 
-def check_pair(
-    loaded: LoadedModel, graphs: tuple[onnx.ModelProto, onnx.ModelProto]
-) -> list[Agreement]:
-    """Compare the pair with the network, the image itself being the one sample and the one tile.
-
-    Args:
-        loaded: The network.
-        graphs: The graph of statistics, and that of tiles.
-    """
-    gather, restore = (open_session(graph) for graph in graphs)
-    names = [output.name for output in gather.get_outputs()]
-    places = torch.tensor([_WHOLE_IMAGE]).numpy()
-
-    def exported(image: Tensor) -> Tensor:
-        found = gather.run(names, {"image": image.numpy(), "places": places})
-        given = {"image": image.numpy(), **dict(zip(names, found, strict=True))}
-        return torch.from_numpy(restore.run(None, given)[0])
-
-    return compare(exported, _network(loaded), SIZES)
-
-
 def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     """Return the network itself, on whole images, with the statistics of its task."""
     context = FixedStatistics(loaded.conditioning) if loaded.conditioning else None
@@ -223,32 +161,7 @@ def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     return lambda image: restore_tensor(model, image, context)
 
 
-def prepared(loaded: LoadedModel) -> RestorationModel:
-    """Return a copy of the network that can be exported.
-
-    Args:
-        loaded: The network.
-
-    Raises:
-        InputError: It is none of unveil's.
-    """
-    network = copy.deepcopy(restoration_model(loaded)).cpu().float().eval().requires_grad_(False)
-    replace_scans(network)
-    return network
-
-
-def statistics_of(network: RestorationModel) -> dict[str, Tensor]:
-    """Return statistics of a small random image by layer, as examples of names and shapes."""
-    side = network.size_multiple * 2
-    return dict(network.collect_statistics(torch.rand(1, 3, side, side)).statistics)
-
-
-def _describe(
-    graph: onnx.ModelProto,
-    loaded: LoadedModel,
-    part: Literal["whole", "statistics", "restore"],
-    statistics: Mapping[str, list[int]] | None = None,
-) -> None:
+def _describe(graph: onnx.ModelProto, loaded: LoadedModel, part: str) -> None:
     """Write into a graph what it is and how it is used."""
     network, tiling = restoration_model(loaded), loaded.tiling
     entries: dict[str, Any] = {
@@ -264,12 +177,31 @@ def _describe(
         "overlap": tiling.overlap,
         "samples": "sRGB-encoded, 0 to 1, planes red, green, blue; the result is not clipped",
     }
-    if statistics is not None:
-        entries["statistics"] = json.dumps(statistics)
+    if part != "whole":
+        entries |= {key: json.dumps(value) for key, value in _interface(graph).items()}
+        entries["parts"] = ", ".join(parts_of(loaded))
         entries["places"] = "top, bottom, left, right of each sample as shares of its image"
     for key, value in entries.items():
         entry = graph.metadata_props.add()
         entry.key, entry.value = f"unveil.{key}", str(value)
+
+
+def _interface(graph: onnx.ModelProto) -> dict[str, dict[str, list[int | str]]]:
+    """Return names and axes of inputs, outputs, and of the statistics among them."""
+
+    def axes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:
+        return {
+            value.name: [a.dim_param or a.dim_value for a in value.type.tensor_type.shape.dim]
+            for value in values
+        }
+
+    inputs, outputs = axes(graph.graph.input), axes(graph.graph.output)
+    statistics = {
+        name.removeprefix("statistic.").removeprefix("given."): shape
+        for name, shape in (inputs | outputs).items()
+        if name.startswith(("statistic.", "given."))
+    }
+    return {"inputs": inputs, "outputs": outputs, "statistics": statistics}
 
 
 def weights_digest(network: torch.nn.Module) -> str:

@@ -9,9 +9,17 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from unveil.export.graph import build_graph
-from unveil.export.graph_modules import ImageStatistics, TilesOfAnImage, WholeImages
-from unveil.export.latent import EncodedTile, RefinedLatent, TileWithLatent
-from unveil.export.onnx import check_whole, prepared, restoration_model, statistics_of
+from unveil.export.graph_modules import (
+    Form,
+    ImageStatistics,
+    TilesOfAnImage,
+    WholeImages,
+    prepared,
+    restoration_model,
+)
+from unveil.export.latent import latent_forms
+from unveil.export.onnx import check_whole
+from unveil.export.parts import statistics_of
 from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
 
@@ -19,8 +27,6 @@ WEIGHTS = "weights.bin"
 # Smaller tensors stay in their graph.
 _SMALLEST = 1024
 _CHECKED = ((65, 47), (128, 96))
-
-Form = tuple[torch.nn.Module, tuple[Any, ...], list[str], list[str]]
 
 
 def write_network(folder: Path, loaded: LoadedModel, readout: LinearProbe | None) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def network_forms(loaded: LoadedModel, readout: LinearProbe | None) -> dict[str,
     network = prepared(loaded)
     image = torch.rand(2, 3, 52, 68)
     forms: dict[str, Form] = {
-        "whole": (WholeImages(network, loaded.conditioning), (image,), ["image"], ["restored"])
+        "whole": Form(WholeImages(network, loaded.conditioning), (image,), ["image"], ["restored"])
     }
     if not network.has_statistics:
         return forms
@@ -79,32 +85,14 @@ def network_forms(loaded: LoadedModel, readout: LinearProbe | None) -> dict[str,
     places = torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2)
     outputs = names if readout is None else [*names, "scores"]
     gather = ImageStatistics(network, names, readout)
-    forms["statistics"] = gather, (image, places), ["image", "places"], outputs
-
-    def given(chosen: list[str]) -> list[torch.Tensor]:
-        return [sample[name] for name in chosen]
+    forms["statistics"] = Form(gather, (image, places), ["image", "places"], outputs)
 
     if not loaded.tiling.whole_latent:
+        given = [sample[name] for name in names]
         tiles = TilesOfAnImage(network, names, loaded.conditioning)
-        forms["restore"] = tiles, (image, given(names)), ["image", *names], ["restored"]
+        forms["restore"] = Form(tiles, (image, given), ["image", *names], ["restored"])
         return forms
-    features = network.encode(torch.rand(2, 3, 56, 72), None)[0].permute(0, 3, 1, 2).contiguous()
-    last = f"prompts.{len(network.downs)}."  # type: ignore[arg-type]
-    deep = [name for name in names if name.startswith(("latent.", last))]
-    early = [name for name in names if name.startswith("encoder.")]
-    late = [name for name in names if name not in deep]
-    forms["encode"] = (
-        EncodedTile(network, early), (image, given(early)), ["image", *early], ["latent"]
-    )  # fmt: skip
-    forms["refine"] = (
-        RefinedLatent(network, deep), (features, given(deep)), ["image", *deep], ["refined"]
-    )  # fmt: skip
-    forms["refine_whole"] = RefinedLatent(network, None), (features,), ["image"], ["refined"]
-    forms["restore"] = (
-        TileWithLatent(network, late, loaded.conditioning), (image, features, given(late)),
-        ["image", "latent", *late], ["restored"],
-    )  # fmt: skip
-    return forms
+    return forms | latent_forms(loaded)
 
 
 def share_weights(graphs: list[onnx.ModelProto], location: str) -> bytes:

@@ -58,9 +58,16 @@ async function session(name) {
 
 async function run(name, given) {
   const graph = await session(name);
-  const feeds = Object.fromEntries(graph.inputNames.map((input) => [input, given[input]]));
+  const feeds = Object.fromEntries(graph.inputNames.map((input) => [input, given[input] ?? given[input.replace(/^given\./, "")]]));
   return graph.run(feeds);
 }
+
+// What a part of the network is given: its layers' statistics, or whether to gather them.
+const shared = (known, gather = false) => ({
+  ...known,
+  gather: new ort.Tensor("bool", Uint8Array.of(gather ? 1 : 0), []),
+  places: tensor(Float32Array.of(0, 1, 0, 1), 1, 4),
+});
 
 // Grid.spans and Grid.weights of unveil.inference.tiles.
 function spans(length, tile, overlap) {
@@ -194,8 +201,12 @@ async function restore(image) {
     const down = weights([top, bottom], height, overlap);
     for (const [left, right] of columns) {
       const wide = right - left;
-      const given = { ...known, image: tensor(planes(image, top, left, tall, wide), 1, 3, tall, wide) };
-      if (latent) given.latent = latentPart(latent, top, bottom, left, right);
+      let given = { ...known, image: tensor(planes(image, top, left, tall, wide), 1, 3, tall, wide) };
+      if (latent) {
+        given = { ...given, ...shared(known) };
+        Object.assign(given, await run("encode", given));
+        given.refined = latentPart(latent, top, bottom, left, right);
+      }
       const { restored } = await run(model.statistics ? "restore" : "whole", given);
       const across = weights([left, right], width, overlap);
       for (let y = 0; y < tall; y += 1) {
@@ -225,7 +236,7 @@ function write(change, top, rows, width, value) {
   }
 }
 
-// unveil.inference.bottleneck.whole_latent: the coarsest level of the whole image, (f, h, w).
+// unveil.inference.bottleneck: the coarsest level of the whole image, (h, w, f).
 async function wholeLatent(image, rows, columns, known, tick) {
   const multiple = model.size_multiple;
   const [tall, wide] = [Math.ceil(image.height / multiple), Math.ceil(image.width / multiple)];
@@ -234,15 +245,13 @@ async function wholeLatent(image, rows, columns, known, tick) {
   for (const [top, bottom] of rows) {
     for (const [left, right] of columns) {
       const part = tensor(planes(image, top, left, bottom - top, right - left), 1, 3, bottom - top, right - left);
-      const { latent } = await run("encode", { ...known, image: part });
-      const [, depth, h, w] = latent.dims;
+      const { latent } = await run("encode", { ...shared(known), image: part });
+      const [, h, w, depth] = latent.dims;
       features ??= { data: new Float32Array(depth * tall * wide), depth, tall, wide };
       const [dy, dx] = [top ? skip : 0, left ? skip : 0];
-      for (let f = 0; f < depth; f += 1) {
-        for (let y = dy; y < h; y += 1) {
-          const from = (f * h + y) * w;
-          features.data.set(latent.data.subarray(from + dx, from + w), (f * tall + top / multiple + y) * wide + left / multiple + dx);
-        }
+      for (let y = dy; y < h; y += 1) {
+        const row = latent.data.subarray((y * w + dx) * depth, (y + 1) * w * depth);
+        features.data.set(row, ((top / multiple + y) * wide + left / multiple + dx) * depth);
       }
       tick(0.38);
     }
@@ -250,7 +259,7 @@ async function wholeLatent(image, rows, columns, known, tick) {
   const { depth, data } = features;
   const side = Math.min(LATENT_SIDE, Math.max(Math.floor((model.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
   if (tall <= side && wide <= side) {
-    const { refined } = await run("refine_whole", { image: tensor(data, 1, depth, tall, wide) });
+    const { refined } = await run("refine", { ...shared(known, true), latent: tensor(data, 1, tall, wide, depth) });
     return { ...features, data: refined.data };
   }
   const out = new Float32Array(data.length);
@@ -258,13 +267,12 @@ async function wholeLatent(image, rows, columns, known, tick) {
     for (const across of spans(wide, side, LATENT_OVERLAP)) {
       const piece = region(features, ...down, ...across);
       const [h, w] = [down[1] - down[0], across[1] - across[0]];
-      const { refined } = await run("refine", { ...known, image: tensor(piece, 1, depth, h, w) });
+      const { refined } = await run("refine", { ...shared(known), latent: tensor(piece, 1, h, w, depth) });
       const [wy, wx] = [weights(down, tall, LATENT_OVERLAP), weights(across, wide, LATENT_OVERLAP)];
-      for (let f = 0; f < depth; f += 1) {
-        for (let y = 0; y < h; y += 1) {
-          for (let x = 0; x < w; x += 1) {
-            out[(f * tall + down[0] + y) * wide + across[0] + x] += wy[y] * wx[x] * refined.data[(f * h + y) * w + x];
-          }
+      for (let y = 0; y < h; y += 1) {
+        for (let x = 0; x < w; x += 1) {
+          const [to, from] = [((down[0] + y) * wide + across[0] + x) * depth, (y * w + x) * depth];
+          for (let f = 0; f < depth; f += 1) out[to + f] += wy[y] * wx[x] * refined.data[from + f];
         }
       }
     }
@@ -272,14 +280,12 @@ async function wholeLatent(image, rows, columns, known, tick) {
   return { ...features, data: out };
 }
 
-function region({ data, depth, tall, wide }, top, bottom, left, right) {
-  const [h, w] = [bottom - top, right - left];
-  const out = new Float32Array(depth * h * w);
-  for (let f = 0; f < depth; f += 1) {
-    for (let y = 0; y < h; y += 1) {
-      const from = (f * tall + top + y) * wide + left;
-      out.set(data.subarray(from, from + w), (f * h + y) * w);
-    }
+function region({ data, depth, wide }, top, bottom, left, right) {
+  const size = (right - left) * depth;
+  const out = new Float32Array((bottom - top) * size);
+  for (let y = top; y < bottom; y += 1) {
+    const from = (y * wide + left) * depth;
+    out.set(data.subarray(from, from + size), (y - top) * size);
   }
   return out;
 }
@@ -287,5 +293,5 @@ function region({ data, depth, tall, wide }, top, bottom, left, right) {
 function latentPart(latent, top, bottom, left, right) {
   const multiple = model.size_multiple;
   const place = [Math.floor(top / multiple), Math.ceil(bottom / multiple), Math.floor(left / multiple), Math.ceil(right / multiple)];
-  return tensor(region(latent, ...place), 1, latent.depth, place[1] - place[0], place[3] - place[2]);
+  return tensor(region(latent, ...place), 1, place[1] - place[0], place[3] - place[2], latent.depth);
 }
