@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from unveil import Restorer
-from unveil.batch.cluster import FILES_PER_TASK, Worker, restore_on_cluster
+from unveil.batch.cluster import Worker, restore_on_cluster
 from unveil.batch.jobs import Plan, plan
 from unveil.batch.run import restore_files
 from unveil.errors import InputError
@@ -33,10 +34,33 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _usual_priority() -> Any:
+    """Ray's workers start with a low one: on a busy machine they would get next to nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
+def _patiently(start: Any) -> None:
+    """Start a node; Ray gives up after 30 s, which a busy machine may need."""
+    for _ in range(9):
+        try:
+            start()
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+        else:
+            return
+    start()
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Any:
     ray = pytest.importorskip("ray", reason="ray is not installed")
-    ray.init(num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, log_to_driver=False)
+    # Of its own, whatever other cluster runs here.
+    given = {"num_cpus": len(os.sched_getaffinity(0)), "include_dashboard": False}
+    _patiently(lambda: ray.init("local", log_to_driver=False, **given))
     yield
     ray.shutdown()
 
@@ -87,9 +111,54 @@ def test_a_file_that_kills_every_worker_is_reported_and_the_others_are_restored(
     made = plan([photos], output=tmp_path / "out", recursive=True)
     outcomes = restore_on_cluster(made, workers=1, options=IDENTITY, worker=Deadly)
     assert [outcome.source for outcome in outcomes] == [job.source for job in made.jobs]
-    died = [outcome for outcome in outcomes if "its worker died 3 times" in outcome.reason]
-    assert photos / "2.png" in {outcome.source for outcome in died}
-    assert len(died) <= FILES_PER_TASK
+    failed = {outcome.source.name: outcome.reason for outcome in outcomes if outcome.reason}
+    assert set(failed) == {"2.png", "no-picture.png"}
+    assert "its worker died 3 times" in failed["2.png"]
+    assert sum(outcome.status == "restored" for outcome in outcomes) == 4
+    assert sum(job.target.exists() for job in made.jobs) == 4
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_whole_files_and_a_second_run_does_the_rest(
+    photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    (photos / "no-picture.png").unlink()
+    code = """
+import sys, time
+from pathlib import Path
+from unveil.batch.cluster import Worker, restore_on_cluster
+from unveil.batch.jobs import plan
+photos, out = map(Path, sys.argv[1:])
+class Stuck(Worker):
+    def __call__(self, batch):
+        while any(out.rglob("*.png")):
+            time.sleep(1)
+        return super().__call__(batch)
+made = plan([photos], output=out, recursive=True)
+restore_on_cluster(made, workers=1, options={"model": "identity"}, worker=Stuck)
+"""
+    out = tmp_path / "out"
+    words = [sys.executable, "-c", code, str(photos), str(out)]
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(words, stdout=log, stderr=log)
+    # A batch is done, and the next one waits for ever.
+    while not (begun := list(out.rglob("*.png"))) and driver.poll() is None:
+        time.sleep(0.5)
+    driver.kill()
+    driver.wait()
+    assert begun, (tmp_path / "log").read_text()
+    again = subprocess.run(
+        [sys.executable, "-m", "unveil", "restore", str(photos), "-r", "-o", str(out), "--model",
+         "identity", "--ray", "local", "--workers", "1", "--report", str(tmp_path / "report.csv")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    report = (tmp_path / "report.csv").read_text()
+    assert report.count(",skipped,") + report.count(",restored,") == 5
+    assert ",skipped," in report
+    assert ",restored," in report
+    assert len(list(out.rglob("*.png"))) == 5
 
 
 @pytest.mark.slow
@@ -99,8 +168,9 @@ def test_the_command_restores_on_two_nodes_and_writes_a_report(
     pytest.importorskip("ray", reason="ray is not installed")
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes.add_node(num_cpus=1)
+    nodes = Cluster()
+    for _ in range(2):
+        _patiently(lambda: nodes.add_node(num_cpus=1))
     try:
         listed, report = tmp_path / "list.txt", tmp_path / "report.csv"
         listed.write_text("".join(f"{path}\n" for path in sorted(photos.rglob("*.png"))))
@@ -157,18 +227,17 @@ def test_cores_are_claimed_once_and_freed_by_the_end_of_the_process(tmp_path: Pa
     usable = len(os.sched_getaffinity(0))
     code = f"""
 import os, pathlib
-from unveil.batch.cluster import claim_cores as claim
+from unveil.batch import cluster
+claim = cluster.claim_cores
 folder = pathlib.Path({str(tmp_path)!r})
 assert len(claim({usable}, folder)) == {usable} == len(os.sched_getaffinity(0))
-try:
-    claim(1, folder)
-except ValueError as error:
-    print(error)
+cluster._PATIENCE_SECONDS = 0
+print(len(claim(1, folder)))
 """
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
-        assert done.stdout.strip() == "0 cores are free, 1 asked for: use fewer workers", (
-            done.stderr
-        )
+        # What is claimed by others is shared.
+        assert done.stdout.strip() == str(usable), done.stderr
+        assert "this worker shares" in done.stderr

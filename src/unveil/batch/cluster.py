@@ -1,13 +1,15 @@
 """Restore the files of a plan on a Ray cluster, or on this machine's cores, with Ray Data.
 
 Each worker is a process that loads the network once and keeps to its own cores. A worker that dies
-is started again and its files with it; a file that fails is tried again, then reported. Results are
+is started again and its file with it; a file that fails is tried again, then reported. Results are
 the bytes that one process with as many threads would write, and a second run skips what is done.
 On a cluster, inputs and outputs lie on storage that every machine mounts under one path.
 """
 
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,15 @@ from unveil.errors import BackendUnavailableError, InputError, MissingExtraError
 from unveil.process import usable_cores
 
 LOCAL = "local"
-FILES_PER_TASK = 4
-WORKER_DEATHS = 2  # after which a task's files count as failed
+WORKER_DEATHS = 2  # after which a file counts as failed
+# Beyond so many files a task holds several.
+_MOST_TASKS = 4096
+# Tries to start Ray or to connect to it.
+_STARTS = 4
+# For cores of a worker that is ending.
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.2
+
+_log = logging.getLogger(__name__)
 
 
 def restore_on_cluster(
@@ -66,17 +75,21 @@ def restore_on_cluster(
     if not items:
         return []
     ray = _connected(address, workers * cores)
-    # A file that kills every worker costs its task, not the run.
+    # A file that ends every worker costs its task, not the run.
     ray.data.DataContext.get_current().max_errored_blocks = -1
-    dataset = ray.data.from_items(items).map_batches(
+    dataset = ray.data.from_items(items, override_num_blocks=min(len(items), _MOST_TASKS))
+    restored = dataset.map_batches(
         worker or Worker,
         fn_constructor_args=(dict(options or {}), cores, retries, saving or Saving()),
-        batch_size=FILES_PER_TASK,
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        batch_size=1,
+        # Ray gives up all that a worker holds when it dies: one task is one file.
+        compute=ray.data.ActorPoolStrategy(
+            size=min(workers, len(items)), max_tasks_in_flight_per_actor=1
+        ),
         num_cpus=cores,
         max_task_retries=WORKER_DEATHS,
     )
-    rows = {row["source"]: row for row in dataset.take_all()}
+    rows = {row["source"]: row for row in restored.take_all()}
     return [_outcome(item, rows.get(item["source"])) for item in items]
 
 
@@ -121,33 +134,48 @@ _LOCKS: list[Any] = []
 def claim_cores(count: int, folder: Path | None = None) -> list[int]:
     """Pin this process to `count` cores that no other worker on this machine has claimed.
 
-    A claim is a locked file, so it ends with its process, however that ends.
+    A claim is a locked file, so it ends with its process, however that ends. Where fewer cores stay
+    free, as with Ray nodes that declare more than the machine has, this process shares them all.
 
     Args:
         count: How many.
         folder: Where the locked files lie; None is one of this user's in the temporary folder.
 
-    Raises:
-        InputError: Fewer are free.
+    Returns:
+        The cores this process may use.
     """
-    import fcntl  # noqa: PLC0415 (Linux; so is pinning)
-
     folder = folder or Path(tempfile.gettempdir()) / f"unveil-cores-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    claimed: list[int] = []
-    for core in sorted(os.sched_getaffinity(0)):
+    usable = sorted(os.sched_getaffinity(0))
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while len(locks := _free_cores(usable, count, folder)) < count:
+        for lock in locks.values():
+            lock.close()
+        if time.monotonic() > end:
+            _log.warning("%d cores are not free: this worker shares the others'", count)
+            return usable
+        time.sleep(_PAUSE_SECONDS)
+    _LOCKS.extend(locks.values())
+    os.sched_setaffinity(0, locks)
+    return list(locks)
+
+
+def _free_cores(usable: list[int], count: int, folder: Path) -> dict[int, Any]:
+    """Lock `count` cores, or those that are free; return the locks by core."""
+    import fcntl  # noqa: PLC0415 (Linux; so is pinning)
+
+    locks: dict[int, Any] = {}
+    for core in usable:
+        if len(locks) == count:
+            break
         lock = (folder / str(core)).open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
-            continue
-        _LOCKS.append(lock)
-        claimed.append(core)
-        if len(claimed) == count:
-            os.sched_setaffinity(0, claimed)
-            return claimed
-    raise InputError(f"{len(claimed)} cores are free, {count} asked for: use fewer workers")
+        else:
+            locks[core] = lock
+    return locks
 
 
 def _connected(address: str, cores: int) -> Any:
@@ -158,11 +186,18 @@ def _connected(address: str, cores: int) -> Any:
         import ray.data  # type: ignore[import-not-found]  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError("restoring with --ray", "ray") from error
-    if not ray.is_initialized():
-        local = {"num_cpus": cores, "include_dashboard": False} if address == LOCAL else {}
+    if ray.is_initialized():
+        return ray
+    local = {"num_cpus": cores, "include_dashboard": False} if address == LOCAL else {}
+    for start in range(1, _STARTS + 1):
         try:
-            ray.init(None if address == LOCAL else address, log_to_driver=False, **local)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+            ray.init(address, log_to_driver=False, **local)
+            break
+        # A plain Exception is raised where a node is not up after 30 s, as on a busy machine.
+        except Exception as error:
+            if start < _STARTS and type(error) is Exception:
+                _log.warning("Ray did not start in time: trying again")
+                continue
             reason = str(error).splitlines()[0]
             raise BackendUnavailableError(f"no Ray cluster at {address}: {reason}") from None
     return ray
