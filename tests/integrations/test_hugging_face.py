@@ -4,6 +4,7 @@ import yaml
 
 from unveil import from_pretrained
 from unveil.errors import CheckpointError
+from unveil.inference.loading import load
 from unveil.integrations.hugging_face import card, write_model, write_space_card
 from unveil.models.card import read_card
 from unveil.models.checkpoint import bundled_weights
@@ -18,6 +19,7 @@ def test_a_written_folder_loads_as_the_bundled_network(name, tmp_path):
     with torch.no_grad():
         expected = create_model(name, pretrained=True)(image)
         assert torch.equal(from_pretrained(folder)(image), expected)
+    assert load(folder).probe == load(name).probe
 
 
 @pytest.mark.parametrize("name", bundled_weights())

@@ -9,8 +9,7 @@ import yaml
 from unveil.errors import CheckpointError
 from unveil.imaging.atomic import write_text
 from unveil.models.card import read_card
-from unveil.models.checkpoint import save_pretrained
-from unveil.models.registry import create_model
+from unveil.models.checkpoint import read_bundled, save_pretrained
 
 
 def card(model_id: str) -> str:
@@ -59,6 +58,8 @@ def metadata(model_id: str) -> dict[str, Any]:
 def write_model(model_id: str, folder: Path) -> Path:
     """Write weights, configuration and card of a bundled model into a folder to be pushed.
 
+    The weights keep their metadata, and so the degradation estimate.
+
     Args:
         model_id: A bundled model's id.
         folder: Made when missing.
@@ -70,7 +71,8 @@ def write_model(model_id: str, folder: Path) -> Path:
         CheckpointError: No weights of this id are bundled.
     """
     text = card(model_id)
-    save_pretrained(create_model(model_id, pretrained=True), folder)
+    bundled = read_bundled(model_id)
+    save_pretrained(bundled.model, folder, bundled.metadata)
     write_text(folder / "README.md", text)
     return folder
 
