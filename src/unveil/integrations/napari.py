@@ -68,7 +68,9 @@ def _reported(
     data: "Array", model: str, strength: float, stopped: threading.Event
 ) -> "Generator[float, None, Array | None]":
     """Restore in a thread, and yield the share that is done; return None once `stopped` is set."""
-    share, made, news = [0.0], [], threading.Event()
+    share = [0.0]
+    made: list[Any] = []
+    news = threading.Event()
 
     def advance(done: float) -> None:
         share[0] = done
@@ -92,7 +94,8 @@ def _reported(
         return None
     if isinstance(made[0], Exception):
         raise made[0]
-    return made[0]
+    restored: Array = made[0]
+    return restored
 
 
 def restore_widget(napari_viewer: Any) -> Any:
