@@ -98,15 +98,14 @@ def _reported(
     return restored
 
 
-def restore_widget(napari_viewer: Any) -> Any:
+def restore_widget() -> Any:
     """Return the controls: layer, network, strength, a button, progress, and a way to stop.
 
-    The network runs in a thread of its own, so that the window stays usable.
-
-    Args:
-        napari_viewer: The viewer; its layers are offered, and results are added to it.
+    The network runs in a thread of its own, so that the window stays usable. Results are added to
+    the viewer in which the controls were opened.
     """
     from magicgui import widgets  # type: ignore[import-not-found]  # noqa: PLC0415 (napari's)
+    from napari import current_viewer  # type: ignore[import-not-found]  # noqa: PLC0415
     from napari.layers import Image  # type: ignore[import-not-found]  # noqa: PLC0415
     from napari.qt.threading import create_worker  # type: ignore[import-not-found]  # noqa: PLC0415
 
@@ -116,7 +115,7 @@ def restore_widget(napari_viewer: Any) -> Any:
     start = widgets.PushButton(name="restore", text="Restore")
     stop = widgets.PushButton(name="cancel", text="Cancel", enabled=False)
     bar = widgets.ProgressBar(name="progress", label="", min=0, max=100, value=0)
-    stopped = threading.Event()
+    stopped, viewer = threading.Event(), current_viewer()
 
     def begin() -> None:
         source = layer.value
@@ -134,7 +133,7 @@ def restore_widget(napari_viewer: Any) -> Any:
     def add(source: Any, made: "Array | None") -> None:
         if made is not None:
             like = {"rgb": source.rgb, "scale": source.scale, "translate": source.translate}
-            napari_viewer.add_image(made, name=f"{source.name} restored", **like)
+            viewer.add_image(made, name=f"{source.name} restored", **like)
 
     def end() -> None:
         start.enabled, stop.enabled, bar.value = True, False, 0
