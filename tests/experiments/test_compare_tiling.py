@@ -26,13 +26,16 @@ def test_every_way_gets_its_figure(
     torch.manual_seed(0)
     weights = save_checkpoint(create_model("mtair_tiny"), tmp_path / "tiny.safetensors")
     words = [weights, _SAMPLES, "--limit", 1, "--tiles", 128, 96, "--windows", 64]
-    words += ["--overlap", 16, "--with", "haze:heavy", "identity"]
+    words += ["--overlap", 16, "--enlarge", 0.8, "--with", "haze:heavy", "identity"]
     monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *map(str, words)])
     script = runpy.run_path(str(_SCRIPTS / "compare_tiling.py"), run_name="__main__")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert _cells(lines[0]) == ["", "whole", "windows of 64", "tiles of 128", "tiles of 96"]
+    apart = ["worst", "distance, %", "seam"]
+    names = ["", "whole", "windows of 64", "tiles of 128", *apart, "tiles of 96", *apart]
+    assert _cells(lines[0]) == names
     hazy, clean = (np.array(_cells(line)[1:], float) for line in lines[2:])
-    assert (clean > hazy + 3).all()  # near the identity, whatever the way
+    assert (clean > hazy + 3)[[0, 1, 2, 6]].all()  # near the identity, whatever the way
+    assert (np.array([hazy, clean])[:, [5, 9]] >= 1).all()
     assert (
         len(set(script["ways"](Tiling(overlap=16), [128, 96], [64]).values())) == 4
     )  # and the ways do differ
@@ -44,3 +47,12 @@ def test_a_bad_degradation_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "argv", ["compare_tiling.py", *words])
     with pytest.raises(SystemExit, match="hail"):
         runpy.run_path(str(_SCRIPTS / "compare_tiling.py"), run_name="__main__")
+
+
+def test_seams_are_found_where_tiles_meet_and_nowhere_else() -> None:
+    script = runpy.run_path(str(_SCRIPTS / "compare_tiling.py"))
+    noise = 1e-3 * np.random.default_rng(0).standard_normal((200, 220, 3))
+    tiling, seam = Tiling(tile=128, overlap=32), script["seam"]
+    assert seam(noise, tiling, 8) < 1.2
+    noise[:, 110:] += 0.05  # between two tiles of 128, the second of which begins at 96
+    assert seam(noise, tiling, 8) > 1.5

@@ -93,7 +93,7 @@ def test_every_position_is_encoded_once_and_cut_where_it_lies(side: int) -> None
         return padded[:, :, ::4, ::4].movedim(1, -1)
 
     features = encoded(pixels.shape[:2], grid, 4, encode)
-    made = refined(features, grid, lambda features: 2 * features)
+    made = refined(features, grid, lambda rows, columns: 2 * cut(features, rows, columns, 1))
     np.testing.assert_allclose(made, 2 * pixels[::4, ::4], rtol=1e-6)
     rows, columns = grid.spans(side)[-1], grid.spans(side + 9)[-1]
     part = cut(made, rows, columns, 4)

@@ -52,7 +52,7 @@ def test_summaries_are_the_log_power_of_every_channel():
     recorded = gram.image_statistic(lambda: channel_gram(y), None)
     torch.testing.assert_close(gram.summary(recorded), y.square().mean((1, 2)).log())
     full = ChannelAttention(8, 2)
-    told = full.summary(full._inner_products(y))
+    told = full.summary(full.measure(y))
     both = full.query_key_conv(full.query_key(y)).square().mean((1, 2)).log()
     torch.testing.assert_close(told.sort(1).values, both.sort(1).values)
 

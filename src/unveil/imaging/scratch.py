@@ -39,9 +39,26 @@ def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     size = _size(shape, dtype)
     if size <= IN_MEMORY_BYTES:
         return np.zeros(shape, dtype)
-    with tempfile.TemporaryFile(prefix="unveil-") as file:
-        _reserve(file, size, tempfile.gettempdir())
+    with temporary_file(size) as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
+
+
+def temporary_file(size: int) -> IO[bytes]:
+    """Open a new temporary file of `size` bytes; it vanishes when it is closed.
+
+    Args:
+        size: In bytes; the room on the disk is taken at once.
+
+    Raises:
+        OutputError: If the folder for temporary files has no room.
+    """
+    file = tempfile.TemporaryFile(prefix="unveil-")  # noqa: SIM115
+    try:
+        _reserve(file, size, tempfile.gettempdir())
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, spare: int = 0) -> Array:

@@ -21,7 +21,7 @@ _SIDE, _OF_TILE = 360, 512
 _OVERLAP = 64
 
 Encode = Callable[[slice, slice], Tensor]
-Refine = Callable[[Tensor], Tensor]
+Refine = Callable[[tuple[int, int], tuple[int, int]], Tensor]
 
 
 def encoded(size: tuple[int, int], grid: Grid, multiple: int, encode: Encode) -> Array:
@@ -59,31 +59,39 @@ def encoded(size: tuple[int, int], grid: Grid, multiple: int, encode: Encode) ->
     return out
 
 
+def pieces_of(size: tuple[int, int], grid: Grid) -> Grid | None:
+    """Return the pieces that features are refined in; None where they are refined at once.
+
+    Args:
+        size: Height and width of the features.
+        grid: Of the tiles.
+    """
+    side = min(_SIDE, max(grid.tile * _SIDE // _OF_TILE, 2 * _OVERLAP))
+    return None if max(size) <= side else Grid(side, _OVERLAP)
+
+
 def refined(features: Array, grid: Grid, refine: Refine) -> Array:
     """Refine the features of a whole image, in pieces where it is large.
 
     Args:
         features: From `encoded`.
         grid: Of the tiles.
-        refine: Maps features to the same shape.
+        refine: Maps rows and columns of a piece to its refined features, ``(1, h, w, f)``.
 
     Returns:
         The shape of `features`, float32; may be file-backed.
     """
-    side = min(_SIDE, max(grid.tile * _SIDE // _OF_TILE, 2 * _OVERLAP))
-    pieces = Grid(side, _OVERLAP)
     height, width, _ = features.shape
-    if height <= side and width <= side:
-        return _refined(features, refine)
+    pieces = pieces_of((height, width), grid)
+    if pieces is None:
+        return _array(refine((0, height), (0, width)))
     out = allocate(features.shape, np.float32)
-    for rows in pieces.spans(height):
+    for rows, columns in pieces.tiles(height, width):
         down = pieces.weights(rows, height)[:, None, None]
-        for columns in pieces.spans(width):
-            across = pieces.weights(columns, width)[:, None]
-            here = slice(*rows), slice(*columns)
-            out[here] += down * across * _refined(features[here], refine)
-            release(features)
-            release(out)
+        across = pieces.weights(columns, width)[:, None]
+        out[slice(*rows), slice(*columns)] += down * across * _array(refine(rows, columns))
+        release(features)
+        release(out)
     return out
 
 
@@ -102,6 +110,5 @@ def cut(latent: Array, rows: tuple[int, int], columns: tuple[int, int], multiple
     return part
 
 
-def _refined(features: Array, refine: Refine) -> Array:
-    given = torch.from_numpy(np.array(features))[None]
-    return np.asarray(refine(given)[0].float().cpu().numpy())
+def _array(features: Tensor) -> Array:
+    return np.asarray(features[0].float().cpu().numpy())

@@ -1,110 +1,24 @@
-"""An image in tiles, each of which is encoded once: for the latent, and for its own restoration.
+"""An image in tiles, each of which is computed once, with the statistics of the whole image."""
 
-The statistics come from tiles as well: those nearest to where `spread_crops` would look pass the
-encoder and the decoder together and record them; what the decoder gives is part of the result.
-"""
-
-import logging
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from unveil.errors import OutputError
 from unveil.imaging.image import Array
-from unveil.imaging.scratch import allocate, release
-from unveil.inference import statistics
-from unveil.inference.bottleneck import cut, encoded, refined
-from unveil.inference.memory import available_bytes
+from unveil.imaging.scratch import release
+from unveil.inference.bottleneck import cut, encoded, pieces_of, refined
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.sample_conversion import to_network
-from unveil.inference.statistics import StatisticsCrop
+from unveil.inference.statistics import ConditionedStatistics, StatisticsCrop
+from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.inference.tiles import Grid
-from unveil.layers.statistics import GlobalStatistics
+from unveil.inference.together import TilePass, TilePasses, tile_parts
+from unveil.layers.statistics import AccumulatedStatistics
 from unveil.models.base import RestorationModel
 
-# Of the memory and of the disk that are free, for skips.
-_SHARE_OF_ROOM = 0.5
-# Largest value of a skip that is kept as it is; others are scaled.
-_LARGEST = 6e4
-# First row and column of a tile.
-Corner = tuple[int, int]
-
-_log = logging.getLogger(__name__)
-
-
-class SkipStore:
-    """Skips of an image's tiles as half-precision floats, on disk where they are many.
-
-    Those for which there is no room are not kept: they have to be computed again.
-
-    Args:
-        tiles: Tiles of the image.
-        shapes: Of a tile's skips, ``(1, h, w, c)`` each.
-    """
-
-    def __init__(self, tiles: int, shapes: list[torch.Size]) -> None:
-        self._shapes, self._sizes = shapes, [prod(shape) for shape in shapes]
-        size = sum(self._sizes)
-        count = min(tiles, int(_room() * _SHARE_OF_ROOM) // (2 * size))
-        try:
-            self._data = allocate((count, size), np.float16)
-        except OutputError as error:
-            _log.info("some tiles are encoded twice: %s", error)
-            self._data = np.zeros((0, size), np.float16)
-        self._slots: dict[Corner, tuple[int, list[float]]] = {}
-
-    def put(self, corner: Corner, skips: Iterable[Tensor]) -> None:
-        """Keep a tile's skips, if there is room.
-
-        Args:
-            corner: First row and column of the tile.
-            skips: From the encoder, ``(1, h, w, c)`` each, finest first.
-        """
-        slot = len(self._slots)
-        if slot == len(self._data):
-            return
-        row = torch.from_numpy(self._data[slot])
-        scales = []
-        for part, skip in zip(torch.split(row, self._sizes), skips, strict=True):
-            scales.append(scale_of(skip))
-            part.copy_(skip.flatten() if scales[-1] == 1 else skip.flatten() / scales[-1])
-        self._slots[corner] = slot, scales
-        release(self._data)
-
-    def get(self, corner: Corner) -> list[Tensor] | None:
-        """Return a tile's skips, float32; None if they were not kept."""
-        if corner not in self._slots:
-            return None
-        slot, scales = self._slots[corner]
-        parts = torch.split(torch.from_numpy(self._data[slot]), self._sizes)
-        skips = [
-            part.float().mul_(scale).view(shape) if scale != 1 else part.float().view(shape)
-            for part, scale, shape in zip(parts, scales, self._shapes, strict=True)
-        ]
-        release(self._data)
-        return skips
-
-
-def scale_of(skip: Tensor) -> float:
-    """Return what a skip is divided by before it is kept in half precision.
-
-    >>> scale_of(torch.tensor([-3.0, 2.0])), scale_of(torch.tensor([1.2e5]))
-    (1.0, 2.0)
-    """
-    low, high = skip.aminmax()
-    return max(1.0, float(torch.maximum(-low, high)) / _LARGEST)
-
-
-def _room() -> int:
-    free = shutil.disk_usage(tempfile.gettempdir()).free
-    memory = available_bytes(torch.device("cpu"))
-    return free if memory is None else min(free, memory)
+Span = tuple[int, int]
 
 
 @dataclass
@@ -115,131 +29,118 @@ class SinglePass:
     result, which is cut out of it.
 
     Attributes:
-        model: The network.
-        device: Where it lies.
+        model: The network; it runs in parts.
         pixels: ``(h, w, c)`` samples, c 1 or 3.
         grid: Of the tiles; it becomes an even one.
-        recorder: Makes what records the statistics of samples that lie at given places, see
-            `unveil.layers.statistics.GlobalStatistics`; None where the network has none.
-        tick: Called after every tile that was encoded.
+        conditioning: Statistics, by layer, that replace the image's own.
+        tick: Called after every step of a tile.
+        statistics: Of the image, once it is prepared; of the latent only where that is in pieces.
     """
 
     model: RestorationModel
-    device: torch.device
     pixels: Array
     grid: Grid
-    recorder: Callable[[Tensor | None], GlobalStatistics] | None
+    conditioning: Mapping[str, Tensor]
     tick: Callable[[], None]
-    _context: GlobalStatistics | None = None
+    statistics: AccumulatedStatistics = field(init=False)
     _latent: Array | None = None
-    _skips: SkipStore | None = None
-    _features: dict[Corner, Tensor] = field(default_factory=dict)
-    _changes: dict[Corner, Tensor] = field(default_factory=dict)
+    _decoding: TilePasses | None = None
+    _skips: dict[int, TileStore] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._size = self.pixels.shape[0], self.pixels.shape[1]
         self._multiple = self.model.size_multiple
-        self._dtype = next(self.model.parameters()).dtype
+        self._like = next(self.model.parameters())
         self.grid = replace(self.grid, even=self._multiple)
-        rows, columns = (self.grid.spans(length) for length in self._size)
+        self.statistics = AccumulatedStatistics(self.conditioning)
         # Where a tile lies, by where its part of the result begins.
-        self._windows = {(r[0], c[0]): self._window(r, c) for r in rows for c in columns}
+        self._windows = {(r[0], c[0]): self._window(r, c) for r, c in self.grid.tiles(*self._size)}
+        self._store = TileStore(len(self._windows))
+        height, width = (side + -side % self._multiple for side in self._size)
+        # Tiles meet where the latent's features of one end and those of the next begin.
+        skip = self.grid.overlap // self._multiple // 2 * self._multiple
+        spans = {corner: self._spans(corner) for corner in self._windows}
+        self._parts = tile_parts(spans, (height, width), skip)
 
     @torch.inference_mode()
     def prepare(self) -> None:
-        """Encode all tiles, refine the latent of the whole, decode the tiles that record."""
-        samples = self._samples() if self.recorder else []
-        recorder = None
-        if self.recorder is not None:
-            recorder = self.recorder(self._places([self._windows[corner] for corner in samples]))
-            self._encode_together(samples, recorder)
-            self._context = recorder.recorded()
-        features = encoded(self._size, self.grid, self._multiple, self._encode)
-        self._latent = refined(features, self.grid, self._refine(features))
-        if recorder is not None:
-            self._decode_together(samples, recorder)
-            self._context = recorder.recorded()
+        """Encode all tiles, refine the latent of the whole, decode until no tile has to wait."""
+        encoding = self._passes(self._encoding)
+        encoding.run()
+
+        def features_of(rows: slice, columns: slice) -> Tensor:
+            corner = rows.start, columns.start
+            top, left = self._lead(corner)
+            features = encoding.result(corner)
+            return features[:, top // self._multiple :, left // self._multiple :]
+
+        features = encoded(self._size, self.grid, self._multiple, features_of)
+        self.statistics.finish()
+        self._latent = self._refined(features)
+        self._decoding = self._passes(self._decoding_of)
+        self._decoding.run()
 
     @torch.inference_mode()
-    def change(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-        """Return what the network would change about a tile, ``(1, 3, h, w)``.
+    def change(self, rows: Span, columns: Span) -> Tensor:
+        """Return what the network would change about a tile, ``(1, 3, h, w)``; once per tile.
 
         Args:
             rows: Of the tile; as the grid has them.
             columns: Likewise.
         """
+        assert self._decoding is not None, "the image was prepared"
         corner = rows[0], columns[0]
-        change = self._changes.pop(corner, None)
-        if change is None:
-            change = self.model.decode(self._cut(corner), self._skips_of(corner), self._context)
+        change = self._decoding.result(corner)
         top, left = self._lead(corner)
         return change[..., top : top + rows[1] - rows[0], left : left + columns[1] - columns[0]]
 
-    def _encode(self, rows: slice, columns: slice) -> Tensor:
-        corner = rows.start, columns.start
-        features = self._features.pop(corner, None)
-        if features is None:
-            features, skips = self.model.encode(self._tile(corner), self._context)
-            self._keep(corner, skips)
-        self.tick()
-        top, left = self._lead(corner)
-        return features[:, top // self._multiple :, left // self._multiple :]
+    def _passes(self, begin: Callable[[Corner], TilePass]) -> TilePasses:
+        return TilePasses(begin, self._parts, self.statistics, self._store, self._like, self.tick)
 
-    def _encode_together(self, samples: list[Corner], recorder: GlobalStatistics) -> None:
-        together = torch.cat([self._tile(corner) for corner in samples])
-        features, skips = self.model.encode(together, recorder)
-        for i, corner in enumerate(samples):
-            self._features[corner] = features[i : i + 1].clone()
-            self._keep(corner, [skip[i : i + 1] for skip in skips])
+    def _encoding(self, corner: Corner) -> TilePass:
+        held, skips = [self._tile(corner)], _KeptSkips(self, corner, 0)
+        return held, self.model.encode_in_parts(held, skips, self.statistics)
 
-    def _decode_together(self, samples: list[Corner], recorder: GlobalStatistics) -> None:
-        parts = [self._skips_of(corner) for corner in samples]
-        skips = [torch.cat(level) for level in zip(*parts, strict=True)]
-        del parts
-        latents = torch.cat([self._cut(corner) for corner in samples])
-        changes = self.model.decode(latents, skips, recorder)
-        self._changes = {c: changes[i : i + 1].clone() for i, c in enumerate(samples)}
+    def _decoding_of(self, corner: Corner) -> TilePass:
+        assert self._latent is not None, "the latent was refined"
+        rows, columns = self._spans(corner)
+        held = [cut(self._latent, rows, columns, self._multiple).to(self._like)]
+        skips = _KeptSkips(self, corner, len(self._skips))
+        return held, self.model.decode_in_parts(held, skips, self.statistics)
 
-    def _refine(self, features: Array) -> Callable[[Tensor], Tensor]:
-        whole = features.shape[:2]
-        context = None
+    def _refined(self, features: Array) -> Array:
+        """Refine the latent at once, or in pieces that share the statistics of the whole."""
+        height, width, _ = features.shape
+        grid = pieces_of((height, width), self.grid)
+        if grid is None:
+            given = ConditionedStatistics(self.conditioning)
 
-        def refine(part: Tensor) -> Tensor:
-            nonlocal context
-            if self.recorder is not None and part.shape[1:3] == whole:
-                context = self.recorder(None)
-            elif self.recorder is not None and context is None:
-                context = self._latent_context(features)
-            return self.model.refine_latent(part.to(self.device, self._dtype), context)
+            def refine(rows: Span, columns: Span) -> Tensor:
+                return self.model.refine_latent(self._piece(features, rows, columns), given)
 
-        return refine
+            return refined(features, self.grid, refine)
+        spans = {(r[0], c[0]): (r, c) for r, c in grid.tiles(height, width)}
 
-    def _latent_context(self, features: Array) -> GlobalStatistics:
-        """Gather the latent's statistics, for pieces of it, in windows spread over all of it."""
-        assert self.recorder is not None, "there are statistics"
-        parts = statistics.spread_crops(*self._size, statistics.SIDE, self._multiple)
-        recorder = self.recorder(self._places(parts))
-        together = torch.cat([self._features_in(features, part) for part in parts])
-        self.model.refine_latent(together, recorder)
-        return recorder.recorded()
+        def begin(corner: Corner) -> TilePass:
+            held = [self._piece(features, *spans[corner])]
+            return held, self.model.refine_latent_in_parts(held, self.statistics)
 
-    def _samples(self) -> list[Corner]:
-        """Choose the tiles nearest to where the statistics of an image would be gathered."""
-        side = max(max(w.height, w.width) for w in self._windows.values())
-        wanted = statistics.spread_crops(*self._size, side, self._multiple)
+        parts = tile_parts(spans, (height, width), grid.overlap // 2)
+        store = TileStore(len(parts))
+        passes = TilePasses(begin, parts, self.statistics, store, self._like, self.tick)
+        passes.run()
+        return refined(features, self.grid, lambda r, c: passes.result((r[0], c[0])))
 
-        def distance(corner: Corner, window: StatisticsCrop) -> int:
-            tile = self._windows[corner]
-            down = 2 * (tile.top - window.top) + tile.height - window.height
-            across = 2 * (tile.left - window.left) + tile.width - window.width
-            return abs(down) + abs(across)
+    def _piece(self, features: Array, rows: Span, columns: Span) -> Tensor:
+        return cut(features, rows, columns, 1).to(self._like)
 
-        return sorted({min(self._windows, key=lambda c: distance(c, w)) for w in wanted})
+    def _spans(self, corner: Corner) -> tuple[Span, Span]:
+        """Return first and last rows and columns of a tile, filled up to multiples."""
+        window = self._windows[corner]
+        height, width = (n + -n % self._multiple for n in (window.height, window.width))
+        return (window.top, window.top + height), (window.left, window.left + width)
 
-    def _places(self, parts: list[StatisticsCrop]) -> Tensor:
-        return torch.tensor([part.place(*self._size) for part in parts], device=self.device)
-
-    def _window(self, rows: tuple[int, int], columns: tuple[int, int]) -> StatisticsCrop:
+    def _window(self, rows: Span, columns: Span) -> StatisticsCrop:
         spans = []
         for (_, end), length in zip((rows, columns), self._size, strict=True):
             tile = self.grid.spans(length)[0][1]
@@ -258,26 +159,46 @@ class SinglePass:
     def _tile(self, corner: Corner) -> Tensor:
         tile = to_network(self._windows[corner].cut(self.pixels, 1))
         release(self.pixels)
-        return pad_to_multiple(tile.to(self.device, self._dtype), self._multiple)
+        return pad_to_multiple(tile.to(self._like), self._multiple)
 
-    def _cut(self, corner: Corner) -> Tensor:
-        assert self._latent is not None, "the image was prepared"
-        return self._features_in(self._latent, self._windows[corner])
+    def keep_skip(self, corner: Corner, level: int, skip: Tensor) -> None:
+        """Keep a skip of a tile.
 
-    def _features_in(self, features: Array, part: StatisticsCrop) -> Tensor:
-        rows, columns = (part.top, part.top + part.height), (part.left, part.left + part.width)
-        return cut(features, rows, columns, self._multiple).to(self.device, self._dtype)
+        Args:
+            corner: Of the tile.
+            level: 0 is the finest.
+            skip: ``(1, h, w, c)``.
+        """
+        if level not in self._skips:
+            self._skips[level] = TileStore(len(self._windows))
+        self._skips[level].put(corner, [skip])
 
-    def _keep(self, corner: Corner, skips: list[Tensor]) -> None:
-        if self._skips is None:
-            self._skips = SkipStore(len(self._windows), [skip.shape for skip in skips])
-        self._skips.put(corner, skips)
+    def skip(self, corner: Corner, level: int) -> Tensor:
+        """Return a skip of a tile, computed again if there was no room for it.
 
-    def _skips_of(self, corner: Corner) -> list[Tensor]:
-        assert self._skips is not None, "the image was prepared"
-        skips = self._skips.get(corner)
-        if skips is None:
-            # As those that are kept: which ones these are must not be seen in the result.
-            computed = self.model.encode(self._tile(corner), self._context)[1]
-            skips = [(s / scale_of(s)).half().float() * scale_of(s) for s in computed]
-        return [skip.to(self.device, self._dtype) for skip in skips]
+        Args:
+            corner: Of the tile.
+            level: 0 is the finest.
+        """
+        kept = self._skips[level].get(corner)
+        if kept is not None:
+            return kept[0].to(self._like)
+        held, skips = [self._tile(corner)], list[Tensor]()
+        for _ in self.model.encode_in_parts(held, skips, self.statistics):
+            held[:] = map(rounded, held)
+        return rounded(skips[level])
+
+
+class _KeptSkips:
+    """A tile's stack of skips, which wait in stores."""
+
+    def __init__(self, owner: SinglePass, corner: Corner, levels: int) -> None:
+        self._owner, self._corner, self._levels = owner, corner, levels
+
+    def append(self, skip: Tensor, /) -> None:
+        self._owner.keep_skip(self._corner, self._levels, skip)
+        self._levels += 1
+
+    def pop(self) -> Tensor:
+        self._levels -= 1
+        return self._owner.skip(self._corner, self._levels)

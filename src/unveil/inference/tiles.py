@@ -40,6 +40,18 @@ class Grid:
         starts = range(0, max(length - self.overlap, 1), tile - self.overlap)
         return [(start, min(start + tile, length)) for start in starts]
 
+    def tiles(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Return rows and columns of all tiles, row by row.
+
+        Args:
+            height: Of the image.
+            width: Of the image.
+
+        >>> Grid(8, 2).tiles(8, 12)
+        [((0, 8), (0, 8)), ((0, 8), (6, 12))]
+        """
+        return [(rows, columns) for rows in self.spans(height) for columns in self.spans(width)]
+
     def weights(self, span: tuple[int, int], length: int) -> npt.NDArray[np.float32]:
         """Return the weight of each pixel of a tile along one axis; neighbours sum to 1.
 

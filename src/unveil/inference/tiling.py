@@ -4,7 +4,6 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar, cast
 
 import numpy as np
@@ -197,12 +196,12 @@ class TiledInference:
             write(slice(0, height), to_residual(self._change(given, shared, tick), channels))
             progress(1.0)
             return
-        share = _LATENT_SHARE if self.tiling.whole_latent else 0.0
-        passes = len(grid.spans(height)) * len(grid.spans(width)) * len(self._transforms)
+        share, steps = self._preparation()
+        passes = len(grid.tiles(height, width)) * steps
 
         def encoded() -> None:
             nonlocal done
-            done = min(done + share / passes, share)
+            done = max(done, min(done + share / passes, share))
             tick()
 
         grid, change = self._prepared(pixels, grid, tick, encoded)
@@ -224,6 +223,13 @@ class TiledInference:
             write(slice(top, top + ready), strip[:ready])
             carried = strip[ready:]
 
+    def _preparation(self) -> tuple[float, int]:
+        """Return which share of the work precedes the first result, and its steps per tile."""
+        if self._runs_once:
+            steps = cast("RestorationModel", self.model).pauses + 1
+            return steps / (steps + 1), steps
+        return (_LATENT_SHARE if self.tiling.whole_latent else 0.0), len(self._transforms)
+
     def _prepared(
         self, pixels: Array, grid: Grid, tick: Tick, encoded: Tick
     ) -> tuple[Grid, Callable[[tuple[int, int], tuple[int, int]], Tensor]]:
@@ -233,14 +239,11 @@ class TiledInference:
             pixels: The image.
             grid: Of the tiles.
             tick: Called after every pass.
-            encoded: Called after every tile that was encoded for the latent.
+            encoded: Called after every step of a tile that precedes its result.
         """
-        if self._encodes_once(grid):
+        if self._runs_once:
             model = cast("RestorationModel", self.model)
-            recorder = (
-                partial(ConditionedStatistics, self.conditioning) if self._has_statistics else None
-            )
-            once = SinglePass(model, self.device, pixels, grid, recorder, encoded)
+            once = SinglePass(model, pixels, grid, self.conditioning, encoded)
             once.prepare()
             return once.grid, lambda rows, columns: _finite(once.change(rows, columns))
         shared = self._shared_statistics(pixels, grid, tick)
@@ -253,11 +256,11 @@ class TiledInference:
 
         return grid, change
 
-    def _encodes_once(self, grid: Grid) -> bool:
-        """Return whether tiles are encoded once, and large enough to gather statistics from."""
-        tiling = self.tiling
-        large = grid.tile >= statistics.SIDE or not self._has_statistics
-        return tiling.whole_latent and tiling.window is None and not self.ensemble and large
+    @property
+    def _runs_once(self) -> bool:
+        """Whether tiles wait for each other where the statistics of the whole are needed."""
+        asked = self.tiling.whole_latent and self.tiling.window is None and not self.ensemble
+        return asked and bool(getattr(self.model, "runs_in_parts", False))
 
     def _latents(
         self, pixels: Array, grid: Grid, shared: list[GlobalStatistics] | None, tick: Tick
@@ -291,7 +294,7 @@ class TiledInference:
                 return restored_feature_orientation(model.refine_latent(turned, seen), number)
 
             whole = encoded((pixels.shape[0], pixels.shape[1]), grid, self._multiple, encode)
-            return refined(whole, grid, refine)
+            return refined(whole, grid, lambda rows, columns: refine(cut(whole, rows, columns, 1)))
 
         with torch.inference_mode():
             return [latent_of(number) for number in self._transforms]

@@ -75,7 +75,7 @@ class ChannelAttention(ImageWide):
             x: ``(b, h, w, channels)``.
             statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
-        statistic = self.image_statistic(lambda: self._inner_products(x), statistics)
+        statistic = self.image_statistic(lambda: self.measure(x), statistics)
         gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
         attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
         value = self.value_conv(self.value(x))
@@ -85,8 +85,13 @@ class ChannelAttention(ImageWide):
         """Return the log-power of every channel's query and key, ``(b, 2·channels)``."""
         return _log(statistic[..., -2:]).flatten(1)
 
-    def _inner_products(self, x: Tensor) -> Tensor:
-        """Return q·kᵀ, |q|² and |k|² as means over pixels, ``(b, heads, c/heads, c/heads + 2)``."""
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return q·kᵀ, |q|² and |k|² as means over pixels, ``(b, heads, c/heads, c/heads + 2)``.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            places: Not used.
+        """
         both = self.query_key_conv(self.query_key(x)).flatten(1, 2)
         pixels = both.shape[1]
         # (b, pixels, 2, heads, size): every head's channels become rows.
@@ -134,13 +139,22 @@ class GramAttention(ImageWide):
         """
         return weight @ self._matrix(y, statistics)
 
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the channels' inner products as means over pixels, ``(b, channels, channels)``.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            places: Not used.
+        """
+        return channel_gram(x)
+
     def summary(self, statistic: Tensor) -> Tensor:
         """Return the log-power of every channel, ``(b, channels)``."""
         return _log(statistic.diagonal(dim1=-2, dim2=-1))
 
     def _matrix(self, y: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
-        gram = self.image_statistic(lambda: channel_gram(y), statistics)
+        gram = self.image_statistic(lambda: self.measure(y), statistics)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
         query_power = split_heads((query * self.query.weight).sum(-1), self.heads)

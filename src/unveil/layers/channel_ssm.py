@@ -139,6 +139,15 @@ class ChannelSSM(ImageWide):
         self.D = nn.Parameter(torch.ones(self.length))
         self.gain = nn.Parameter(torch.ones(self.length)) if options.normalize else None
 
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the channels' means, or their moments, ``(b, 1 or 2, c)``.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            places: Not used.
+        """
+        return x.mean((1, 2))[:, None] if self.options.descriptor == "mean" else pooled_moments(x)
+
     def tokens(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return one embedding per token from pooled statistics.
 
@@ -150,9 +159,9 @@ class ChannelSSM(ImageWide):
             ``(b, length, d_embed)``.
         """
         if self.options.descriptor == "mean":
-            description = self.image_statistic(lambda: x.mean((1, 2))[:, None], statistics)
+            description = self.image_statistic(lambda: self.measure(x), statistics)
         else:
-            moments = self.image_statistic(lambda: pooled_moments(x), statistics)
+            moments = self.image_statistic(lambda: self.measure(x), statistics)
             power = moments[:, 1].clamp(min=0.0) + 1e-2
             # Relative mean and log-power keep the descriptor of order one at any noise level.
             description = torch.stack([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)

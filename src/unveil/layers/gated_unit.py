@@ -5,6 +5,8 @@ The shape is NAFNet's (arXiv 2204.04676). Mixers: a selective scan over the imag
 channels, a selective scan or self-attention; one after the other, side by side, or none.
 """
 
+from collections.abc import Generator
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from unveil.layers.channel_ssm import ChannelSSM
 from unveil.layers.convolution import GatedDepthwise3x3
 from unveil.layers.norm import ChannelNorm
 from unveil.layers.scan import ImageScan
-from unveil.layers.statistics import GlobalStatistics
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics
 from unveil.ops import gated_unit, pointwise_conv
 
 ChannelMixer = ChannelSSM | GramAttention
@@ -61,18 +63,39 @@ class GatedUnit(nn.Module):
             x: ``(b, h, w, channels)``.
             statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
+        if self.conv is not None and self.scan is None and self.mixer is None:
+            return self._gated(x, self.conv, self._scaled(self.project))
+        return self._mixed(*self._until_mixed(x), statistics)
+
+    def in_parts(
+        self, held: list[Tensor], statistics: AccumulatedStatistics
+    ) -> Generator[None, None, None]:
+        """Map a tile's features; with a mixer, pause once, see `Stage.in_parts`.
+
+        Args:
+            held: The features, ``(1, h, w, channels)``, replaced by the result.
+            statistics: Of the image.
+        """
+        if self.mixer is None or not statistics.gathers(self.mixer):
+            held.append(self(held.pop(), statistics))
+            return
+        held.extend(self._until_mixed(held.pop()))
+        statistics.add(self.mixer, statistics.part.cut(held[-1]))
+        yield
+        held[:] = [self._mixed(*held, statistics)]
+
+    def _until_mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features to add to, and those that the mixer takes."""
         if self.conv is None:
             first, second = self.expand(self.norm(x)).chunk(2, -1)
             y = first * second
-        elif self.scan is None and self.mixer is None:
-            return self._gated(x, self.conv, self._scaled(self.project))
         else:
             y = self._gated(x, self.conv)
         if self.project_scan is not None and self.scan is not None:
             x = pointwise_conv(self.scan(y), self._scaled(self.project_scan), x)
         elif self.scan is not None:
             y = self.scan(y)
-        return self._mixed(x, y, statistics)
+        return x, y
 
     def _gated(self, x: Tensor, conv: GatedDepthwise3x3, project: Tensor | None = None) -> Tensor:
         """Return what passes the gate, or, with `project`, the unit's output, in one pass."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from unveil.layers.attention import cosines
 from unveil.layers.functional import cell_sums, split_heads
 from unveil.layers.norm import ChannelNorm
-from unveil.layers.statistics import GlobalStatistics, ImageWide
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
 from unveil.ops import token_attention
 
 
@@ -35,6 +35,16 @@ class PromptMixer(ImageWide):
             torch.randn(length, 1, 1, dim) + 0.1 * torch.randn(length, size, size, dim)
         )
 
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the log-weights of every image, ``(b, length)``.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            places: Not used.
+        """
+        logits: Tensor = self.to_logits(x.mean((1, 2)))
+        return logits
+
     def logits(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the log-weights before normalisation.
 
@@ -45,7 +55,7 @@ class PromptMixer(ImageWide):
         Returns:
             ``(b, length)``.
         """
-        return self.image_statistic(lambda: self.to_logits(x.mean((1, 2))), statistics)
+        return self.image_statistic(lambda: self.measure(x), statistics)
 
     def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the prompt of each image.
@@ -101,10 +111,11 @@ class _ChannelCross(ImageWide):
     """
 
     no_weight_decay = ("temperature",)
+    summed = True
 
-    def __init__(self, channels: int, dim: int, inner: int, heads: int) -> None:
+    def __init__(self, channels: int, dim: int, inner: int, heads: int, cells: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.cells = heads, cells
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.query = nn.Linear(dim, inner, bias=False)
         self.key = nn.Linear(channels, inner, bias=False)
@@ -114,11 +125,20 @@ class _ChannelCross(ImageWide):
     def forward(self, x: Tensor, prompt: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return the matrix that acts on the features, ``(b, channels, channels)``."""
         places = None if statistics is None else statistics.places
-        cells = self.image_statistic(lambda: cell_sums(x, prompt.shape[1], places), statistics)
+        cells = self.image_statistic(lambda: self.measure(x, places), statistics)
         attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)
         return torch.einsum("ohq,bhqk,hkc->boc", out, attention, values)
+
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return the sums over the prompt's cells, ``(b, cells², channels + 1)``.
+
+        Args:
+            x: ``(b, h, w, channels)``.
+            places: Where in the image each sample lies, see `cell_sums`.
+        """
+        return cell_sums(x, self.cells, places)
 
     def _attention(self, pooled: Tensor, prompt: Tensor) -> Tensor:
         """Return ``(b, heads, inner/heads, inner/heads)`` from ``(b, cells, channels | dim)``."""
@@ -168,7 +188,7 @@ class PromptBlock(nn.Module):
         self.mixer = PromptMixer(channels, length, dim, size)
         self.norm = ChannelNorm(channels)
         self.spatial = _SpatialCross(channels, dim, inner, heads, grid)
-        self.channel = _ChannelCross(channels, dim, inner, heads)
+        self.channel = _ChannelCross(channels, dim, inner, heads, size)
         self.gain = nn.Linear(dim, channels)
         nn.init.zeros_(self.gain.weight)
         nn.init.ones_(self.gain.bias)
@@ -185,3 +205,14 @@ class PromptBlock(nn.Module):
         gain = self.gain(prompt.mean((1, 2)))
         matrices = (*self.spatial(prompt), self.channel(y, prompt, statistics))
         return token_attention(x, y, gain, *matrices, heads=self.spatial.heads)
+
+    def add_statistics(self, x: Tensor, statistics: AccumulatedStatistics) -> None:
+        """Add a tile's features to the statistics of their image.
+
+        Args:
+            x: ``(1, h, w, channels)``.
+            statistics: Of the image.
+        """
+        own = statistics.part.cut(x)
+        statistics.add(self.mixer, own)
+        statistics.add(self.channel, self.norm(own))

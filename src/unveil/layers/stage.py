@@ -1,10 +1,11 @@
 """Layers applied in order, all with the image's statistics."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 from torch import Tensor, nn
 
-from unveil.layers.statistics import GlobalStatistics
+from unveil.layers.gated_unit import GatedUnit
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics
 
 
 class Stage(nn.Module):
@@ -28,3 +29,19 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = block(x, statistics)
         return x
+
+    def in_parts(
+        self, held: list[Tensor], statistics: AccumulatedStatistics
+    ) -> Generator[None, None, None]:
+        """Map a tile's features, pausing where all tiles must have added to a statistic.
+
+        Args:
+            held: The features, ``(1, h, w, c)``, replaced by the result. While it pauses, this list
+                alone holds tensors: they may be taken out and put back.
+            statistics: Of the image.
+        """
+        for block in self.blocks:
+            if isinstance(block, Stage | GatedUnit):
+                yield from block.in_parts(held, statistics)
+            else:
+                held.append(block(held.pop(), statistics))

@@ -3,10 +3,12 @@
 Channel-SSM descriptors, channel attention and prompt weights depend on the whole image. Computed
 tile by tile they would differ from tile to tile, so a network can gather them once. Every layer
 with such a statistic computes it through `ImageWide.image_statistic`. `GlobalStatistics` either
-record it, averaged over the samples in the batch, or replay it.
+record it, averaged over the samples in the batch, or replay it. `AccumulatedStatistics` are exact:
+tiles add to them layer by layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -91,9 +93,23 @@ class ImageWide(nn.Module):
     """Base of the layers that look at the whole image.
 
     `statistic_name` is set by the model that owns the layer.
+
+    Attributes:
+        summed: Whether statistics of an image's parts add up to the image's; else they are means,
+            to be weighted by area.
     """
 
     statistic_name = ""
+    summed = False
+
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:
+        """Return the statistic of every image in the batch, ``(b, ...)``.
+
+        Args:
+            x: ``(b, h, w, c)``.
+            places: As `GlobalStatistics` has them.
+        """
+        raise NotImplementedError
 
     def image_statistic(
         self, compute: Callable[[], Tensor], statistics: GlobalStatistics | None
@@ -118,3 +134,78 @@ class ImageWide(nn.Module):
             statistic: As `image_statistic` returned it.
         """
         return statistic.new_zeros(len(statistic), 0)
+
+
+@dataclass(frozen=True)
+class TilePart:
+    """What a tile adds to its image's statistics: each pixel belongs to one tile.
+
+    Attributes:
+        rows: First and last (exclusive) row, as shares of the tile's height.
+        columns: Likewise.
+        place: Top, bottom, left and right, as shares of the image's height and width.
+    """
+
+    rows: tuple[float, float]
+    columns: tuple[float, float]
+    place: tuple[float, float, float, float]
+
+    @property
+    def area(self) -> float:
+        """Share of the image."""
+        top, bottom, left, right = self.place
+        return (bottom - top) * (right - left)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Return this part of a tile's features ``(b, h, w, c)``."""
+        (top, bottom), (left, right) = (
+            (round(start * length), round(end * length))
+            for (start, end), length in zip((self.rows, self.columns), x.shape[1:3], strict=True)
+        )
+        return x[:, top:bottom, left:right].contiguous()
+
+
+class AccumulatedStatistics(GlobalStatistics):
+    """Statistics of a whole image, which its tiles add up.
+
+    A layer's statistic is there once all tiles have added to it and `finish` was called.
+
+    Args:
+        given: By layer, ``(1, ...)``: what replaces the image's own.
+
+    Attributes:
+        part: Of the tile that adds next.
+
+    >>> statistics = AccumulatedStatistics({"fixed": torch.ones(1)})
+    >>> statistics.statistics
+    {'fixed': tensor([1.])}
+    """
+
+    def __init__(self, given: Mapping[str, Tensor]) -> None:
+        super().__init__(given)
+        self._given = frozenset(given)
+        self._sums: dict[str, Tensor] = {}
+        self.part = TilePart((0.0, 1.0), (0.0, 1.0), (0.0, 1.0, 0.0, 1.0))
+
+    def gathers(self, layer: ImageWide) -> bool:
+        """Return whether a layer's statistic comes from the image."""
+        return layer.statistic_name not in self._given
+
+    def add(self, layer: ImageWide, x: Tensor) -> None:
+        """Add the current tile's part to a layer's statistic, unless that is there already.
+
+        Args:
+            layer: The layer.
+            x: What it measures, ``(1, h, w, c)``: what `part` cuts out of the tile's features.
+        """
+        name = layer.statistic_name
+        if name in self.statistics:
+            return
+        measured = layer.measure(x, x.new_tensor([self.part.place]))
+        share = measured if layer.summed else measured * self.part.area
+        self._sums[name] = self._sums[name] + share if name in self._sums else share
+
+    def finish(self) -> None:
+        """Take what was added for the statistics of the image."""
+        self.statistics |= self._sums
+        self._sums = {}

@@ -62,8 +62,8 @@ from unveil.layers.norm import ChannelNorm
 from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
-from unveil.layers.statistics import GlobalStatistics
-from unveil.models.base import ModelConfig
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics
+from unveil.models.base import ModelConfig, Steps
 from unveil.models.record import ModelRecord
 from unveil.models.unet import UNet
 from unveil.ops import ScanOrder
@@ -287,6 +287,26 @@ class MTAIR(UNet):
     def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Run the latent: blocks, then prompts; see `RestorationModel.refine_latent`."""
         return self._prompted(len(self.downs), self.latent(features, statistics), statistics)
+
+    def refine_latent_in_parts(
+        self, held: list[Tensor], statistics: AccumulatedStatistics
+    ) -> Steps:
+        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        level = len(self.downs)
+        yield from self.latent.in_parts(held, statistics)
+        if self.config.prompts:
+            self.add_skip(level, held[0], statistics)
+            yield
+        held.append(self._prompted(level, held.pop(), statistics))
+
+    def add_skip(self, level: int, skip: Tensor, statistics: AccumulatedStatistics) -> None:
+        """Add to the statistics of a level's prompts, see `UNet.add_skip`."""
+        if self.config.prompts:
+            self.prompts[level].add_statistics(skip, statistics)  # type: ignore[operator]
+
+    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Steps:
+        """Apply the refinement stage, see `UNet.refine_in_parts`."""
+        yield from self.refinement.in_parts(held, statistics)
 
     def join(
         self, level: int, x: Tensor, skip: Tensor, statistics: GlobalStatistics | None

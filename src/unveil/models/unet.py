@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from unveil.layers.convolution import resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
-from unveil.layers.statistics import GlobalStatistics
-from unveil.models.base import RestorationModel
+from unveil.layers.gated_unit import GatedUnit
+from unveil.layers.prompt import PromptBlock
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
+from unveil.models.base import RestorationModel, Skips, Steps
 
 
 class UNet(RestorationModel):
@@ -122,6 +124,70 @@ class UNet(RestorationModel):
             x = self.decoder[level](x, statistics)
         x = self.head(self.refine(x, statistics))
         return pixel_shuffle_last(x, self.config.stem_factor).permute(0, 3, 1, 2)
+
+    @property
+    def runs_in_parts(self) -> bool:
+        """Whether all layers with image-wide statistics are of kinds that tiles can wait at."""
+        blocks = [m for m in self.modules() if isinstance(m, GatedUnit | PromptBlock)]
+        paused = {id(module) for block in blocks for module in block.modules()}
+        return all(id(m) in paused for m in self.modules() if isinstance(m, ImageWide))
+
+    @property
+    def pauses(self) -> int:
+        """Units outside the latent that wait for a statistic."""
+        waiting = (m for m in self.modules() if isinstance(m, GatedUnit) and m.mixer is not None)
+        latent = {id(module) for module in self.latent.modules()}
+        return sum(id(unit) not in latent for unit in waiting)
+
+    def encode_in_parts(
+        self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
+    ) -> Steps:
+        """Encode a tile, see `RestorationModel.encode_in_parts`."""
+        pixels = held.pop().permute(0, 2, 3, 1)
+        held.append(self.first(pixel_unshuffle_last(pixels, self.config.stem_factor)))
+        del pixels
+        for level, (stage, down) in enumerate(zip(self.encoder, self.downs, strict=True)):
+            yield from stage.in_parts(held, statistics)  # type: ignore[operator]
+            self.add_skip(level, held[0], statistics)
+            skips.append(held[0])
+            held.append(down(held.pop()))
+
+    def refine_latent_in_parts(
+        self, held: list[Tensor], statistics: AccumulatedStatistics
+    ) -> Steps:
+        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
+
+    def decode_in_parts(
+        self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
+    ) -> Steps:
+        """Decode a tile, see `RestorationModel.decode_in_parts`."""
+        for level in reversed(range(len(self.ups))):
+            x = self.ups[level](held.pop())
+            held.append(self.join(level, x, skips.pop(), statistics))
+            del x
+            yield from self.decoder[level].in_parts(held, statistics)  # type: ignore[operator]
+        yield from self.refine_in_parts(held, statistics)
+        x = pixel_shuffle_last(self.head(held.pop()), self.config.stem_factor)
+        held.append(x.permute(0, 3, 1, 2))
+
+    def add_skip(self, level: int, skip: Tensor, statistics: AccumulatedStatistics) -> None:
+        """Add to the statistics that `join` needs of a skip; by default none.
+
+        Args:
+            level: 0 is the finest.
+            skip: ``(1, h, w, c)`` of a tile.
+            statistics: Of the image.
+        """
+
+    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Steps:  # noqa: ARG002
+        """Refine a tile's finest features as `refine` does, pausing for statistics.
+
+        Args:
+            held: The features, ``(1, h, w, c)``, replaced by the result.
+            statistics: Of the image.
+        """
+        yield from ()
 
     def refine(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
         """Refine the finest features before the head; by default they stay as they are.
