@@ -126,10 +126,9 @@ def test_tiles_computed_again_for_lack_of_room_come_out_the_same(
 @pytest.mark.parametrize("size", [1.0, 3e5])
 @pytest.mark.parametrize("memory", [0, 300, 2**27])
 def test_features_are_kept_to_half_precision_whatever_their_size_and_wherever(
-    size: float, memory: int, monkeypatch: pytest.MonkeyPatch
+    size: float, memory: int
 ) -> None:
-    monkeypatch.setattr(tile_store, "IN_MEMORY_BYTES", memory)
-    store = TileStore(3)
+    store = TileStore(3, memory)
     tiles = {
         (i, 8): [size * torch.randn(1, 4, 6, n), size * torch.randn(1, 2, 3, 5)]
         for i, n in ((0, 8), (4, 7), (8, 9))
@@ -150,7 +149,7 @@ def test_features_are_kept_to_half_precision_whatever_their_size_and_wherever(
 def test_a_store_without_room_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     skip = torch.randn(1, 64, 64, 8)
     monkeypatch.setattr(tile_store, "_room", lambda: 4 * skip.numel())
-    store = TileStore(2)
+    store = TileStore(2, 2**20)
     assert store.put((0, 0), [skip])
     assert not store.put((0, 64), [skip])
     assert store.get((0, 64)) is None

@@ -20,6 +20,10 @@ from unveil.models.base import RestorationModel
 
 Span = tuple[int, int]
 
+# Bytes of what waits that may lie in memory: of waiting tiles, and of each level's skips. Together
+# they are less than a pass over four tiles takes.
+_WAITING, _OF_SKIPS = 256 * 2**20, 64 * 2**20
+
 
 @dataclass
 class SinglePass:
@@ -55,7 +59,7 @@ class SinglePass:
         self.statistics = AccumulatedStatistics(self.conditioning)
         # Where a tile lies, by where its part of the result begins.
         self._windows = {(r[0], c[0]): self._window(r, c) for r, c in self.grid.tiles(*self._size)}
-        self._store = TileStore(len(self._windows))
+        self._store = TileStore(len(self._windows), _WAITING)
         height, width = (side + -side % self._multiple for side in self._size)
         # Tiles meet where the latent's features of one end and those of the next begin.
         skip = self.grid.overlap // self._multiple // 2 * self._multiple
@@ -126,7 +130,7 @@ class SinglePass:
             return held, self.model.refine_latent_in_parts(held, self.statistics)
 
         parts = tile_parts(spans, (height, width), grid.overlap // 2)
-        store = TileStore(len(parts))
+        store = TileStore(len(parts), _WAITING)
         passes = TilePasses(begin, parts, self.statistics, store, self._like, self.tick)
         passes.run()
         return refined(features, self.grid, lambda r, c: passes.result((r[0], c[0])))
@@ -170,7 +174,7 @@ class SinglePass:
             skip: ``(1, h, w, c)``.
         """
         if level not in self._skips:
-            self._skips[level] = TileStore(len(self._windows))
+            self._skips[level] = TileStore(len(self._windows), _OF_SKIPS)
         self._skips[level].put(corner, [skip])
 
     def skip(self, corner: Corner, level: int) -> Tensor:

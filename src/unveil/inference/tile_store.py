@@ -5,13 +5,13 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
 from unveil.errors import OutputError
-from unveil.imaging.scratch import IN_MEMORY_BYTES, temporary_file
+from unveil.imaging.scratch import temporary_file
 from unveil.inference.memory import available_bytes
 
 # Of the memory and of the disk that are free, for one store.
@@ -29,11 +29,12 @@ class TileStore:
 
     Args:
         tiles: Tiles of the image.
+        in_memory: Bytes that may lie in memory; the others lie in a file.
     """
 
-    def __init__(self, tiles: int) -> None:
-        self._tiles = tiles
-        self._slots = _Slots(0, 0)
+    def __init__(self, tiles: int, in_memory: int) -> None:
+        self._tiles, self._in_memory = tiles, in_memory
+        self._slots = _Slots(0, 0, 0)
         self._used = 0
         self._kept: dict[Corner, tuple[_Slots, int, list[tuple[torch.Size, float]]]] = {}
 
@@ -81,7 +82,7 @@ class TileStore:
             if slots.size >= size:
                 return slots, slot
         if size > self._slots.size:
-            self._slots, self._used = _Slots(self._tiles, size), 0
+            self._slots, self._used = _Slots(self._tiles, size, self._in_memory), 0
         if self._used == self._slots.number:
             return None
         self._used += 1
@@ -91,10 +92,10 @@ class TileStore:
 class _Slots:
     """Equal places for half-precision floats: the first in memory, the others in a file."""
 
-    def __init__(self, number: int, size: int) -> None:
+    def __init__(self, number: int, size: int, most: int) -> None:
         self.size = size
         self.number = min(number, int(_room() * _SHARE_OF_ROOM) // (2 * size)) if size else 0
-        in_memory = min(self.number, IN_MEMORY_BYTES // (2 * size)) if size else 0
+        in_memory = min(self.number, most // (2 * size)) if size else 0
         self._memory = torch.empty(in_memory, size, dtype=torch.float16)
         self._file: IO[bytes] | None = None
         if self.number > in_memory:
@@ -114,20 +115,25 @@ class _Slots:
     def save(self, slot: int, buffer: Tensor) -> None:
         """Keep a buffer that was written."""
         if slot >= len(self._memory):
-            self._at(slot).write(memoryview(buffer.numpy()).cast("B"))
+            self._at(slot).write(_bytes_of(buffer))
 
     def load(self, slot: int, size: int) -> Tensor:
         """Return the first values of a slot."""
         if slot < len(self._memory):
             return self._memory[slot][:size]
         buffer = torch.empty(size, dtype=torch.float16)
-        self._at(slot).readinto(memoryview(buffer.numpy()).cast("B"))  # type: ignore[attr-defined]
+        self._at(slot).readinto(_bytes_of(buffer))  # type: ignore[attr-defined]
         return buffer
 
     def _at(self, slot: int) -> IO[bytes]:
         assert self._file is not None, "some slots are in the file"
         self._file.seek(2 * self.size * (slot - len(self._memory)))
         return self._file
+
+
+def _bytes_of(buffer: Tensor) -> memoryview:
+    values: Any = buffer.numpy()
+    return memoryview(values).cast("B")
 
 
 def rounded(tensor: Tensor) -> Tensor:

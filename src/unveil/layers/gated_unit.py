@@ -82,7 +82,8 @@ class GatedUnit(nn.Module):
         held.extend(self._until_mixed(held.pop()))
         statistics.add(self.mixer, statistics.part.cut(held[-1]))
         yield
-        held[:] = [self._mixed(*held, statistics)]
+        y, x = held.pop(), held.pop()
+        held.append(self._mixed(x, y, statistics))
 
     def _until_mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features to add to, and those that the mixer takes."""

@@ -293,7 +293,7 @@ class MTAIR(UNet):
     ) -> Steps:
         """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
         level = len(self.downs)
-        yield from self.latent.in_parts(held, statistics)
+        yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
         if self.config.prompts:
             self.add_skip(level, held[0], statistics)
             yield
