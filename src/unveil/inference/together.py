@@ -11,12 +11,12 @@ from torch import Tensor
 
 from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.layers.statistics import AccumulatedStatistics, TilePart
-from unveil.models.base import Steps
+from unveil.models.base import Pauses
 
 # Rows and columns of a tile: first and last (exclusive).
 Spans = tuple[tuple[int, int], tuple[int, int]]
 # What a pass holds while it waits, and its steps.
-TilePass = tuple[list[Tensor], Steps]
+TilePass = tuple[list[Tensor], Pauses]
 
 
 class TilePasses:

@@ -11,7 +11,7 @@ from unveil.errors import InputError
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
 
 # A pass in parts: it pauses at every yield.
-Steps = Generator[None, None, None]
+Pauses = Generator[None, None, None]
 
 # Of any number and any list in a configuration: ten times what networks have.
 _LARGEST, _MOST_ENTRIES = 8192, 16
@@ -131,7 +131,7 @@ class RestorationModel(nn.Module):
 
     def encode_in_parts(
         self, held: list[Tensor], skips: "Skips", statistics: AccumulatedStatistics
-    ) -> "Steps":
+    ) -> "Pauses":
         """Encode a tile, pausing where all tiles must have added to a statistic.
 
         Args:
@@ -144,7 +144,7 @@ class RestorationModel(nn.Module):
 
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
-    ) -> "Steps":
+    ) -> "Pauses":
         """Refine a piece of an image's latent, pausing as `encode_in_parts` does.
 
         Args:
@@ -155,7 +155,7 @@ class RestorationModel(nn.Module):
 
     def decode_in_parts(
         self, held: list[Tensor], skips: "Skips", statistics: AccumulatedStatistics
-    ) -> "Steps":
+    ) -> "Pauses":
         """Decode a tile, pausing as `encode_in_parts` does.
 
         Args:

@@ -63,7 +63,7 @@ from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics
-from unveil.models.base import ModelConfig, Steps
+from unveil.models.base import ModelConfig, Pauses
 from unveil.models.record import ModelRecord
 from unveil.models.unet import UNet
 from unveil.ops import ScanOrder
@@ -290,7 +290,7 @@ class MTAIR(UNet):
 
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
-    ) -> Steps:
+    ) -> Pauses:
         """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
         level = len(self.downs)
         yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
@@ -304,7 +304,7 @@ class MTAIR(UNet):
         if self.config.prompts:
             self.prompts[level].add_statistics(skip, statistics)  # type: ignore[operator]
 
-    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Steps:
+    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Pauses:
         """Apply the refinement stage, see `UNet.refine_in_parts`."""
         yield from self.refinement.in_parts(held, statistics)
 

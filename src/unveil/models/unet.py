@@ -11,7 +11,7 @@ from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.prompt import PromptBlock
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
-from unveil.models.base import RestorationModel, Skips, Steps
+from unveil.models.base import Pauses, RestorationModel, Skips
 
 
 class UNet(RestorationModel):
@@ -141,7 +141,7 @@ class UNet(RestorationModel):
 
     def encode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
-    ) -> Steps:
+    ) -> Pauses:
         """Encode a tile, see `RestorationModel.encode_in_parts`."""
         pixels = held.pop().permute(0, 2, 3, 1)
         held.append(self.first(pixel_unshuffle_last(pixels, self.config.stem_factor)))
@@ -154,13 +154,13 @@ class UNet(RestorationModel):
 
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
-    ) -> Steps:
+    ) -> Pauses:
         """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
         yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
 
     def decode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
-    ) -> Steps:
+    ) -> Pauses:
         """Decode a tile, see `RestorationModel.decode_in_parts`."""
         for level in reversed(range(len(self.ups))):
             x = self.ups[level](held.pop())
@@ -180,7 +180,7 @@ class UNet(RestorationModel):
             statistics: Of the image.
         """
 
-    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Steps:  # noqa: ARG002
+    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Pauses:  # noqa: ARG002
         """Refine a tile's finest features as `refine` does, pausing for statistics.
 
         Args:
