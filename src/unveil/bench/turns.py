@@ -45,6 +45,10 @@ def take_turns(
 def median_ratio(own: Sequence[float], other: Sequence[float]) -> float:
     """Return the median over the turns of one run's time over another's.
 
+    Args:
+        own: Seconds of each turn.
+        other: Likewise.
+
     >>> median_ratio([1.0, 2.0, 6.0], [1.0, 1.0, 2.0])
     2.0
     """

@@ -194,6 +194,10 @@ def fit_degradation_probe(
 def spread(paths: Sequence[Path], most: int) -> list[Path]:
     """Return at most so many of the paths, evenly.
 
+    Args:
+        paths: In order.
+        most: How many at the most.
+
     >>> [path.name for path in spread([Path("a"), Path("b"), Path("c")], 2)]
     ['a', 'c']
     """
