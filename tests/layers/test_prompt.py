@@ -92,3 +92,17 @@ def test_what_no_part_has_shown_is_taken_for_the_mean_of_what_was_seen():
     unseen = x.mean((1, 2))[:, None].expand(-1, 8, -1)
     torch.testing.assert_close(means[:, 8:], unseen)
     torch.testing.assert_close(means[:, 0], x[:, :4, :2].mean((1, 2)))
+
+
+def test_a_prompt_that_is_given_serves_every_image_of_a_batch():
+    class Given(GlobalStatistics):
+        def statistic(self, name, compute):
+            return weights if name == block.mixer.statistic_name else compute()
+
+    torch.manual_seed(0)
+    block = PromptBlock(8, length=3, dim=4, size=4, heads=2).eval()
+    block.mixer.statistic_name = "mixer"
+    x, weights = torch.randn(2, 9, 7, 8), torch.tensor([[0.2, 0.5, 0.3]])
+    with torch.no_grad():
+        apart = torch.cat([block(image[None], Given()) for image in x])
+        torch.testing.assert_close(block(x, Given()), apart)

@@ -202,8 +202,12 @@ class PromptBlock(nn.Module):
         """
         prompt = self.mixer(x, statistics)
         y = self.norm(x)
+        matrix = self.channel(y, prompt, statistics)
+        if prompt.shape[0] != matrix.shape[0]:
+            # One prompt for all images, as a task gives it.
+            prompt = prompt.expand(matrix.shape[0], -1, -1, -1)
         gain = self.gain(prompt.mean((1, 2)))
-        matrices = (*self.spatial(prompt), self.channel(y, prompt, statistics))
+        matrices = (*self.spatial(prompt), matrix)
         return token_attention(x, y, gain, *matrices, heads=self.spatial.heads)
 
     def add_statistics(self, x: Tensor, statistics: AccumulatedStatistics) -> None:
