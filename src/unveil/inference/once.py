@@ -20,9 +20,9 @@ from unveil.models.base import RestorationModel
 
 Span = tuple[int, int]
 
-# Bytes of what waits that may lie in memory: of waiting tiles, and of each level's skips. Together
-# they are less than a pass over four tiles takes.
-_WAITING, _OF_SKIPS = 256 * 2**20, 64 * 2**20
+# Bytes of what waits that may lie in memory: of waiting tiles, and of each level's skips. Their
+# files stay in the system's cache while there is room, and cost little time.
+_WAITING, _OF_SKIPS = 16 * 2**20, 16 * 2**20
 
 
 @dataclass
