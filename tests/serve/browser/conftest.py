@@ -164,11 +164,15 @@ def downloaded(page: "sync_api.Page", button: str, folder: Path) -> tuple[str, P
 
 
 def kept(page: "sync_api.Page", condition: str) -> None:
-    """Wait until the browser has stored a list of `photos` for which `condition` is true."""
-    page.wait_for_function(
-        f"async () => {{ const photos = await (await import('./store.js')).kept();"
-        f" return {condition}; }}"
+    """Wait until the browser has stored a list of `photos` for which `condition` is true.
+
+    Not by `wait_for_function`, which takes the promise of an asynchronous function for true.
+    """
+    script = (
+        "async () => { const photos = await (await import('./store.js')).kept();"
+        f" return Boolean({condition}); }}"
     )
+    until(lambda: bool(page.evaluate(script)))
 
 
 def slid(page: "sync_api.Page", slider: str, value: float) -> None:

@@ -421,14 +421,13 @@ def test_it_can_be_installed_and_opens_without_the_server(page: Any, site: Site)
     page.evaluate("() => navigator.serviceWorker.ready")
     page.reload()
     page.locator("#drop").wait_for()
-    page.wait_for_function(
-        """async () => {
+    cached = """async () => {
           const own = performance.getEntriesByType("resource").map((entry) => entry.name)
             .filter((url) => !url.includes("/v1/") && !url.startsWith("blob:"));
           const found = await Promise.all([location.href, ...own].map((url) => caches.match(url)));
           return own.length > 5 && found.every(Boolean);
         }"""
-    )
+    until(lambda: bool(page.evaluate(cached)))
     page.seen.expected.append("ERR_INTERNET_DISCONNECTED")
     page.context.set_offline(True)
     page.reload()
