@@ -5,8 +5,9 @@
 Scans and attention take turns in it (``branches="turns"``): as in the denoiser, scans stand alone
 in their units. It has the denoiser's widths and gated units, so that the denoiser's weights fit. It
 denoises nearly as the denoiser does: prompts, refinement and the latent's two further units add
-nothing yet, joined skips are summed, and where the denoiser's third scan stood is now attention,
-which passes on what that scan passed on.
+nothing yet, joined skips are summed, and where the denoiser's second scan stood is now attention,
+which passes on what that scan passed on. The third scan, which adds most, keeps its place, in the
+opposite orders.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from unveil.layers.gated_unit import GatedUnit
 from unveil.models.checkpoint import save_pretrained
 
 _PHOTOS, _SIDE = 16, 192
-# Where the denoiser's units of the latent go: its first two scans keep their kind and their orders.
-_PLACES = (0, 1, 2, 5, 6, 7)
+# Where the denoiser's units of the latent go: its first and its third scan stay scans.
+_PLACES = (0, 1, 2, 3, 4, 5)
 
 
 def noisy_photographs(folder: Path) -> Tensor:
@@ -64,7 +65,7 @@ def transplant(denoiser: nn.Module, network: nn.Module) -> None:
     """Copy the denoiser's units into an `mtair_small`, and let all else add nothing."""
     new = network.state_dict()
     given = {renamed(n): value for n, value in denoiser.state_dict().items()}
-    # All but the head's bias, as the published head has none, and the third scan.
+    # All but the head's bias, as the published head has none, and the second scan.
     for name in given.keys() & new.keys():
         new[name].copy_(given[name])
     for name, unit in network.named_modules():

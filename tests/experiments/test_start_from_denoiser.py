@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import unveil
-from unveil.imaging import save_png
+from unveil.imaging import load_rgb, save_png
 from unveil.models.checkpoint import from_pretrained
 
-SCRIPT = Path(__file__).parents[2] / "experiments" / "start_from_denoiser.py"
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "examples" / "samples"
+SCRIPT = ROOT / "experiments" / "start_from_denoiser.py"
 
 
 def _start(monkeypatch, *words):
@@ -28,13 +30,15 @@ def test_the_all_in_one_network_starts_as_the_denoiser(tmp_path, monkeypatch, ca
     network = from_pretrained(tmp_path / "start").eval()
     assert network.model_id == "mtair_small"
     denoiser = unveil.create_model("cu_mamba_small", pretrained=True).eval()
-    clean = torch.rand(2, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    noisy = clean + 0.1 * torch.randn(clean.shape)
+    photo = torch.from_numpy(load_rgb(SAMPLES / "chelsea.png")).permute(2, 0, 1)[None] / 255
+    torch.manual_seed(0)
+    noisy = photo[..., :192, :192] + 0.1 * torch.randn(1, 3, 192, 192)
     with torch.no_grad():
         removed = denoiser(noisy) - noisy
         apart = network(noisy) - denoiser(noisy)
     assert removed.square().mean() > 1e-3
-    assert apart.square().mean() < 0.02 * removed.square().mean()
+    # A scan runs in opposite orders.
+    assert apart.square().mean() < 0.15 * removed.square().mean()
 
 
 def test_photographs_too_small_are_named(tmp_path, monkeypatch):
