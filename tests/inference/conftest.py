@@ -40,7 +40,10 @@ class MinusMean(ImageWide):
     statistic_name = "mean"
 
     def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
-        return x - self.image_statistic(lambda: x.mean((2, 3), keepdim=True), context)
+        return x - self.image_statistic(x, context)
+
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        return x.mean((2, 3), keepdim=True)
 
     def collect_statistics(self, samples: Tensor) -> GlobalStatistics:
         recorder = GlobalStatistics()
@@ -51,8 +54,8 @@ class MinusMean(ImageWide):
 class MinusSpread(MinusMean):
     """Subtracts the standard deviation, which windows see smaller than the whole image."""
 
-    def forward(self, x: Tensor, context: GlobalStatistics | None = None) -> Tensor:
-        return x - self.image_statistic(lambda: x.std((2, 3), correction=0, keepdim=True), context)
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        return x.std((2, 3), correction=0, keepdim=True)
 
 
 class Hungry(Blur):

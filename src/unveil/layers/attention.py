@@ -75,7 +75,7 @@ class ChannelAttention(ImageWide):
             x: ``(b, h, w, channels)``.
             statistics: Global statistics, when the features are of a tile; None for a whole image.
         """
-        statistic = self.image_statistic(lambda: self.measure(x), statistics)
+        statistic = self.image_statistic(x, statistics)
         gram, query, key = statistic[..., :-2], statistic[..., -2], statistic[..., -1]
         attention = (cosines(gram, query, key) * self.temperature).softmax(-1)
         value = self.value_conv(self.value(x))
@@ -154,7 +154,7 @@ class GramAttention(ImageWide):
 
     def _matrix(self, y: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
-        gram = self.image_statistic(lambda: self.measure(y), statistics)
+        gram = self.image_statistic(y, statistics)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
         inner = self._blocks(query @ self.key.weight.t())
         query_power = split_heads((query * self.query.weight).sum(-1), self.heads)

@@ -158,13 +158,11 @@ class ChannelSSM(ImageWide):
         Returns:
             ``(b, length, d_embed)``.
         """
-        if self.options.descriptor == "mean":
-            description = self.image_statistic(lambda: self.measure(x), statistics)
-        else:
-            moments = self.image_statistic(lambda: self.measure(x), statistics)
-            power = moments[:, 1].clamp(min=0.0) + 1e-2
+        description = self.image_statistic(x, statistics)
+        if self.options.descriptor == "moments":
+            power = description[:, 1].clamp(min=0.0) + 1e-2
             # Relative mean and log-power keep the descriptor of order one at any noise level.
-            description = torch.stack([moments[:, 0] * power.rsqrt(), power.log() / 2], 1)
+            description = torch.stack([description[:, 0] * power.rsqrt(), power.log() / 2], 1)
         # Channel c belongs to token c mod length: a pixel's rows of tokens need no copy.
         by_token = description.view(description.shape[0], -1, self.length).transpose(1, 2)
         image = self.describe_image(description.flatten(1))

@@ -55,7 +55,7 @@ class PromptMixer(ImageWide):
         Returns:
             ``(b, length)``.
         """
-        return self.image_statistic(lambda: self.measure(x), statistics)
+        return self.image_statistic(x, statistics)
 
     def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the prompt of each image.
@@ -124,8 +124,7 @@ class _ChannelCross(ImageWide):
 
     def forward(self, x: Tensor, prompt: Tensor, statistics: GlobalStatistics | None) -> Tensor:
         """Return the matrix that acts on the features, ``(b, channels, channels)``."""
-        places = None if statistics is None else statistics.places
-        cells = self.image_statistic(lambda: self.measure(x, places), statistics)
+        cells = self.image_statistic(x, statistics)
         attention = self._attention(_cell_means(cells), prompt.flatten(1, 2))
         values = split_heads(self.value.weight, self.heads, 0)
         out = split_heads(self.out_proj.weight, self.heads)

@@ -105,25 +105,25 @@ class ImageWide(nn.Module):
     def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:
         """Return the statistic of every image in the batch, ``(b, ...)``.
 
+        It should be linear in the pixels' contributions, as samples are averaged.
+
         Args:
             x: ``(b, h, w, c)``.
             places: As `GlobalStatistics` has them.
         """
         raise NotImplementedError
 
-    def image_statistic(
-        self, compute: Callable[[], Tensor], statistics: GlobalStatistics | None
-    ) -> Tensor:
-        """Return `compute()`, or the statistic of the whole image where statistics are given.
+    def image_statistic(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:
+        """Return the statistic of `x`, or that of the whole image where statistics are given.
 
         Args:
-            compute: Gives the statistic of every image in the batch, ``(b, ...)``; should be linear
-                in the pixels' contributions, as samples are averaged.
+            x: What `measure` takes.
             statistics: None in training and for images restored whole.
         """
         if statistics is None:
-            return compute()
-        return statistics.statistic(self.statistic_name, compute)
+            return self.measure(x)
+        places = statistics.places
+        return statistics.statistic(self.statistic_name, lambda: self.measure(x, places))
 
     def summary(self, statistic: Tensor) -> Tensor:
         """Return this layer's statistic as features ``(b, f)`` for the degradation estimate.
