@@ -28,7 +28,7 @@ def change_of(
         restorer: Network and options; its strength does not matter.
         image: The page.
         out: ``(h, w, c)`` float32 zeros, 1.0 being full scale; stays 0 where nothing can be seen.
-        progress: As `Engine.restore`.
+        progress: As `TiledInference.restore`.
 
     Raises:
         InputError: As `Restorer.restore_image`.

@@ -47,7 +47,8 @@ def task_conditioning(
         task: One of `TASKS`, but not ``"auto"``.
 
     Returns:
-        Prompt weights by layer, and the window of the image's statistics (see `Tiling`).
+        Prompt weights before softmax, by layer, and the window of the image's statistics (see
+        `ModelRecord`).
 
     Raises:
         InputError: If the network does not do it.

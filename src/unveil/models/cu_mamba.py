@@ -70,8 +70,9 @@ class Level(ModelConfig):
         width: Channels.
         encoder: Blocks on the way down; for the last level, the latent's blocks.
         decoder: Blocks on the way up; 0 for the last level.
-        parts: Sub-blocks of a block, in order. ``joint`` is a gated unit with both SSMs; ``gated``,
-            ``attention``, ``feedforward`` and ``dense`` are convolutional units without one.
+        parts: Sub-blocks of a block, in order. ``spatial`` and ``channel`` hold one SSM each.
+            ``joint`` is a gated unit with both; ``gated`` and ``feedforward`` are units without
+            one, the latter also without the depth-wise convolution.
         ssm_every: SSMs stand in every so-many-th block; the others go without.
     """
 
@@ -94,11 +95,11 @@ class CUMambaConfig(ModelConfig):
         d_state: States per channel of the spatial SSM.
         d_conv: Taps of Mamba's causal convolution.
         expand: E of the spatial SSM.
-        unit_expand: Inner width of gated and dense units over the level's.
+        unit_expand: Inner width of gated units over the level's.
         scan_norm: Normalise B and C of the spatial SSMs (gated blocks).
         orders: Scan orders of the spatial SSMs, taken in turn from block to block.
         channel: The channel SSM.
-        layer_scale: Initial factor of residual branches of gated and dense units.
+        layer_scale: Initial factor of residual branches of gated units.
         skip: How encoder features join the decoder.
         sampling: Down- and upsampling by 3×3 convolutions or per 2×2 patch.
     """

@@ -1,4 +1,4 @@
-"""The best score of a run that was begun when undegraded photographs still counted in it."""
+"""Best scores of runs of older versions, whose means counted undegraded photographs, too."""
 
 import math
 from collections.abc import Collection
