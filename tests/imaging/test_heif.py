@@ -27,7 +27,7 @@ def test_exif_is_put_in_as_it_is(
     alpha = np.full((40, 48), 200, np.uint8) if bands == 4 else None
     metadata = Metadata(exif=_BLOCK, icc=icc, xmp=xmp)
     write_image(tmp_path / "a.avif", Image(pixels, alpha, metadata=metadata))
-    assert heif.exif_item(tmp_path / "a.avif") == _BLOCK
+    assert heif.read_facts(tmp_path / "a.avif").exif == _BLOCK
     image = read_image(tmp_path / "a.avif")
     assert (image.metadata.exif, image.metadata.icc, image.metadata.xmp) == (_BLOCK, icc, xmp)
     assert np.abs(image.pixels.astype(int) - 90).max() < 4
@@ -43,7 +43,7 @@ def test_a_file_of_another_layout_gets_no_exif(tmp_path: Path) -> None:
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x0cftypavif" + bytes(20))
     with pytest.raises(ValueError, match="table of items"):
         heif.put_exif(tmp_path / "a.avif", _BLOCK)
-    assert heif.exif_item(tmp_path / "a.avif") is None
+    assert heif.read_facts(tmp_path / "a.avif").exif is None
 
 
 def test_the_video_behind_a_picture_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from unveil.ops import token_attention
 def test_mixing_weights_are_a_softmax_and_blend_the_prompts():
     mixer = PromptMixer(4, length=3, dim=2, size=5)
     x = torch.randn(2, 6, 6, 4)
-    weights = mixer.logits(x).softmax(-1)
+    weights = mixer.measure(x).softmax(-1)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2))
     expected = sum(weights[:, i, None, None, None] * mixer.prompts[i] for i in range(3))
     torch.testing.assert_close(mixer(x), expected)

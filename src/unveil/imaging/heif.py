@@ -97,11 +97,6 @@ def _chroma(properties: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:
     return True, False
 
 
-def exif_item(path: Path) -> bytes | None:
-    """Return the EXIF block of an AVIF or HEIC file as it stands there; None without one."""
-    return read_facts(path).exif
-
-
 def _exif(file: BinaryIO, items: Items) -> bytes | None:
     number = items.first(b"Exif")
     place = items.places.get(number) if number is not None else None

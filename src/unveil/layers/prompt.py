@@ -36,7 +36,7 @@ class PromptMixer(ImageWide):
         )
 
     def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
-        """Return the log-weights of every image, ``(b, length)``.
+        """Return the prompts' weights before softmax, ``(b, length)``.
 
         Args:
             x: ``(b, h, w, c)``.
@@ -44,18 +44,6 @@ class PromptMixer(ImageWide):
         """
         logits: Tensor = self.to_logits(x.mean((1, 2)))
         return logits
-
-    def logits(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
-        """Return the log-weights before normalisation.
-
-        Args:
-            x: ``(b, h, w, c)``.
-            statistics: Global statistics, when the features are of a tile; None for a whole image.
-
-        Returns:
-            ``(b, length)``.
-        """
-        return self.image_statistic(x, statistics)
 
     def forward(self, x: Tensor, statistics: GlobalStatistics | None = None) -> Tensor:
         """Return the prompt of each image.
@@ -67,11 +55,11 @@ class PromptMixer(ImageWide):
         Returns:
             ``(b, size, size, dim)``.
         """
-        weights = self.logits(x, statistics).softmax(-1)
+        weights = self.image_statistic(x, statistics).softmax(-1)
         return torch.einsum("bl,lhwd->bhwd", weights, self.prompts)
 
     def summary(self, statistic: Tensor) -> Tensor:
-        """Return the log-weights, ``(b, length)``."""
+        """Return the weights before softmax as they are, ``(b, length)``."""
         return statistic
 
 

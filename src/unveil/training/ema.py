@@ -19,16 +19,15 @@ class Ema(AveragedModel):
     Args:
         network: The network to average; on its final device.
         decay: Weight of the old average once warmed up, in [0, 1); 0 copies.
-        step: Optimiser steps done so far.
     """
 
-    def __init__(self, network: RestorationModel, decay: float, step: int = 0) -> None:
+    def __init__(self, network: RestorationModel, decay: float) -> None:
         def update(averages: _Tensors, weights: _Tensors, steps: Tensor | int) -> None:
             warmed = (1 + int(steps)) / (10 + int(steps))
             torch._foreach_lerp_(averages, weights, 1.0 - min(decay, warmed) if decay else 1.0)
 
         super().__init__(network, multi_avg_fn=update)
-        self.set_step(step)
+        self.set_step(0)
         self.eval().requires_grad_(False)
 
     def set_step(self, step: int) -> None:
