@@ -33,6 +33,25 @@ def test_options_that_do_not_go_together_are_refused():
     with pytest.raises(typer.BadParameter, match="name files"):
         clips_among([])
     with pytest.raises(typer.BadParameter, match="--threads: not with --ray; give --cores"):
-        refuse_together("local", [], ["threads"])
+        refuse_together({"ray", "threads"}, clips=False)
     with pytest.raises(typer.BadParameter, match="not clips"):
-        refuse_together("local", [Path("a.mp4")], [])
+        refuse_together({"ray"}, clips=True)
+    server = "--compare and --device: not with --server, which does the work"
+    with pytest.raises(typer.BadParameter, match=server):
+        refuse_together({"server", "device", "compare"}, clips=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "clips"),
+    [
+        ("format", True),
+        ("quality", True),
+        ("ray", True),
+        ("workers", False),
+        ("cores", False),
+        ("damping", False),
+    ],
+)
+def test_no_option_is_left_unread(option, clips):
+    with pytest.raises(typer.BadParameter, match=f"--{option}"):
+        refuse_together({option}, clips=clips)

@@ -146,23 +146,21 @@ def restore(
     from unveil.batch.jobs import plan
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging import Develop
-    from unveil.imaging.formats import format_named
+    from unveil.imaging.formats import MAX_MEGAPIXELS, format_named
     from unveil.inference.naming import Naming
     from unveil.inference.options import RestoreOptions, parse_tile
 
     paths = [*(paths or []), *listed_paths(listed)]
     clips = clips_among(paths)
-    refused = {
-        "server": server is not None, "shard": shard is not None, "threads": threads is not None,
-        "in-place": in_place, "compare": compare,
+    given = {
+        "ray": ray is not None, "server": server is not None, "shard": shard is not None,
+        "threads": threads is not None, "workers": workers is not None, "cores": cores != 1,
+        "format": format_name is not None, "quality": quality is not None,
+        "device": device != "auto", "max-megapixels": max_megapixels != MAX_MEGAPIXELS,
+        "damping": damping > 0, "develop": bool(develop),
+        "in-place": in_place, "compare": compare, "keep-date": keep_date,
     }  # fmt: skip
-    refuse_together(ray, clips, [option for option, given in refused.items() if given])
-    if server is not None:
-        unsent = {
-            "compare": compare, "device": device != "auto", "threads": threads is not None,
-            "in-place": in_place, "keep-date": keep_date, "develop": bool(develop),
-        }  # fmt: skip
-        _refuse_with_server([name for name, given in unsent.items() if given])
+    refuse_together({name for name, is_given in given.items() if is_given}, clips=bool(clips))
     try:
         options: dict[str, Any] = {
             "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
@@ -220,12 +218,6 @@ def _finish(
         raise typer.Exit(128 + stopped)
     if made.failed or any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def _refuse_with_server(names: "Sequence[str]") -> None:
-    if names:
-        options = " and ".join(f"--{name}" for name in names)
-        raise typer.BadParameter(f"{options}: not with --server, which does the work")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ Each function below returns a `Restoration`, which starts when it is called.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from unveil.batch.outcome import Outcome
     from unveil.batch.run import Saving
     from unveil.errors import UnveilError
+
+# By the way of restoring: options that it does not read, and those that no other reads.
+_NOT_WITH = {
+    "--ray": ("server", "shard", "threads"),
+    "clips": (
+        "server", "shard", "in-place", "compare", "format", "quality", "keep-date", "develop",
+    ),
+    "--server": (
+        "compare", "device", "threads", "in-place", "keep-date", "develop", "max-megapixels",
+    ),
+}  # fmt: skip
+_ONLY_WITH = {"--ray": ("workers", "cores"), "clips": ("damping",)}
 
 # Called with `share`, which takes a job and the share of it that is done; yields outcomes.
 Restoration = Callable[..., "Iterator[Any]"]
@@ -145,27 +157,30 @@ def clips_among(paths: Sequence[str]) -> list[Path]:
     return clips
 
 
-def refuse_together(ray: str | None, clips: Sequence[Path], given: Sequence[str]) -> None:
-    """Refuse options that clips or a cluster do not take.
+def refuse_together(given: Collection[str], *, clips: bool) -> None:
+    """Refuse options that have no meaning together, or for what is restored.
 
     Args:
-        ray: Address of a cluster, if one was given.
-        clips: Clips, if any were given.
-        given: Names of other options that were given.
+        given: Names of the options that were given.
+        clips: Whether clips are restored.
 
     Raises:
-        BadParameter: One is given.
+        BadParameter: Two do not go together, or one lacks what it is for.
     """
-    if ray is not None and clips:
+    if "ray" in given and clips:
         raise typer.BadParameter("--ray restores images, not clips")
-    for what, options in (
-        ("--ray", ("server", "shard", "threads") if ray is not None else ()),
-        ("clips", ("server", "shard", "in-place", "compare") if clips else ()),
-    ):
-        wrong = [f"--{name}" for name in options if name in given]
+    way = {"--ray": "ray" in given, "clips": clips, "--server": "server" in given}
+    for what, options in _NOT_WITH.items():
+        wrong = [f"--{name}" for name in options if way[what] and name in given]
         if wrong:
-            instead = "; give --cores" if wrong == ["--threads"] else ""
-            raise typer.BadParameter(f"{' and '.join(wrong)}: not with {what}{instead}")
+            hint = ", which does the work" if what == "--server" else ""
+            if (what, wrong) == ("--ray", ["--threads"]):
+                hint = "; give --cores"
+            raise typer.BadParameter(f"{' and '.join(wrong)}: not with {what}{hint}")
+    for what, options in _ONLY_WITH.items():
+        for name in options:
+            if name in given and not way[what]:
+                raise typer.BadParameter(f"--{name}: only with {what}")
 
 
 def _opened(path: Path) -> Any:
