@@ -96,7 +96,8 @@ def main() -> None:
         failed = restore_own(restorer, options.photos, options.output)
     else:
         restore_samples(restorer, options.output)
-    print(f"pictures are in {options.output.resolve()}")
+    if any(options.output.iterdir()):
+        print(f"pictures are in {options.output.resolve()}")
     raise SystemExit(1 if failed else 0)
 
 

@@ -3,7 +3,7 @@
     python examples/restore_with_ray.py photos restored --workers 2 --cores 1
     python examples/restore_with_ray.py photos restored --address auto --workers 64 --cores 4
 
-It does what `unveil restore --ray` does, and needs `pip install "unveil[ray]"`. Each worker is a
+It does what `unveil restore --ray` does, and needs `pip install ".[ray]"`. Each worker is a
 process with one network. A worker that dies is replaced, and a second run skips what is done.
 """
 

@@ -1,7 +1,8 @@
 """Nodes for ComfyUI: load a network, restore images, describe their degradation.
 
 Copy this folder into ComfyUI's ``custom_nodes`` and install the package into ComfyUI's Python:
-``pip install unveil``. Nothing is downloaded at run time: the bundled weights are used, or a file.
+``pip install .`` in a checkout. Nothing is downloaded at run time: the bundled weights are used,
+or a file.
 """
 
 from typing import Any
