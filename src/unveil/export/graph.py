@@ -57,6 +57,8 @@ def build_graph(
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
+        # Such as the way to a stage of a network.
+        program.graph.eliminate_dead_code()
         made = torch.onnx.export(
             program,
             input_names=list(inputs),
@@ -71,7 +73,7 @@ def build_graph(
     _expand_scans(model)
     _clean(model)
     if dynamic:
-        _name_axes(model)
+        _name_axes(model, several=len(_first(examples)) > 1)
     onnx.checker.check_model(model)
     return model
 
@@ -80,16 +82,23 @@ def _shapes(examples: tuple[Any, ...]) -> tuple[Any, ...]:
     """Free batch, height and width of images and features, and the batch of what else has one."""
     # With named axes the exporter refuses sizes below the network's multiple, which its graph takes
     # all the same; `_name_axes` sees to it that the axes stay free.
-    number = len(examples[0])
+    number = len(_first(examples))
 
     def free(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [free(one) for one in value]
+        if value.dtype == torch.int64:
+            # Positions, of any number.
+            return {0: Dim.AUTO}
         if not value.ndim or len(value) != number:
             return None
-        return dict.fromkeys((0, *_sides(value)), Dim.AUTO)
+        return {axis: Dim.AUTO for axis in (0, *_sides(value)) if value.shape[axis] > 1}
 
     return tuple(free(value) for value in examples)
+
+
+def _first(values: Any) -> Any:
+    return _first(values[0]) if isinstance(values, list | tuple) else values
 
 
 def _sides(value: Tensor) -> tuple[int, ...]:
@@ -182,8 +191,13 @@ def _remove_unused(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(constants)
 
 
-def _name_axes(model: onnx.ModelProto) -> None:
-    """Call the free axes by their names, and make sure that they are free."""
+def _name_axes(model: onnx.ModelProto, *, several: bool) -> None:
+    """Call the free axes by their names, and make sure that they are free.
+
+    Args:
+        model: The graph.
+        several: Whether its examples were several images, so that the batch is free.
+    """
     for item in [*model.graph.input, *model.graph.output]:
         axes = item.type.tensor_type.shape.dim
         names = {}
@@ -194,6 +208,8 @@ def _name_axes(model: onnx.ModelProto) -> None:
         elif item.name in ("latent", "refined") or item.name.startswith("skip."):
             level = item.name.removeprefix("skip.") if item.name.startswith("skip.") else "latent"
             names = {0: "batch", 1: f"height.{level}", 2: f"width.{level}"}
+        if not several:
+            names.pop(0, None)
         for axis, name in names.items():
             assert not axes[axis].HasField("dim_value"), f"{item.name}: {name} became a constant"
             axes[axis].dim_param = name

@@ -17,9 +17,9 @@ from unveil.export.graph_modules import (
     prepared,
     restoration_model,
 )
-from unveil.export.latent import latent_forms
 from unveil.export.onnx import check_whole
 from unveil.export.parts import statistics_of
+from unveil.export.stages import PARTS, stage_forms
 from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
 
@@ -41,7 +41,8 @@ def write_network(folder: Path, loaded: LoadedModel, readout: LinearProbe | None
         How tiles are laid and what they share.
 
     Raises:
-        UnveilError: If a graph does not give what the network gives.
+        UnveilError: If a graph does not give what the network gives, or the network cannot be
+            exported.
     """
     folder.mkdir(parents=True)
     network, tiling = restoration_model(loaded), loaded.tiling
@@ -57,8 +58,8 @@ def write_network(folder: Path, loaded: LoadedModel, readout: LinearProbe | None
         "tile": tiling.tile,
         "overlap": tiling.overlap,
         "whole_megapixels": tiling.whole_megapixels,
-        "whole_latent": tiling.whole_latent,
         "statistics": network.has_statistics,
+        "stages": {part: sum(name.startswith(f"{part}.") for name in forms) for part in PARTS},
     }
 
 
@@ -92,7 +93,7 @@ def network_forms(loaded: LoadedModel, readout: LinearProbe | None) -> dict[str,
         tiles = TilesOfAnImage(network, names, loaded.conditioning)
         forms["restore"] = Form(tiles, (image, given), ["image", *names], ["restored"])
         return forms
-    return forms | latent_forms(loaded)
+    return forms | stage_forms(loaded)
 
 
 def share_weights(graphs: list[onnx.ModelProto], location: str) -> bytes:

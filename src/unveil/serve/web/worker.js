@@ -1,5 +1,7 @@
 // Runs the network on tiles with the statistics of their whole image, as unveil.inference does.
 
+import { Blend, openStore, tilesOf } from "./tiles.js";
+
 let ort;
 let sessions = {};
 let model;
@@ -58,46 +60,29 @@ async function session(name) {
 
 async function run(name, given) {
   const graph = await session(name);
-  const feeds = Object.fromEntries(graph.inputNames.map((input) => [input, given[input] ?? given[input.replace(/^given\./, "")]]));
-  return graph.run(feeds);
+  return graph.run(Object.fromEntries(graph.inputNames.map((input) => [input, given(input)])));
 }
 
-// What a part of the network is given: its layers' statistics, or whether to gather them.
-const shared = (known, gather = false) => ({
-  ...known,
-  gather: new ort.Tensor("bool", Uint8Array.of(gather ? 1 : 0), []),
-  places: tensor(Float32Array.of(0, 1, 0, 1), 1, 4),
-});
-
-// Grid.spans and Grid.weights of unveil.inference.tiles.
-function spans(length, tile, overlap) {
-  const found = [];
-  for (let start = 0; start < Math.max(length - overlap, 1); start += tile - overlap) found.push([start, Math.min(start + tile, length)]);
-  return found;
+async function release(name) {
+  await sessions[name].release();
+  delete sessions[name];
 }
 
-function weights([start, end], length, overlap) {
-  const out = new Float32Array(end - start).fill(1);
-  for (let i = 0; i < overlap; i += 1) {
-    const ramp = Math.min(Math.max((2 * (i + 0.5)) / overlap - 0.5, 0), 1);
-    if (start > 0) out[i] = ramp;
-    if (end < length) out[end - start - overlap + i] = 1 - ramp;
-  }
-  return out;
-}
-
-// Part of an image as (1, 3, h, w) floats; beyond its edge the edge is repeated.
-function planes({ data, width, height }, top, left, rows, columns, out = new Float32Array(3 * rows * columns), from = 0) {
-  const size = rows * columns;
-  for (let y = 0; y < rows; y += 1) {
-    const line = Math.min(top + y, height - 1) * width;
-    for (let x = 0; x < columns; x += 1) {
-      const at = 4 * (line + Math.min(left + x, width - 1));
-      for (let c = 0; c < 3; c += 1) out[from + c * size + y * columns + x] = data[at + c] / 255;
+// Rows and columns of an image as (1, 3, h, w) floats.
+function planes({ data, width }, rows, columns, out = new Float32Array(3 * rows.length * columns.length), from = 0) {
+  const size = rows.length * columns.length;
+  let to = from;
+  for (const y of rows) {
+    for (const x of columns) {
+      const at = 4 * (y * width + x);
+      for (let c = 0; c < 3; c += 1) out[to + c * size] = data[at + c] / 255;
+      to += 1;
     }
   }
   return out;
 }
+
+const numbers = (first, count, act) => Array.from({ length: count }, (_, i) => act(first + i));
 
 const tensor = (data, ...shape) => new ort.Tensor("float32", data, shape);
 
@@ -134,7 +119,8 @@ async function statistics(image) {
   const total = {};
   for (let i = 0; i < batches; i += 1) {
     const some = parts.filter((_, j) => j % batches === i);
-    const found = await run("statistics", samples(image, some, sides));
+    const given = samples(image, some, sides);
+    const found = await run("statistics", (input) => given[input]);
     for (const [name, { data, dims }] of Object.entries(found)) {
       total[name] ??= { data: new Float32Array(data.length), dims };
       for (let j = 0; j < data.length; j += 1) total[name].data[j] += (data[j] * some.length) / parts.length;
@@ -147,23 +133,15 @@ const isWhole = ({ width, height }) => width * height <= model.whole_megapixels 
 
 function samples(image, parts, [rows, columns]) {
   const size = 3 * rows * columns;
-  const pixels = new Float32Array(parts.length * size);
+  const floats = new Float32Array(parts.length * size);
   const places = new Float32Array(parts.length * 4);
   parts.forEach(({ top, left, tall, wide }, i) => {
-    const part = { data: cut(image, top, left, tall, wide), width: wide, height: tall };
-    planes(part, 0, 0, rows, columns, pixels, i * size);
+    // What fills a crop up is its edge, repeated.
+    const [down, across] = [numbers(top, rows, (y) => Math.min(y, top + tall - 1)), numbers(left, columns, (x) => Math.min(x, left + wide - 1))];
+    planes(image, down, across, floats, i * size);
     places.set([top / image.height, (top + tall) / image.height, left / image.width, (left + wide) / image.width], 4 * i);
   });
-  return { image: tensor(pixels, parts.length, 3, rows, columns), places: tensor(places, parts.length, 4) };
-}
-
-function cut({ data, width }, top, left, rows, columns) {
-  const out = new Uint8ClampedArray(4 * rows * columns);
-  for (let y = 0; y < rows; y += 1) {
-    const from = 4 * ((top + y) * width + left);
-    out.set(data.subarray(from, from + 4 * columns), 4 * y * columns);
-  }
-  return out;
+  return { image: tensor(floats, parts.length, 3, rows, columns), places: tensor(places, parts.length, 4) };
 }
 
 async function look(image) {
@@ -179,119 +157,128 @@ async function restore(image) {
   const { width, height } = image;
   const change = new Int16Array(3 * width * height);
   report(0, "preparing");
-  if (isWhole(image)) {
-    const { restored } = await run("whole", { image: tensor(planes(image, 0, 0, height, width), 1, 3, height, width) });
-    write(change, 0, height, width, (i, c) => restored.data[c * width * height + i] - image.data[4 * i + c] / 255);
-    return { change, tiles: 1 };
-  }
-  const { tile, overlap } = model;
-  const [rows, columns] = [spans(height, tile, overlap), spans(width, tile, overlap)];
-  const total = rows.length * columns.length;
-  const passes = total * (model.whole_latent ? 1.43 : 1) + (model.statistics ? 2 : 0);
-  let done = 0;
-  const tick = (some) => report((done += some) / passes);
-  const known = model.statistics ? await statistics(image) : {};
-  if (model.statistics) tick(1.5);
-  const latent = model.whole_latent ? await wholeLatent(image, rows, columns, known, tick) : null;
-  let strip = new Float32Array(0);
-  for (const [i, [top, bottom]] of rows.entries()) {
-    const tall = bottom - top;
-    const next = new Float32Array(3 * tall * width);
-    next.set(strip);
-    const down = weights([top, bottom], height, overlap);
-    for (const [left, right] of columns) {
-      const wide = right - left;
-      let given = { ...known, image: tensor(planes(image, top, left, tall, wide), 1, 3, tall, wide) };
-      if (latent) {
-        given = { ...given, ...shared(known) };
-        Object.assign(given, await run("encode", given));
-        given.refined = latentPart(latent, top, bottom, left, right);
-      }
-      const { restored } = await run(model.statistics ? "restore" : "whole", given);
-      const across = weights([left, right], width, overlap);
-      for (let y = 0; y < tall; y += 1) {
-        for (let x = 0; x < wide; x += 1) {
-          const weight = down[y] * across[x];
-          const [from, to] = [y * wide + x, 3 * (y * width + left + x)];
-          const original = 4 * ((top + y) * width + left + x);
-          for (let c = 0; c < 3; c += 1) {
-            next[to + c] += weight * (restored.data[c * tall * wide + from] - image.data[original + c] / 255);
-          }
-        }
-      }
-      restored.dispose?.();
-      tick(1);
-    }
-    const ready = i + 1 < rows.length ? rows[i + 1][0] - top : tall;
-    write(change, top, ready, width, (at, c) => next[3 * at + c]);
-    strip = next.slice(3 * ready * width);
-  }
-  return { change, tiles: total };
+  const write = (top, values) => {
+    const from = 3 * top * width;
+    for (let i = 0; i < values.length; i += 1) change[from + i] = Math.round(values[i] * 255 * STEPS);
+  };
+  const { tile, overlap, size_multiple: multiple, stages } = model;
+  const whole = isWhole(image);
+  const even = !whole && Boolean(stages.encode);
+  const tiles = whole ? tilesOf(height, width, { tile: Math.max(width, height), overlap: 0 })
+    : tilesOf(height, width, { tile, overlap, multiple, even });
+  const blend = new Blend(width, 3, whole ? 0 : overlap, write);
+  await (even ? restoreTogether : restoreEach)(image, tiles, blend);
+  blend.flush(height);
+  return { change, tiles: tiles.length };
 }
 
-function write(change, top, rows, width, value) {
-  const from = 3 * top * width;
-  for (let at = 0; at < rows * width; at += 1) {
-    for (let c = 0; c < 3; c += 1) change[from + 3 * at + c] = Math.round(value(at, c) * 255 * STEPS);
+// Tiles that share the statistics of crops, or the whole image as one tile.
+async function restoreEach(image, tiles, blend) {
+  const known = model.statistics && tiles.length > 1 ? await statistics(image) : null;
+  for (const [i, tile] of tiles.entries()) {
+    const given = { ...known, image: pixels(image, tile) };
+    const { restored } = await run(known ? "restore" : "whole", (input) => given[input]);
+    const change = restored.data.map((value, j) => value - given.image.data[j]);
+    blend.add(tile, change, restored.dims.slice(2), true);
+    if (tiles.length > 1) report((i + 1) / tiles.length);
   }
 }
 
-// unveil.inference.bottleneck: the coarsest level of the whole image, (h, w, f).
-async function wholeLatent(image, rows, columns, known, tick) {
+// unveil.inference.once: tiles wait for each other at layers that look at the whole image.
+async function restoreTogether(image, tiles, blend) {
   const multiple = model.size_multiple;
-  const [tall, wide] = [Math.ceil(image.height / multiple), Math.ceil(image.width / multiple)];
-  const skip = Math.floor(Math.floor(model.overlap / multiple) / 2);
-  let features = null;
-  for (const [top, bottom] of rows) {
-    for (const [left, right] of columns) {
-      const part = tensor(planes(image, top, left, bottom - top, right - left), 1, 3, bottom - top, right - left);
-      const { latent } = await run("encode", { ...shared(known), image: part });
-      const [, h, w, depth] = latent.dims;
-      features ??= { data: new Float32Array(depth * tall * wide), depth, tall, wide };
-      const [dy, dx] = [top ? skip : 0, left ? skip : 0];
-      for (let y = dy; y < h; y += 1) {
-        const row = latent.data.subarray((y * w + dx) * depth, (y + 1) * w * depth);
-        features.data.set(row, ((top / multiple + y) * wide + left / multiple + dx) * depth);
-      }
-      tick(0.38);
-    }
+  const [height, width] = [image.height, image.width].map((side) => Math.ceil(side / multiple));
+  const store = await openStore();
+  const known = {};
+  const steps = tiles.length * (model.stages.encode + model.stages.restore) + model.stages.refine;
+  let done = 0;
+  const shared = { store, known, tick: (share) => report((done += share) / steps) };
+  try {
+    const features = { height, width };
+    await together("encode", tiles, { ...shared, unit: multiple, begin: (tile) => pixels(image, tile),
+      end: (tile, result) => gather(features, tile, result) });
+    const refined = { ...features, data: new Float32Array(features.data.length) };
+    const side = Math.min(LATENT_SIDE, Math.max(Math.floor((model.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
+    const pieces = tilesOf(height, width, { tile: side, overlap: LATENT_OVERLAP });
+    const write = (top, values) => refined.data.set(values, top * width * features.depth);
+    const latent = new Blend(width, features.depth, LATENT_OVERLAP, write);
+    await together("refine", pieces, { ...shared, unit: 1, begin: (piece) => region(features, piece, 1),
+      end: (piece, { data, dims }) => latent.add(piece, data, dims.slice(1, 3), false) });
+    latent.flush(height);
+    await together("restore", tiles, { ...shared, unit: multiple, begin: (tile) => region(refined, tile, multiple),
+      end: (tile, { data, dims }) => blend.add(tile, data, dims.slice(2), true) });
+  } finally {
+    store.close();
   }
-  const { depth, data } = features;
-  const side = Math.min(LATENT_SIDE, Math.max(Math.floor((model.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
-  if (tall <= side && wide <= side) {
-    const { refined } = await run("refine", { ...shared(known, true), latent: tensor(data, 1, tall, wide, depth) });
-    return { ...features, data: refined.data };
-  }
-  const out = new Float32Array(data.length);
-  for (const down of spans(tall, side, LATENT_OVERLAP)) {
-    for (const across of spans(wide, side, LATENT_OVERLAP)) {
-      const piece = region(features, ...down, ...across);
-      const [h, w] = [down[1] - down[0], across[1] - across[0]];
-      const { refined } = await run("refine", { ...shared(known), latent: tensor(piece, 1, h, w, depth) });
-      const [wy, wx] = [weights(down, tall, LATENT_OVERLAP), weights(across, wide, LATENT_OVERLAP)];
-      for (let y = 0; y < h; y += 1) {
-        for (let x = 0; x < w; x += 1) {
-          const [to, from] = [((down[0] + y) * wide + across[0] + x) * depth, (y * w + x) * depth];
-          for (let f = 0; f < depth; f += 1) out[to + f] += wy[y] * wx[x] * refined.data[from + f];
-        }
-      }
-    }
-  }
-  return { ...features, data: out };
 }
 
-function region({ data, depth, wide }, top, bottom, left, right) {
+// Pass tiles through the stages of a part of the network. At the end of a stage all have added to
+// the statistics that the next one takes.
+async function together(part, tiles, { unit, store, known, begin, end, tick }) {
+  for (let stage = 0; stage < model.stages[part]; stage += 1) {
+    const name = `${part}.${stage}`;
+    const sums = {};
+    for (const [number, tile] of tiles.entries()) {
+      const given = { ...known, ...own(tile, unit), ...(stage === 0 && { "held.0": begin(tile) }) };
+      const found = await run(name, (input) => given[input] ?? half(store.get(`${input} ${number}`)));
+      for (const [output, value] of Object.entries(found)) {
+        if (output === "result") end(tile, value);
+        else if (output.startsWith("statistic.")) add(sums, output.replace("statistic.", "given."), value);
+        else store.put(`${output.replace("next.", "held.")} ${number}`, value);
+      }
+      tick(part === "refine" ? 1 / tiles.length : 1);
+    }
+    Object.assign(known, sums);
+    await release(name);
+  }
+}
+
+const half = ({ data, dims }) => new ort.Tensor("float16", data, dims);
+
+// What a tile adds to statistics: positions of its latent, and their place in the image.
+function own({ down, across }, unit) {
+  const positions = ({ first, from, to }) => {
+    const count = (to - from) / unit;
+    return new ort.Tensor("int64", BigInt64Array.from(numbers((from - first) / unit, count, BigInt)), [count]);
+  };
+  const place = [down, across].flatMap(({ from, to, whole }) => [from / whole, to / whole]);
+  return { rows: positions(down), columns: positions(across), place: tensor(Float32Array.from(place), 1, 4) };
+}
+
+function add(sums, name, { data, dims }) {
+  const sum = sums[name]?.data ?? new Float32Array(data.length);
+  for (let i = 0; i < data.length; i += 1) sum[i] += data[i];
+  sums[name] = tensor(sum, ...dims);
+}
+
+// What a tile sees; beyond the image's edge, its mirror image.
+function pixels(image, { down, across }) {
+  const [rows, columns] = [down, across].map(({ first, last, length }) =>
+    numbers(first, last - first, (at) => (at < length ? at : Math.max(2 * (length - 1) - at, 0))));
+  return tensor(planes(image, rows, columns), 1, 3, rows.length, columns.length);
+}
+
+// Put a tile's features among those of the image; what lies near its rim lacks context, and its
+// neighbour has it further in.
+function gather(features, { down, across }, { data, dims: [, tall, wide, depth] }) {
+  const multiple = model.size_multiple;
+  features.data ??= new Float32Array(features.height * features.width * depth);
+  features.depth = depth;
+  const skip = Math.floor(model.overlap / multiple / 2);
+  const [top, left] = [down, across].map(({ start, first }) => (start - first) / multiple + (start ? skip : 0));
+  for (let y = top; y < tall; y += 1) {
+    const row = data.subarray((y * wide + left) * depth, (y + 1) * wide * depth);
+    features.data.set(row, ((down.first / multiple + y) * features.width + across.first / multiple + left) * depth);
+  }
+}
+
+function region({ data, depth, width }, { down, across }, unit) {
+  const [top, bottom, left, right] = [down.first, down.last, across.first, across.last].map((side) => side / unit);
   const size = (right - left) * depth;
   const out = new Float32Array((bottom - top) * size);
   for (let y = top; y < bottom; y += 1) {
-    const from = (y * wide + left) * depth;
+    const from = (y * width + left) * depth;
     out.set(data.subarray(from, from + size), (y - top) * size);
   }
-  return out;
-}
-
-function latentPart(latent, top, bottom, left, right) {
-  const multiple = model.size_multiple;
-  const place = [Math.floor(top / multiple), Math.ceil(bottom / multiple), Math.floor(left / multiple), Math.ceil(right / multiple)];
-  return tensor(region(latent, ...place), 1, place[1] - place[0], place[3] - place[2], latent.depth);
+  return tensor(out, 1, bottom - top, right - left, depth);
 }
