@@ -17,9 +17,9 @@ pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 
-from unveil.export.graph import build_graph  # noqa: E402
-from unveil.export.parity import open_session  # noqa: E402
-from unveil.export.stages import stage_forms  # noqa: E402
+from unveil.export.graph import build_graph
+from unveil.export.parity import open_session
+from unveil.export.stages import stage_forms
 
 
 class _Added(ImageWide):
@@ -31,7 +31,7 @@ class _Added(ImageWide):
         super().__init__()
         self.statistic_name = name
 
-    def measure(self, x, places=None):
+    def measure(self, x, places=None):  # noqa: ARG002
         return x
 
 
@@ -53,7 +53,7 @@ class _Staged(RestorationModel):
     def refine_latent_in_parts(self, held, statistics):
         return self._passes("refine", held, [], statistics, 1)
 
-    def refine_latent(self, features, statistics):
+    def refine_latent(self, features, statistics):  # noqa: ARG002
         held, alone = [features], AccumulatedStatistics({})
         for _ in self.refine_latent_in_parts(held, alone):
             alone.finish()

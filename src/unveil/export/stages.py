@@ -142,7 +142,14 @@ class TileStage(nn.Module):
     def forward(
         self, held: list[Tensor], skips: list[Tensor], own: list[Tensor], given: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Return what `advance` does, in one row."""
+        """Return what `advance` makes of a tile, in one row.
+
+        Args:
+            held: As for `advance`.
+            skips: Likewise.
+            own: The fields of `OwnPart`.
+            given: As for `advance`.
+        """
         result = self.advance(held, skips, OwnPart(*own), given)[0]
         return (*result.held, *result.skips, *result.added.values())
 
