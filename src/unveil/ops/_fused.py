@@ -57,9 +57,11 @@ class FusedPass:
         """Run the pass; the output is typed as the first argument.
 
         Args:
-            how: `Route.DIRECT` or `Route.OPERATOR`.
+            how: From `route`.
             arguments: The arguments, checked.
         """
+        if how is Route.PLAIN:
+            return self.plain(*arguments)
         count = self.tensors
         tensors = [None if t is None else ready(t) for t in arguments[:count]]
         numbers = arguments[count:]

@@ -72,7 +72,11 @@ def _require_name(backend: str, names: Sequence[str]) -> None:
 
 
 def route(
-    backend: str, *tensors: Tensor | None, limit: str | None = None, function: str | None = None
+    backend: str,
+    *tensors: Tensor | None,
+    limit: str | None = None,
+    function: str | None = None,
+    products: str | None = None,
 ) -> Route:
     """Choose how a call runs.
 
@@ -81,6 +85,7 @@ def route(
         tensors: The call's tensors, the first one being the features.
         limit: Why this operation's kernel cannot run the call, if it cannot.
         function: A function that libraries built earlier lack.
+        products: A function of matrix products, which ``"auto"`` takes where they are fast.
 
     Raises:
         InputError: There is no such backend.
@@ -99,7 +104,9 @@ def route(
         return Route.OPERATOR
     if library() is None:
         return _plain_unless_native(backend, native.status().reason)
-    return Route.DIRECT if is_plain(tensors) else Route.OPERATOR
+    slow = products is not None and backend == "auto" and not has_fast_products(products)
+    direct = Route.PLAIN if slow else Route.DIRECT
+    return direct if is_plain(tensors) else Route.OPERATOR
 
 
 def _plain_unless_native(backend: str, reason: str | None) -> Route:
@@ -136,6 +143,17 @@ def has_library() -> bool:
 def has_function(name: str) -> bool:
     """Whether the kernel library is there and has the function ``unveil_{name}``."""
     return hasattr(library(), f"unveil_{name}")
+
+
+def has_fast_products(function: str) -> bool:
+    """Whether the library has a function of matrix products that are as fast as torch's.
+
+    Portable ones are slower.
+
+    Args:
+        function: Its name, without ``unveil_``.
+    """
+    return has_function(function) and native.status().chosen != "portable"
 
 
 # What `torch.compiler.assume_constant_result` sets; that function imports all of torch._dynamo,

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.ops.causal_conv1d.native import CAUSAL_CONV, MOST_TAPS
-from unveil.ops.causal_conv1d.reference import plain_causal_conv1d
-from unveil.ops.dispatch import OpBackend, Route, route
+from unveil.ops.dispatch import OpBackend, route
 from unveil.ops.selective_scan import ScanOrder
 
 __all__ = ["causal_conv1d"]
@@ -58,10 +57,7 @@ def causal_conv1d(
     limit = f"{taps} taps, expected at most {MOST_TAPS}" if taps > MOST_TAPS else None
     chosen = route(backend, x, weight, bias, limit=limit)
     image = x if x.dim() == 4 else x.unsqueeze(1)
-    if chosen is Route.PLAIN:
-        y = plain_causal_conv1d(image, weight, bias, *options)
-    else:
-        y = CAUSAL_CONV.run(chosen, image, weight, bias, *options)
+    y = CAUSAL_CONV.run(chosen, image, weight, bias, *options)
     return y if x.dim() == 4 else y.squeeze(1)
 
 

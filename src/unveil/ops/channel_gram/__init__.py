@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.channel_gram.native import GRAM, LANES, has_fast_kernel
-from unveil.ops.channel_gram.reference import plain_gram
-from unveil.ops.dispatch import OpBackend, Route, refusal, route
+from unveil.errors import InputError
+from unveil.ops.channel_gram.native import GRAM, LANES
+from unveil.ops.dispatch import OpBackend, route
 
 __all__ = ["channel_gram"]
 
@@ -33,14 +32,6 @@ def channel_gram(x: Tensor, *, backend: OpBackend = "auto") -> Tensor:
     """
     if x.dim() != 4:
         raise InputError(f"x has shape {tuple(x.shape)}, expected (b, h, w, c)")
-    chosen = route(backend, x)
-    if chosen is not Route.PLAIN and x.shape[3] % LANES:
-        if backend == "native":
-            reason = f"{x.shape[3]} channels are no multiple of {LANES}"
-            raise BackendUnavailableError(refusal(reason))
-        chosen = Route.PLAIN
-    if chosen is Route.PLAIN:
-        return plain_gram(x)
-    if chosen is Route.DIRECT and backend == "auto" and not has_fast_kernel():
-        return plain_gram(x)
-    return GRAM.run(chosen, x)
+    channels = x.shape[3]
+    limit = f"{channels} channels are no multiple of {LANES}" if channels % LANES else None
+    return GRAM.run(route(backend, x, limit=limit, products="gram"), x)

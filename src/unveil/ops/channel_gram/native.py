@@ -2,18 +2,11 @@
 
 from torch import Tensor
 
-from unveil.ops import native
 from unveil.ops._fused import POINTER, SIZE, FusedPass, address, function
 from unveil.ops.channel_gram.reference import plain_gram
-from unveil.ops.dispatch import has_function
 from unveil.ops.pointwise_conv.native import LANES, NONE, POINTWISE
 
-__all__ = ["GRAM", "LANES", "has_fast_kernel"]
-
-
-def has_fast_kernel() -> bool:
-    """Whether the kernel library has the operation, and products as fast as torch's."""
-    return has_function("gram") and native.status().chosen != "portable"
+__all__ = ["GRAM", "LANES"]
 
 
 def _forward(x: Tensor) -> Tensor:

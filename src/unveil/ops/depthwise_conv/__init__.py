@@ -6,8 +6,7 @@ from torch import Tensor
 
 from unveil.errors import InputError
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
-from unveil.ops.depthwise_conv.reference import plain_depthwise_conv
-from unveil.ops.dispatch import OpBackend, Route, route
+from unveil.ops.dispatch import OpBackend, route
 
 __all__ = ["Activation", "check_depthwise", "depthwise_conv"]
 
@@ -55,8 +54,6 @@ def depthwise_conv(
         raise InputError(f"activation is {activation!r}, expected one of {names}")
     check_depthwise(x, weight, bias)
     chosen = route(backend, x, weight, bias)
-    if chosen is Route.PLAIN:
-        return plain_depthwise_conv(x, weight, bias, activation, negative_slope)
     code = ACTIVATIONS.index(activation)
     return DEPTHWISE.run(chosen, x, weight, bias, code, negative_slope, False)
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unveil.ops._fused import FLOAT, INT, POINTER, SIZE, FusedPass, address, function
-from unveil.ops.depthwise_conv.reference import activate, plain_depthwise_conv
+from unveil.ops.depthwise_conv.reference import plain_depthwise_conv, plain_gated_depthwise
 
 ACTIVATIONS = ("none", "silu", "gelu", "leaky_relu")
 
@@ -55,8 +55,7 @@ def _plain(
     name = ACTIVATIONS[activation]
     if not gated:
         return plain_depthwise_conv(x, weight, bias, name, negative_slope)
-    first, second = plain_depthwise_conv(x, weight, bias, "none", 0.0).chunk(2, -1)
-    return activate(first, name, negative_slope) * second
+    return plain_gated_depthwise(x, weight, bias, name)
 
 
 def _shape(x: Tensor, *others: object) -> tuple[int, ...]:

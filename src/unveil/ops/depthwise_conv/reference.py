@@ -1,4 +1,4 @@
-"""The depth-wise convolution in plain PyTorch operations."""
+"""The depth-wise convolution in plain PyTorch operations, with activation or gate."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,3 +38,16 @@ def plain_depthwise_conv(
     # The permuted view of channels-last data is torch's channels_last format: nothing is copied.
     y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[3])
     return activate(y.permute(0, 2, 3, 1), activation, negative_slope)
+
+
+def plain_gated_depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, gate: str) -> Tensor:
+    """Convolve, split and gate; arguments as `gated_depthwise`, already checked.
+
+    Args:
+        x: Features (b, h, w, 2c).
+        weight: (2c, 1, 3, 3).
+        bias: (2c,).
+        gate: ``"none"``, ``"silu"`` or ``"gelu"``.
+    """
+    first, second = plain_depthwise_conv(x, weight, bias, "none", 0.0).chunk(2, -1)
+    return activate(first, gate, 0.0) * second

@@ -7,8 +7,7 @@ from torch import Tensor
 from unveil.errors import InputError
 from unveil.ops.depthwise_conv import check_depthwise
 from unveil.ops.depthwise_conv.native import ACTIVATIONS, DEPTHWISE
-from unveil.ops.dispatch import OpBackend, Route, route
-from unveil.ops.gated_depthwise.reference import plain_gated_depthwise
+from unveil.ops.dispatch import OpBackend, route
 
 __all__ = ["Gate", "gated_depthwise"]
 
@@ -56,6 +55,4 @@ def gated_depthwise(
     if x.shape[3] % 2:
         raise InputError(f"x has {x.shape[3]} channels, expected an even number")
     chosen = route(backend, x, weight, bias)
-    if chosen is Route.PLAIN:
-        return plain_gated_depthwise(x, weight, bias, gate)
     return DEPTHWISE.run(chosen, x, weight, bias, ACTIVATIONS.index(gate), 0.0, True)

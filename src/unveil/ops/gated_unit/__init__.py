@@ -10,7 +10,7 @@ from unveil.ops.depthwise_conv.native import ACTIVATIONS
 from unveil.ops.dispatch import OpBackend, Route, route
 from unveil.ops.gated_depthwise import Gate, gated_depthwise
 from unveil.ops.gated_unit.native import GATED_UNIT, has_fast_kernel
-from unveil.ops.gated_unit.reference import add_linear, plain_gated_unit
+from unveil.ops.gated_unit.reference import add_linear
 from unveil.ops.layer_norm import check_norm, layer_norm
 
 __all__ = ["gated_unit"]
@@ -67,8 +67,6 @@ def gated_unit(
         raise InputError(f"gate is {gate!r}, expected one of {', '.join(get_args(Gate))}")
     tensors = (x, norm_weight, norm_bias, expand, weight, bias, project)
     chosen = route(backend, *tensors)
-    if chosen is Route.PLAIN:
-        return plain_gated_unit(*tensors, gate=gate, epsilon=epsilon)
     if chosen is Route.DIRECT and backend == "auto" and not has_fast_kernel():
         return _in_parts(*tensors, gate, epsilon)
     return GATED_UNIT.run(chosen, *tensors, ACTIVATIONS.index(gate), epsilon)

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unveil.ops import native
 from unveil.ops._fused import FLOAT, INT, POINTER, SIZE, FusedPass, address, function
 from unveil.ops.depthwise_conv.native import ACTIVATIONS
-from unveil.ops.dispatch import has_function
+from unveil.ops.dispatch import has_fast_products
 from unveil.ops.gated_unit.reference import plain_gated_unit
 
 # Above this size in bytes the expansion is computed anew: it would not fit into any cache, and
@@ -18,11 +17,8 @@ _SHAPE_AND_TAIL = (*(SIZE,) * 5, INT, FLOAT)
 
 
 def has_fast_kernel() -> bool:
-    """Whether the kernel library has the unit, and products as fast as torch's.
-
-    A library built earlier has no unit; the portable products are slower than torch's.
-    """
-    return has_function("unit_forward") and native.status().chosen != "portable"
+    """Whether the kernel library has the unit, with products as fast as torch's."""
+    return has_fast_products("unit_forward")
 
 
 def _kept(x: Tensor, *others: Any) -> Tensor | None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unveil.ops.gated_depthwise.reference import plain_gated_depthwise
+from unveil.ops.depthwise_conv.reference import plain_gated_depthwise
 
 
 def plain_gated_unit(

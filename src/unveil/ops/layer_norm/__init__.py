@@ -3,9 +3,8 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import OpBackend, Route, route
+from unveil.ops.dispatch import OpBackend, route
 from unveil.ops.layer_norm.native import NORM
-from unveil.ops.layer_norm.reference import plain_norm
 
 __all__ = ["check_norm", "layer_norm"]
 
@@ -45,10 +44,7 @@ def layer_norm(
     tensor([[-1.0000,  1.0000]])
     """
     check_norm(x, weight, bias)
-    chosen = route(backend, x, weight, bias)
-    if chosen is Route.PLAIN:
-        return plain_norm(x, None, weight, bias, epsilon)
-    return NORM.run(chosen, x, None, weight, bias, epsilon)
+    return NORM.run(route(backend, x, weight, bias), x, None, weight, bias, epsilon)
 
 
 def check_norm(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:

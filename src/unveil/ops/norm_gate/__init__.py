@@ -3,10 +3,9 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import OpBackend, Route, route
+from unveil.ops.dispatch import OpBackend, route
 from unveil.ops.layer_norm import check_norm
 from unveil.ops.layer_norm.native import NORM
-from unveil.ops.layer_norm.reference import plain_norm
 
 __all__ = ["norm_gate"]
 
@@ -48,7 +47,4 @@ def norm_gate(
     check_norm(x, weight, bias)
     if gate.shape != x.shape:
         raise InputError(f"gate has shape {tuple(gate.shape)}, expected {tuple(x.shape)} as x")
-    chosen = route(backend, x, gate, weight, bias)
-    if chosen is Route.PLAIN:
-        return plain_norm(x, gate, weight, bias, epsilon)
-    return NORM.run(chosen, x, gate, weight, bias, epsilon)
+    return NORM.run(route(backend, x, gate, weight, bias), x, gate, weight, bias, epsilon)

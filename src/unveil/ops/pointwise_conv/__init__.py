@@ -4,10 +4,9 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.dispatch import OpBackend, Route, refusal, route
-from unveil.ops.pointwise_conv.native import LANES, has_fast_kernel, run
-from unveil.ops.pointwise_conv.reference import plain_pointwise
+from unveil.errors import InputError
+from unveil.ops.dispatch import OpBackend, route
+from unveil.ops.pointwise_conv.native import LANES, run
 
 __all__ = ["Sampling", "pointwise_conv"]
 
@@ -55,16 +54,10 @@ def pointwise_conv(
         raise InputError(f"sampling is {sampling!r}, expected one of none, down, up")
     kind = get_args(Sampling).index(sampling)
     _check(x, weight, residual, second, sampling)
-    arguments = (x, second, weight, residual, kind)
-    chosen = route(backend, x, second, weight, residual)
-    reason = _hindrance(x, weight, sampling)
-    if chosen is not Route.PLAIN and backend == "native" and reason:
-        raise BackendUnavailableError(refusal(reason))
-    if chosen is Route.PLAIN or reason:
-        return plain_pointwise(*arguments)
-    if chosen is Route.DIRECT and backend == "auto" and not has_fast_kernel():
-        return plain_pointwise(*arguments)
-    return run(chosen, *arguments)
+    tensors = (x, second, weight, residual)
+    limit = _hindrance(x, weight, sampling)
+    chosen = route(backend, *tensors, limit=limit, products="pointwise_forward")
+    return run(chosen, *tensors, kind)
 
 
 def _hindrance(x: Tensor, weight: Tensor, sampling: Sampling) -> str | None:

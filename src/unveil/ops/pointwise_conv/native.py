@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unveil.ops import native
 from unveil.ops._fused import INT, POINTER, SIZE, FusedPass, address, function, ready, recorded
-from unveil.ops.dispatch import Route, has_function, needs_gradients
+from unveil.ops.dispatch import Route, needs_gradients
 from unveil.ops.pointwise_conv.reference import plain_pointwise
 
 # The kernels write whole vectors, in the widest instruction set of so many floats.
@@ -15,20 +14,15 @@ LANES = 16
 NONE, DOWN, UP = range(3)
 
 
-def has_fast_kernel() -> bool:
-    """Whether the kernel library has the operation, and products as fast as torch's."""
-    return has_function("pointwise_forward") and native.status().chosen != "portable"
-
-
 def run(how: Route, *arguments: Any) -> Tensor:
     """Run the operation; the output is typed as x.
 
     Args:
-        how: `Route.DIRECT` or `Route.OPERATOR`.
+        how: From `route`.
         arguments: The operator's, checked.
     """
     tensors = arguments[:4]
-    if how is Route.OPERATOR or not needs_gradients(tensors):
+    if how is not Route.DIRECT or not needs_gradients(tensors):
         return POINTWISE.run(how, *arguments)
     y: Tensor = _recorded(*(None if t is None else ready(t) for t in tensors), arguments[4])
     return y if y.dtype is tensors[0].dtype else y.to(tensors[0].dtype)

@@ -3,9 +3,8 @@
 from torch import Tensor
 
 from unveil.errors import InputError
-from unveil.ops.dispatch import OpBackend, Route, route
+from unveil.ops.dispatch import OpBackend, route
 from unveil.ops.silu_gate.native import SILU_GATE
-from unveil.ops.silu_gate.reference import plain_silu_gate
 
 __all__ = ["silu_gate"]
 
@@ -34,7 +33,4 @@ def silu_gate(x: Tensor, gate: Tensor, *, backend: OpBackend = "auto") -> Tensor
     """
     if gate.shape != x.shape:
         raise InputError(f"gate has shape {tuple(gate.shape)}, expected {tuple(x.shape)} as x")
-    chosen = route(backend, x, gate)
-    if chosen is Route.PLAIN:
-        return plain_silu_gate(x, gate)
-    return SILU_GATE.run(chosen, x, gate)
+    return SILU_GATE.run(route(backend, x, gate), x, gate)

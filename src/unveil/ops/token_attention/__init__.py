@@ -1,11 +1,10 @@
 """Pixels that attend to a few tokens of their image."""
 
-import torch
 from torch import Tensor
 
 from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.dispatch import OpBackend, Route, refusal, route
-from unveil.ops.token_attention.native import LANES, forward, has_fast_kernel
+from unveil.ops.dispatch import OpBackend, Route, needs_gradients, refusal, route
+from unveil.ops.token_attention.native import LANES, forward
 from unveil.ops.token_attention.reference import plain_token_attention
 
 __all__ = ["token_attention"]
@@ -52,19 +51,18 @@ def token_attention(
     """
     tensors = (x, y, gain, keys, values, matrix)
     _check(*tensors, heads)
-    chosen = route(backend, *tensors)
-    reason = _hindrance(chosen, *tensors)
-    if backend == "native" and reason:
-        raise BackendUnavailableError(refusal(reason))
-    if chosen is Route.PLAIN or reason or (backend == "auto" and not has_fast_kernel()):
-        return plain_token_attention(*tensors, heads)
-    return forward(*tensors, heads)
+    chosen = route(backend, *tensors, limit=_hindrance(*tensors), products="token_attention")
+    if chosen is Route.DIRECT:
+        return forward(*tensors, heads)
+    if backend == "native":
+        raise BackendUnavailableError(
+            refusal("it is no operator that a compiler or a tracer could record")
+        )
+    return plain_token_attention(*tensors, heads)
 
 
-def _hindrance(chosen: Route, *tensors: Tensor) -> str | None:
-    if chosen is Route.OPERATOR:
-        return "it is no operator that a compiler or a tracer could record"
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+def _hindrance(*tensors: Tensor) -> str | None:
+    if needs_gradients(tensors):
         return "it has no gradients"
     if tensors[0].shape[3] % LANES:
         return f"{tensors[0].shape[3]} channels are no multiple of {LANES}"

@@ -3,17 +3,10 @@
 import torch
 from torch import Tensor
 
-from unveil.ops import native
 from unveil.ops._fused import POINTER, SIZE, address, function, ready
-from unveil.ops.dispatch import has_function
 
 # The kernel writes whole vectors, in the widest instruction set of so many floats.
 LANES = 16
-
-
-def has_fast_kernel() -> bool:
-    """Whether the kernel library has the operation, and products as fast as torch's."""
-    return has_function("token_attention") and native.status().chosen != "portable"
 
 
 def forward(
