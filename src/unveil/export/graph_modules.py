@@ -32,17 +32,17 @@ class Form(NamedTuple):
 
 
 class FixedStatistics(GlobalStatistics):
-    """Statistics of which some are given; every image of a batch has the others to itself.
+    """Statistics of which some are fixed; every image of a batch has the others to itself.
 
     Args:
-        given: By layer, ``(1, ...)``.
+        fixed: By layer, ``(1, ...)``.
     """
 
-    def __init__(self, given: Mapping[str, Tensor]) -> None:
-        super().__init__(given)
+    def __init__(self, fixed: Mapping[str, Tensor]) -> None:
+        super().__init__(fixed)
 
     def statistic(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return what is given for layer `name`, else what `compute` makes of each image."""
+        """Return what is fixed for layer `name`, else what `compute` makes of each image."""
         return self.statistics[name] if name in self.statistics else compute()
 
 
@@ -51,17 +51,17 @@ class WholeImages(nn.Module):
 
     Args:
         model: The network.
-        given: Statistics, by layer, that take the place of the image's.
+        fixed: Statistics, by layer, that are the same for every image.
     """
 
-    def __init__(self, model: RestorationModel, given: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: RestorationModel, fixed: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.model, self.given = model, dict(given)
+        self.model, self.fixed = model, dict(fixed)
 
     def forward(self, image: Tensor) -> Tensor:
         """Restore ``(n, 3, h, w)``, not clipped."""
-        context = FixedStatistics(self.given) if self.given else None
-        restored: Tensor = self.model(padded(image, self.model.size_multiple), context)
+        statistics = FixedStatistics(self.fixed) if self.fixed else None
+        restored: Tensor = self.model(padded(image, self.model.size_multiple), statistics)
         return restored[..., : image.shape[2], : image.shape[3]]
 
 
@@ -105,20 +105,32 @@ class ImageStatistics(nn.Module):
         return (*found, scores + torch.tensor(self.probe.bias))
 
 
-class TilesOfAnImage(nn.Module):
-    """``image`` and statistics → ``restored``, for tiles of the image they were gathered from.
+class StatisticsAsInputs(nn.Module):
+    """Base of what takes statistics of the whole image: a network, or a part of one.
 
     Args:
         model: The network.
-        names: The layers, in the order of the inputs.
-        given: Statistics, by layer, that are the same for every image.
+        names: Layers whose statistics are inputs, in their order.
+        fixed: Statistics, by layer, that are the same for every image.
     """
 
     def __init__(
-        self, model: RestorationModel, names: list[str], given: Mapping[str, Tensor]
+        self, model: RestorationModel, names: list[str], fixed: Mapping[str, Tensor]
     ) -> None:
         super().__init__()
-        self.model, self.names, self.given = model, names, dict(given)
+        self.model, self.names, self.fixed = model, names, dict(fixed)
+
+    def by_layer(self, statistics: list[Tensor]) -> dict[str, Tensor]:
+        """Return statistics by layer, the fixed ones among them.
+
+        Args:
+            statistics: The inputs, one tensor per layer.
+        """
+        return dict(zip(self.names, statistics, strict=True)) | self.fixed
+
+
+class TilesOfAnImage(StatisticsAsInputs):
+    """``image`` and statistics → ``restored``, for tiles of the image they were gathered from."""
 
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
         """Restore tiles ``(n, 3, h, w)``, not clipped.
@@ -127,7 +139,7 @@ class TilesOfAnImage(nn.Module):
             image: The tiles, floats in [0, 1].
             statistics: Of the image, one tensor per layer.
         """
-        known = GlobalStatistics(dict(zip(self.names, statistics, strict=True)) | self.given)
+        known = GlobalStatistics(self.by_layer(statistics))
         restored: Tensor = self.model(padded(image, self.model.size_multiple), known)
         return restored[..., : image.shape[2], : image.shape[3]]
 

@@ -4,15 +4,14 @@ They are the parts of `RestorationModel`: `encode`, `refine_latent` and `decode`
 statistics of its layers, or gathers them from what it is given, and gives those that it used.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from unveil.export.graph_modules import Form, padded, prepared
+from unveil.export.graph_modules import Form, StatisticsAsInputs, padded, prepared
 from unveil.inference.loading import LoadedModel
 from unveil.layers.statistics import GlobalStatistics
-from unveil.models.base import RestorationModel
 
 PARTS = ("encode", "refine", "restore")
 _WHOLE_IMAGE = (0.0, 1.0, 0.0, 1.0)
@@ -23,15 +22,15 @@ class ChosenStatistics(GlobalStatistics):
 
     Args:
         given: By layer, ``(1, ...)``.
-        fixed: The same for layers whose statistics never change.
-        gather: A boolean; whether the images' own take the place of the given ones.
+        fixed: Layers whose own statistics never take the place of the given ones.
+        gather: A boolean; whether those of other layers do.
         places: Of the images, ``(n, 4)``.
     """
 
     def __init__(
         self,
         given: Mapping[str, Tensor],
-        fixed: Mapping[str, Tensor],
+        fixed: Container[str],
         gather: Tensor,
         places: Tensor,
     ) -> None:
@@ -45,49 +44,35 @@ class ChosenStatistics(GlobalStatistics):
             name: The layer's name within its model.
             compute: Gives the statistic of every sample, ``(samples, ...)``.
         """
-        if name in self._fixed:
-            return self._fixed[name]
-        own = compute().mean(0, keepdim=True)
-        self.statistics[name] = torch.where(self._gather, own, self.statistics[name])
+        if name not in self._fixed:
+            own = compute().mean(0, keepdim=True)
+            self.statistics[name] = torch.where(self._gather, own, self.statistics[name])
         return self.statistics[name]
 
 
-class _Part(nn.Module):
-    """One part of a network.
+class NetworkPart(StatisticsAsInputs):
+    """Base of the parts, which give the statistics that they used."""
 
-    Args:
-        model: The network.
-        names: Layers of this part whose statistics are inputs and outputs, in their order.
-        fixed: Statistics, by layer, that are the same for every image.
-    """
-
-    def __init__(
-        self, model: RestorationModel, names: list[str], fixed: Mapping[str, Tensor]
-    ) -> None:
-        super().__init__()
-        self.model, self.names, self.fixed = model, names, dict(fixed)
-
-    def context(self, places: Tensor, gather: Tensor, given: list[Tensor]) -> ChosenStatistics:
+    def chosen(self, statistics: list[Tensor], places: Tensor, gather: Tensor) -> ChosenStatistics:
         """Return the statistics of a pass.
 
         Args:
+            statistics: The inputs, one tensor per layer.
             places: Of the images, ``(n, 4)``.
-            gather: Whether their own take the place of the given ones.
-            given: One tensor per layer.
+            gather: Whether the images' own take the place of the inputs.
         """
-        known = dict(zip(self.names, given, strict=True))
-        return ChosenStatistics(known, self.fixed, gather, places)
+        return ChosenStatistics(self.by_layer(statistics), self.fixed, gather, places)
 
-    def used(self, context: ChosenStatistics) -> list[Tensor]:
+    def used(self, statistics: ChosenStatistics) -> list[Tensor]:
         """Return the statistics that a pass used, one tensor per layer."""
-        return [context.statistics[name] for name in self.names]
+        return [statistics.statistics[name] for name in self.names]
 
 
-class EncodedTiles(_Part):
+class EncodedTiles(NetworkPart):
     """``image`` → ``latent`` and skips."""
 
     def forward(
-        self, image: Tensor, places: Tensor, gather: Tensor, given: list[Tensor]
+        self, image: Tensor, places: Tensor, gather: Tensor, statistics: list[Tensor]
     ) -> tuple[Tensor, ...]:
         """Encode tiles ``(n, 3, h, w)``; sides of the features are rounded up.
 
@@ -95,18 +80,18 @@ class EncodedTiles(_Part):
             image: Floats in [0, 1].
             places: Of the tiles, ``(n, 4)``.
             gather: Whether the tiles' own statistics take the place of the given ones.
-            given: One tensor per layer.
+            statistics: One tensor per layer.
         """
-        context = self.context(places, gather, given)
-        latent, skips = self.model.encode(padded(image, self.model.size_multiple), context)
-        return (latent, *skips, *self.used(context))
+        chosen = self.chosen(statistics, places, gather)
+        latent, skips = self.model.encode(padded(image, self.model.size_multiple), chosen)
+        return (latent, *skips, *self.used(chosen))
 
 
-class RefinedLatent(_Part):
+class RefinedLatent(NetworkPart):
     """``latent`` → ``refined``."""
 
     def forward(
-        self, latent: Tensor, places: Tensor, gather: Tensor, given: list[Tensor]
+        self, latent: Tensor, places: Tensor, gather: Tensor, statistics: list[Tensor]
     ) -> tuple[Tensor, ...]:
         """Refine features ``(n, h, w, f)``.
 
@@ -114,13 +99,13 @@ class RefinedLatent(_Part):
             latent: The encoder's features of the whole image.
             places: Of the features, ``(n, 4)``.
             gather: Whether their own statistics take the place of the given ones.
-            given: One tensor per layer.
+            statistics: One tensor per layer.
         """
-        context = self.context(places, gather, given)
-        return (self.model.refine_latent(latent, context), *self.used(context))
+        chosen = self.chosen(statistics, places, gather)
+        return (self.model.refine_latent(latent, chosen), *self.used(chosen))
 
 
-class RestoredTiles(_Part):
+class RestoredTiles(NetworkPart):
     """``image``, ``refined`` and skips → ``restored``."""
 
     def forward(
@@ -130,7 +115,7 @@ class RestoredTiles(_Part):
         skips: list[Tensor],
         places: Tensor,
         gather: Tensor,
-        given: list[Tensor],
+        statistics: list[Tensor],
     ) -> tuple[Tensor, ...]:
         """Restore tiles ``(n, 3, h, w)``, not clipped.
 
@@ -140,12 +125,12 @@ class RestoredTiles(_Part):
             skips: Of the tiles, finest first.
             places: Of the tiles, ``(n, 4)``.
             gather: Whether the tiles' own statistics take the place of the given ones.
-            given: One tensor per layer.
+            statistics: One tensor per layer.
         """
-        context = self.context(places, gather, given)
-        change = self.model.decode(refined, list(skips), context)
+        chosen = self.chosen(statistics, places, gather)
+        change = self.model.decode(refined, list(skips), chosen)
         restored = image + change[..., : image.shape[2], : image.shape[3]]
-        return (restored, *self.used(context))
+        return (restored, *self.used(chosen))
 
 
 @torch.no_grad()
@@ -175,7 +160,7 @@ def latent_forms(loaded: LoadedModel) -> dict[str, Form]:
     named = [f"skip.{level}" for level in range(len(skips))]
 
     def form(
-        kind: type[_Part], values: tuple[object, ...], inputs: list[str], outputs: list[str],
+        kind: type[NetworkPart], values: tuple[object, ...], inputs: list[str], outputs: list[str],
         own: dict[str, Tensor],
     ) -> Form:  # fmt: skip
         return Form(

@@ -156,9 +156,9 @@ def check_whole(
 
 def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     """Return the network itself, on whole images, with the statistics of its task."""
-    context = FixedStatistics(loaded.conditioning) if loaded.conditioning else None
+    statistics = FixedStatistics(loaded.conditioning) if loaded.conditioning else None
     model = restoration_model(loaded)
-    return lambda image: restore_tensor(model, image, context)
+    return lambda image: restore_tensor(model, image, statistics)
 
 
 def _describe(graph: onnx.ModelProto, loaded: LoadedModel, part: str) -> None:
