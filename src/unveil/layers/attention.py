@@ -156,18 +156,14 @@ class GramAttention(ImageWide):
         """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
         gram = self.image_statistic(y, statistics)
         query, key = self.query.weight @ gram, gram @ self.key.weight.t()
-        inner = self._blocks(query @ self.key.weight.t())
+        key_weight = split_heads(self.key.weight, self.heads, 0)
+        inner = split_heads(query, self.heads, 1) @ key_weight.transpose(-1, -2)
         query_power = split_heads((query * self.query.weight).sum(-1), self.heads)
         key_power = split_heads((key * self.key.weight.t()).sum(-2), self.heads)
         attention = (cosines(inner, query_power, key_power) * self.temperature).softmax(-1)
         values = split_heads(self.value.weight, self.heads, 0)
         mixed = torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
         return self.value.weight + mixed
-
-    def _blocks(self, inner: Tensor) -> Tensor:
-        """Return the diagonal blocks ``(b, heads, c/heads, c/heads)`` of ``(b, c, c)``."""
-        split = split_heads(split_heads(inner, self.heads, 1), self.heads, 3)
-        return split.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2)
 
 
 def _log(power: Tensor) -> Tensor:
