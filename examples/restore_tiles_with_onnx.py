@@ -18,6 +18,8 @@ import onnxruntime
 from PIL import Image
 
 WHOLE_IMAGE = [(0.0, 1.0, 0.0, 1.0)]
+# Tiles in a pass that gathers statistics: the more, the nearer they are to the whole image's.
+AT_ONCE = 4
 
 
 class Network:
@@ -69,71 +71,83 @@ def weights(starts, i, tile, overlap):
     return out
 
 
+def windows(height, width, tile, overlap, multiple):
+    """Return equal tiles: top, left, height and width of each, row by row."""
+    tall, tops = spread(height, tile, overlap, multiple)
+    wide, lefts = spread(width, tile, overlap, multiple)
+    return [(top, left, tall, wide) for top, left in product(tops, lefts)]
+
+
+def cut(whole, parts, step=1):
+    """Cut windows out of an image, or of features with one position per `step` pixels."""
+    return np.stack(
+        [
+            whole[top // step : (top + tall) // step, left // step : (left + wide) // step]
+            for top, left, tall, wide in parts
+        ]
+    )
+
+
+def average(found, counts):
+    """Return the mean of statistics of several passes."""
+    return {
+        layer: np.average([one[layer] for one in found], 0, counts).astype(np.float32)
+        for layer in found[0]
+    }
+
+
 def restore(network, image):
     """Restore ``(h, w, 3)`` float32, sRGB-encoded, 0 to 1; the result is not clipped."""
     height, width, _ = image.shape
     m, overlap = network.multiple, network.overlap
     image = np.pad(image, ((0, -height % m), (0, -width % m), (0, 0)), "reflect")
-    tall, tops = spread(image.shape[0], network.tile, overlap, m)
-    wide, lefts = spread(image.shape[1], network.tile, overlap, m)
-    tiles = list(product(tops, lefts))
+    padded = image.shape[:2]
+    tiles = windows(*padded, network.tile, overlap, m)
+    # Together they show every pixel, nearly none twice: what statistics are gathered from.
+    crops = windows(*padded, network.tile, 0, m)
+    passes = math.ceil(len(crops) / AT_ONCE)
+    groups = [crops[i::passes] for i in range(passes)]
+    counts = [len(group) for group in groups]
 
-    def cut(whole, corners, step=1):
-        return np.stack(
-            [
-                whole[t // step : (t + tall) // step, f // step : (f + wide) // step]
-                for t, f in corners
-            ]
-        )
-
-    def of(corners):
-        ends = [(min(t + tall, height), min(f + wide, width)) for t, f in corners]
+    def of(parts):
         return [
-            (t / height, b / height, f / width, r / width)
-            for (t, f), (b, r) in zip(corners, ends, strict=True)
-        ]
+            (top / height, min(top + tall, height) / height,
+             left / width, min(left + wide, width) / width)
+            for top, left, tall, wide in parts
+        ]  # fmt: skip
 
-    def encode(corners, statistics=None):
-        given = {"image": cut(image, corners).transpose(0, 3, 1, 2)}
-        found, used = network.run("encode", given, of(corners), statistics)
+    def encode(parts, statistics=None):
+        given = {"image": cut(image, parts).transpose(0, 3, 1, 2)}
+        found, used = network.run("encode", given, of(parts), statistics)
         return found.pop("latent"), found, used
 
-    def decode(corners, skips, statistics=None):
-        given = {"image": cut(image, corners).transpose(0, 3, 1, 2), **skips}
-        given["refined"] = cut(refined, corners, m)
-        found, used = network.run("restore", given, of(corners), statistics)
+    def decode(parts, statistics=None):
+        given = {"image": cut(image, parts).transpose(0, 3, 1, 2), **encode(parts, early)[1]}
+        given["refined"] = cut(refined, parts, m)
+        found, used = network.run("restore", given, of(parts), statistics)
         return found["restored"].transpose(0, 2, 3, 1), used
 
-    # Up to four tiles, in the middles of the image's quarters, stand for it.
-    middles = product(*[(side / 4, 3 * side / 4) for side in (height, width)])
-    samples = sorted(
-        {
-            min(tiles, key=lambda t: abs(t[0] + tall / 2 - y) + abs(t[1] + wide / 2 - x))
-            for y, x in middles
-        }
-    )
-    _, skips, early = encode(samples)
+    early = average([encode(group)[2] for group in groups], counts)
     latent = None
-    for top, left in tiles:
-        part = encode([(top, left)], early)[0][0]
+    for tile in tiles:
+        part = encode([tile], early)[0][0]
         if latent is None:
-            latent = np.zeros(
-                (image.shape[0] // m, image.shape[1] // m, part.shape[-1]), np.float32
-            )
+            latent = np.zeros((padded[0] // m, padded[1] // m, part.shape[-1]), np.float32)
         # What lies near a tile's rim lacks context: its neighbour has it further in.
-        y, x = (overlap // m // 2 if start else 0 for start in (top, left))
-        latent[(top // m) + y : (top + tall) // m, left // m + x : (left + wide) // m] = part[
-            y:, x:
-        ]
+        top, left = (start // m for start in tile[:2])
+        y, x = (overlap // m // 2 if start else 0 for start in tile[:2])
+        latent[top + y : top + part.shape[0], left + x : left + part.shape[1]] = part[y:, x:]
     refined = network.run("refine", {"latent": latent[None]}, WHOLE_IMAGE)[0]["refined"][0]
-    late = decode(samples, skips)[1]
+    late = average([decode(group)[1] for group in groups], counts)
     out = image.copy()
-    for (i, top), (j, left) in product(enumerate(tops), enumerate(lefts)):
-        corner = [(top, left)]
-        restored = decode(corner, encode(corner, early)[1], late)[0][0]
-        weight = weights(tops, i, tall, overlap)[:, None] * weights(lefts, j, wide, overlap)
-        before = image[top : top + tall, left : left + wide]
-        out[top : top + tall, left : left + wide] += weight[..., None] * (restored - before)
+    tops, lefts = (sorted({tile[axis] for tile in tiles}) for axis in (0, 1))
+    for tile in tiles:
+        top, left, tall, wide = tile
+        weight = weights(tops, tops.index(top), tall, overlap)[:, None] * weights(
+            lefts, lefts.index(left), wide, overlap
+        )
+        change = decode([tile], late)[0][0] - image[top : top + tall, left : left + wide]
+        out[top : top + tall, left : left + wide] += weight[..., None] * change
     return out[:height, :width]
 
 

@@ -65,10 +65,11 @@ def _pair_forms(loaded: LoadedModel) -> dict[str, Form]:
 
 
 def check_tiles(loaded: LoadedModel, graphs: Graphs) -> list[Agreement]:
-    """Compare what `unveil restore` makes with the graphs and with the network; see `compare`.
+    """Compare images that the package's engine restores with the graphs and the network.
 
     Images of both are cut into tiles by the same rules, which are the network's, except that none
-    is too small for it.
+    is too small for it. Statistics of both are gathered from crops: tiles of `unveil restore` wait
+    for each other instead, which graphs cannot. See `compare`.
 
     Args:
         loaded: The network.
@@ -79,7 +80,12 @@ def check_tiles(loaded: LoadedModel, graphs: Graphs) -> list[Agreement]:
 
     def restored(network: nn.Module, image: Tensor) -> Tensor:
         engine = TiledInference(
-            network, torch.device("cpu"), tiling, forced=True, conditioning=loaded.conditioning
+            network,
+            torch.device("cpu"),
+            tiling,
+            forced=True,
+            conditioning=loaded.conditioning,
+            together=False,
         )
         pixels = image[0].permute(1, 2, 0).contiguous().numpy()
         change = torch.empty_like(torch.from_numpy(pixels))

@@ -66,6 +66,8 @@ class TiledInference:
         strength: Share of the network's change that is applied.
         ensemble: Average over the 8 flips and rotations.
         conditioning: Statistics, by layer, that replace the image's own.
+        together: Whether tiles wait for each other where the statistics of the whole are needed, if
+            the network can; else these are gathered from crops.
     """
 
     model: nn.Module
@@ -75,6 +77,7 @@ class TiledInference:
     strength: Strength = field(default_factory=Strength)
     ensemble: bool = False
     conditioning: dict[str, Tensor] = field(default_factory=dict)
+    together: bool = True
     _bytes_per_pixel: float | None = None
 
     def restore(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
@@ -259,8 +262,9 @@ class TiledInference:
     @property
     def _runs_once(self) -> bool:
         """Whether tiles wait for each other where the statistics of the whole are needed."""
-        asked = self.tiling.whole_latent and self.tiling.window is None and not self.ensemble
-        return asked and bool(getattr(self.model, "runs_in_parts", False))
+        tiling = self.tiling
+        asked = self.together and tiling.whole_latent and tiling.window is None
+        return asked and not self.ensemble and bool(getattr(self.model, "runs_in_parts", False))
 
     def _latents(
         self, pixels: Array, grid: Grid, shared: list[GlobalStatistics] | None, tick: Tick
