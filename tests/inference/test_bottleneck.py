@@ -59,13 +59,13 @@ def test_a_latent_refined_in_pieces_meets_smoothly(monkeypatch: pytest.MonkeyPat
     whole = _restored(pixels, Tiling())
     apart = _restored(pixels, replace(_TILES, whole_latent=False))
     monkeypatch.setattr(bottleneck, "_OVERLAP", 16)
-    monkeypatch.setattr(bottleneck, "_SIDE", 64)  # of 155 positions
+    monkeypatch.setattr(bottleneck, "_POSITIONS", 38 * 64)  # of 38 × 155
     monkeypatch.setattr(bottleneck, "_OF_TILE", 128)
     tiled = _restored(pixels, _TILES)
     assert 0 < np.abs(tiled - whole).mean() < 0.5 * np.abs(apart - whole).mean()
-    # Pieces start at every 48th position, of 4 pixels, and share 16.
+    # Three pieces of 63 of the 155 positions, of 4 pixels, begin at every 47th and share 16.
     steps = np.abs(np.diff(tiled - whole, axis=1)).mean((0, 2))
-    seams = np.concatenate([steps[192 * i : 192 * i + 64] for i in (1, 2)])
+    seams = np.concatenate([steps[188 * i : 188 * i + 64] for i in (1, 2)])
     assert seams.max() < 1.5 * np.percentile(steps, 99)
 
 
@@ -78,6 +78,24 @@ def test_progress_counts_the_latents_tiles_too(ensemble: bool) -> None:
     assert seen[-1] == pytest.approx(1.0)
     tiles = 2 * 3
     assert len({round(share, 6) for share in seen}) >= tiles * (9 if ensemble else 2)
+
+
+@pytest.mark.parametrize("size", [(250, 500), (375, 500), (1500, 2100), (60, 6000), (3, 10**6)])
+@pytest.mark.parametrize("tile", [64, 512, 1024])
+def test_pieces_cover_all_positions_and_fit_into_memory(size: tuple[int, int], tile: int) -> None:
+    pieces = bottleneck.pieces_of(size, Grid(tile, 16))
+    most = max(bottleneck._POSITIONS * min(tile / bottleneck._OF_TILE, 1) ** 2, 128**2)
+    assert (pieces is None) == (size[0] * size[1] <= most)
+    if pieces is None:
+        return
+    for length, grid in zip(size, (pieces.rows, pieces.columns), strict=True):
+        total = np.zeros(length)
+        for start, end in grid.spans(length):
+            total[start:end] += grid.weights((start, end), length)
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+    areas = [(b - t) * (r - left) for (t, b), (left, r) in pieces.spans(*size)]
+    assert max(areas) <= most
+    assert sum(areas) <= 1.5 * size[0] * size[1] or tile == 64
 
 
 @pytest.mark.parametrize("side", [40, 37])

@@ -64,8 +64,8 @@ def test_trained_networks_lose_nothing_in_tiles(model_id: str, unveil_data: Path
     paths = sorted((unveil_data / "kodak24").glob("*.png"))[:2]
     loaded = load(model_id)
     network, tiling = loaded.network.eval(), loaded.tiling
-    side = tiling.tile
-    tiles = replace(tiling, whole_megapixels=0.25)
+    side = 512
+    tiles = replace(tiling, whole_megapixels=0.25, tile=side)
     for path in paths:
         clean = load_rgb(path).astype(np.float32) / 255
         degraded = _noisy(clean)

@@ -53,7 +53,7 @@ def _some_statistics(network: RestorationModel) -> dict[str, torch.Tensor]:
     return {name: own[name] for name in ("encoder.0.blocks.0.mixer", "prompts.0.channel")}
 
 
-@pytest.mark.parametrize("size", [(250, 300), (131, 403), (97, 205)])
+@pytest.mark.parametrize("size", [(250, 300), (131, 403), (97, 205), (20, 400), (1, 300)])
 @pytest.mark.parametrize("given", [False, True])
 def test_tiles_are_as_the_whole_image(
     network: RestorationModel, size: tuple[int, int], given: bool
@@ -88,7 +88,7 @@ def test_a_latent_in_pieces_has_the_statistics_of_the_whole(
     pixels = _pixels(131, 403)
     whole = _change(network, pixels, _TILES)
     monkeypatch.setattr(bottleneck, "_OVERLAP", 16)
-    monkeypatch.setattr(bottleneck, "_SIDE", 48)
+    monkeypatch.setattr(bottleneck, "_POSITIONS", 33 * 48)
     monkeypatch.setattr(bottleneck, "_OF_TILE", 128)
     pieces = _change(network, pixels, _TILES)
     assert 0 < np.linalg.norm(pieces - whole) < 0.02 * np.linalg.norm(whole)

@@ -27,6 +27,8 @@ from unveil.models.checkpoint import bundled_weights
 SMALLEST, LARGEST = 1, 8192
 # Sizes of the examples that are exported: not multiples, and different from each other.
 _EXAMPLE = (2, 3, 52, 68)
+# Side of a tile in programs that run the files: they need more memory per pixel than we do.
+TILE = 512
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _describe(graph: onnx.ModelProto, loaded: LoadedModel, part: str) -> None:
         "part": part,
         "task": loaded.task,
         "size_multiple": network.size_multiple,
-        "tile": tiling.tile,
+        "tile": min(tiling.tile, TILE),
         "overlap": tiling.overlap,
         "samples": "sRGB-encoded, 0 to 1, planes red, green, blue; the result is not clipped",
     }

@@ -6,6 +6,7 @@ photograph fit where those of its fine levels would not.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate, release
 from unveil.inference.tiles import Grid
 
-# Positions along the side of what is refined at once, where tiles are of 512 pixels: 8 megapixels
-# of a network whose positions are of 8×8. Larger images are refined in such pieces.
-_SIDE, _OF_TILE = 360, 512
+# Positions that are refined at once, where tiles are of 512 pixels or more: 9 megapixels of a
+# network whose positions are of 8×8. Larger images are refined in such pieces.
+_POSITIONS, _OF_TILE = 150_000, 512
 _OVERLAP = 64
 
 Encode = Callable[[slice, slice], Tensor]
@@ -59,15 +60,58 @@ def encoded(size: tuple[int, int], grid: Grid, multiple: int, encode: Encode) ->
     return out
 
 
-def pieces_of(size: tuple[int, int], grid: Grid) -> Grid | None:
+@dataclass(frozen=True)
+class Pieces:
+    """Equal pieces of features, which overlap.
+
+    Attributes:
+        rows: How they lie along the height.
+        columns: How they lie along the width.
+    """
+
+    rows: Grid
+    columns: Grid
+
+    def spans(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+        """Return rows and columns of all pieces, row by row."""
+        return [(r, c) for r in self.rows.spans(height) for c in self.columns.spans(width)]
+
+
+def pieces_of(size: tuple[int, int], grid: Grid) -> Pieces | None:
     """Return the pieces that features are refined in; None where they are refined at once.
+
+    They are as large as a pass may be, and as few positions as possible lie in several.
 
     Args:
         size: Height and width of the features.
-        grid: Of the tiles.
+        grid: Of the tiles; where these are small, memory is short, and so are the pieces.
+
+    >>> pieces_of((500, 750), Grid(1024, 32)).spans(500, 750)
+    [((0, 500), (0, 293)), ((0, 500), (229, 522)), ((0, 500), (458, 750))]
     """
-    side = min(_SIDE, max(grid.tile * _SIDE // _OF_TILE, 2 * _OVERLAP))
-    return None if max(size) <= side else Grid(side, _OVERLAP)
+    most = max(_POSITIONS * min(grid.tile / _OF_TILE, 1) ** 2, (2 * _OVERLAP) ** 2)
+    height, width = size
+    if height * width <= most:
+        return None
+    most_down, most_across = (max(-(-n // _OVERLAP) - 1, 1) for n in size)
+    fitting = [
+        (down, across)
+        for down in range(1, most_down + 1)
+        for across in range(1, most_across + 1)
+        if _share(height, down) * _share(width, across) <= most
+    ]
+    down, across = min(
+        fitting or [(most_down, most_across)],
+        key=lambda n: (n[0] * _share(height, n[0]) * n[1] * _share(width, n[1]), n),
+    )
+    return Pieces(
+        Grid(_share(height, down), _OVERLAP, even=1), Grid(_share(width, across), _OVERLAP, even=1)
+    )
+
+
+def _share(length: int, number: int) -> int:
+    """Return how long each of some overlapping pieces of a length is."""
+    return max(-(-(length + (number - 1) * _OVERLAP) // number), 2 * _OVERLAP)
 
 
 def refined(features: Array, grid: Grid, refine: Refine) -> Array:
@@ -86,10 +130,12 @@ def refined(features: Array, grid: Grid, refine: Refine) -> Array:
     if pieces is None:
         return _array(refine((0, height), (0, width)))
     out = allocate(features.shape, np.float32)
-    for rows, columns in pieces.tiles(height, width):
-        down = pieces.weights(rows, height)[:, None, None]
-        across = pieces.weights(columns, width)[:, None]
-        out[slice(*rows), slice(*columns)] += down * across * _array(refine(rows, columns))
+    for rows, columns in pieces.spans(height, width):
+        down = pieces.rows.weights(rows, height)[:, None, None]
+        across = pieces.columns.weights(columns, width)[:, None]
+        piece = _array(refine(rows, columns))
+        piece *= down * across
+        out[slice(*rows), slice(*columns)] += piece
         release(features)
         release(out)
     return out

@@ -115,21 +115,21 @@ class SinglePass:
     def _refined(self, features: Array) -> Array:
         """Refine the latent at once, or in pieces that share the statistics of the whole."""
         height, width, _ = features.shape
-        grid = pieces_of((height, width), self.grid)
-        if grid is None:
+        pieces = pieces_of((height, width), self.grid)
+        if pieces is None:
             given = ConditionedStatistics(self.conditioning)
 
             def refine(rows: Span, columns: Span) -> Tensor:
                 return self.model.refine_latent(self._piece(features, rows, columns), given)
 
             return refined(features, self.grid, refine)
-        spans = {(r[0], c[0]): (r, c) for r, c in grid.tiles(height, width)}
+        spans = {(r[0], c[0]): (r, c) for r, c in pieces.spans(height, width)}
 
         def begin(corner: Corner) -> TilePass:
             held = [self._piece(features, *spans[corner])]
             return held, self.model.refine_latent_in_parts(held, self.statistics)
 
-        parts = tile_parts(spans, (height, width), grid.overlap // 2)
+        parts = tile_parts(spans, (height, width), pieces.rows.overlap // 2)
         store = TileStore(len(parts), _WAITING)
         passes = TilePasses(begin, parts, self.statistics, store, self._like, self.tick)
         passes.run()

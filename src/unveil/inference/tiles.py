@@ -37,7 +37,8 @@ class Grid:
             number = -(-max(length - self.overlap, 1) // stride)
             share = -(-(length + (number - 1) * self.overlap) // number)
             tile = min(share + -share % self.even, tile)
-        starts = range(0, max(length - self.overlap, 1), tile - self.overlap)
+        # An axis may be shorter than the overlap.
+        starts = range(0, max(length - self.overlap, 1), max(tile - self.overlap, 1))
         return [(start, min(start + tile, length)) for start in starts]
 
     def tiles(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:

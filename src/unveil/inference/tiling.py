@@ -42,8 +42,8 @@ Tick = Callable[[], None]
 Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
-# Statistics are gathered from so many tiles' pixels in one pass.
-_TILES_AT_ONCE = 4
+# Statistics are gathered from so many crops in one pass.
+_CROPS_AT_ONCE = 4
 # Of the time an image in tiles takes, spent on the latent of the whole.
 _LATENT_SHARE = 0.3
 # More than any network here takes; what a network really takes is measured only beyond this.
@@ -162,8 +162,8 @@ class TiledInference:
     def _needs(self, grid: Grid | None, pixels: int, room: int) -> float:
         count = pixels
         if grid is not None:
-            tiles = _TILES_AT_ONCE if self._has_statistics else 1
-            count = min(tiles * grid.tile**2, pixels)
+            crops = self._pixels_at_once(grid) if self._has_statistics else 0
+            count = min(max(crops, grid.tile**2), pixels)
         if count * _AMPLE_BYTES_PER_PIXEL <= room:
             return 0.0
         if self._bytes_per_pixel is None:
@@ -402,10 +402,15 @@ class TiledInference:
             pixels,
             side=side if grid is None else min(side, grid.tile),
             multiple=self._multiple,
-            most_pixels=None if grid is None else _TILES_AT_ONCE * grid.tile**2,
+            most_pixels=None if grid is None else self._pixels_at_once(grid),
             transforms=transforms,
             given=given or {},
         )
+
+    @staticmethod
+    def _pixels_at_once(grid: Grid) -> int:
+        """Return how many pixels a pass takes that gathers statistics."""
+        return _CROPS_AT_ONCE * min(statistics.SIDE, grid.tile) ** 2
 
     @property
     def _transforms(self) -> range:

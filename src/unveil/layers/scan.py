@@ -128,7 +128,9 @@ class ImageScan(nn.Module):
             delta_weight=self.dt_weight,
         )
         if self.smooth is not None:
-            y = torch.addcmul(self.smooth(y), u, self.D.sum(0))
+            for conv in self.smooth:
+                y = conv(y)
+            y.addcmul_(u, self.D.sum(0))
         return y
 
 

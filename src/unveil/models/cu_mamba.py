@@ -347,9 +347,9 @@ RECORDS = (
     ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), ("denoise", "deblur"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
     ModelRecord("cu_mamba_small", CUMamba, SMALL, ("denoise",), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32),
+                whole_megapixels=1.0, tile=1024, overlap=32),
     ModelRecord("cu_mamba_small_deblur", CUMamba, SMALL, ("deblur",), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=48),
+                whole_megapixels=1.0, tile=1024, overlap=48),
     ModelRecord("cu_mamba_tiny", CUMamba, TINY, ("denoise",), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32),
+                whole_megapixels=1.0, tile=1024, overlap=32),
 )  # fmt: skip

@@ -463,7 +463,7 @@ RECORDS = (
     ModelRecord("mtair_base", MTAIR, MTAIRConfig(), ("denoise", "derain", "dehaze"), _PAPER,
                 whole_megapixels=0.25, tile=256, overlap=32),
     ModelRecord("mtair_small", MTAIR, SMALL, ("denoise", "derain", "dehaze"), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32, whole_latent=True),
+                whole_megapixels=1.0, tile=1024, overlap=32, whole_latent=True),
     ModelRecord("mtair_tiny", MTAIR, TINY, ("denoise", "derain", "dehaze"), _PAPER,
-                whole_megapixels=1.0, tile=512, overlap=32),
+                whole_megapixels=1.0, tile=1024, overlap=32),
 )  # fmt: skip
