@@ -130,7 +130,8 @@ def _facts(report: "SetReport") -> dict[str, Any]:
 
 def _summary(report: "SetReport") -> str:
     memory = 3 * report.pixels / 2**20
-    counts = f"{report.samples} samples in {report.photos} files, {memory:.0f} MB decoded"
+    samples, files = counted(report.samples, "sample"), counted(report.photos, "file")
+    counts = f"{samples} in {files}, {memory:.0f} MB decoded"
     fatal = sum(problem.fatal for problem in report.problems)
     if fatal:
         return f"{counts}; cannot be used as it is: {counted(fatal, 'problem')}"

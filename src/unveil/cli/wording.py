@@ -80,5 +80,4 @@ def skipped_folders(folders: Sequence[Path]) -> str:
     """Return which folders were not gone into."""
     names = sorted({folder.name for folder in folders})
     named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    number = f"{len(folders)} folder{'s' if len(folders) > 1 else ''}"
-    return f"left out {number} of thumbnails, trash and the like: {named}"
+    return f"left out {counted(len(folders), 'folder')} of thumbnails, trash and the like: {named}"

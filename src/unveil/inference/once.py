@@ -14,7 +14,7 @@ from unveil.inference.sample_conversion import to_network
 from unveil.inference.statistics import ConditionedStatistics, StatisticsCrop
 from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.inference.tiles import Grid
-from unveil.inference.together import TilePass, TilePasses, tile_parts
+from unveil.inference.together import TilePass, TilePasses, replay, tile_parts
 from unveil.layers.statistics import AccumulatedStatistics
 from unveil.models.base import RestorationModel
 
@@ -188,8 +188,7 @@ class SinglePass:
         if kept is not None:
             return kept[0].to(self._like)
         held, skips = [self._tile(corner)], list[Tensor]()
-        for _ in self.model.encode_in_parts(held, skips, self.statistics):
-            held[:] = map(rounded, held)
+        replay((held, self.model.encode_in_parts(held, skips, self.statistics)))
         return rounded(skips[level])
 
 

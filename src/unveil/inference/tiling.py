@@ -202,12 +202,12 @@ class TiledInference:
         share, steps = self._preparation()
         passes = len(grid.tiles(height, width)) * steps
 
-        def encoded() -> None:
+        def stepped() -> None:
             nonlocal done
             done = max(done, min(done + share / passes, share))
             tick()
 
-        grid, change = self._prepared(pixels, grid, tick, encoded)
+        grid, change = self._prepared(pixels, grid, tick, stepped)
         rows, columns = grid.spans(height), grid.spans(width)
         carried = np.zeros((0, width, channels), np.float32)
         for i, (top, bottom) in enumerate(rows):
@@ -234,7 +234,7 @@ class TiledInference:
         return (_LATENT_SHARE if self.tiling.whole_latent else 0.0), len(self._transforms)
 
     def _prepared(
-        self, pixels: Array, grid: Grid, tick: Tick, encoded: Tick
+        self, pixels: Array, grid: Grid, tick: Tick, stepped: Tick
     ) -> tuple[Grid, Callable[[tuple[int, int], tuple[int, int]], Tensor]]:
         """Return the tiles, and what gives the network's change in rows and columns of one.
 
@@ -242,15 +242,15 @@ class TiledInference:
             pixels: The image.
             grid: Of the tiles.
             tick: Called after every pass.
-            encoded: Called after every step of a tile that precedes its result.
+            stepped: Called after every step of a tile that precedes its result.
         """
         if self._runs_once:
             model = cast("RestorationModel", self.model)
-            once = SinglePass(model, pixels, grid, self.conditioning, encoded)
+            once = SinglePass(model, pixels, grid, self.conditioning, stepped)
             once.prepare()
             return once.grid, lambda rows, columns: _finite(once.change(rows, columns))
         shared = self._shared_statistics(pixels, grid, tick)
-        latents = self._latents(pixels, grid, shared, encoded)
+        latents = self._latents(pixels, grid, shared, stepped)
 
         def change(rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
             given = to_network(pixels[slice(*rows), slice(*columns)])

@@ -5,7 +5,7 @@ then they go on. So tiles share the statistics of the whole image, and each is c
 """
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from torch import Tensor
 
@@ -90,12 +90,22 @@ class TilePasses:
             assert kept is not None, "what waits is kept"
             held.extend(x.to(self._like) for x in kept)
             return held, steps
-        held, steps = self._begin(corner)
-        for _ in range(self._pauses):
-            next(steps)
-            # As those that are kept: which ones these are must not be seen in the result.
-            held[:] = map(rounded, held)
-        return held, steps
+        again = self._begin(corner)
+        replay(again, self._pauses)
+        return again
+
+
+def replay(tile: TilePass, pauses: int | None = None) -> None:
+    """Advance a pass that was not kept, for all its statistics are known.
+
+    Args:
+        tile: The pass, begun anew.
+        pauses: How many it reaches; None goes to the end.
+    """
+    held, steps = tile
+    for _ in islice(steps, pauses):
+        # As those that are kept: which ones these are must not be seen in the result.
+        held[:] = map(rounded, held)
 
 
 def tile_parts(
