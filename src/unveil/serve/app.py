@@ -7,11 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
 
 from unveil._version import __version__
 from unveil.errors import BusyError
@@ -60,9 +57,9 @@ def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = 
     app.include_router(tools_router(engine))
     _add_service_routes(app, engine, metrics)
     _describe(app, engine)
-    _refuse_other_methods(app)
     if page:
-        app.mount("/", _Page(directory=WEB, html=True))
+        # Not mounted, as that would take unknown methods from the routes.
+        app.router.default = _Page(directory=WEB, html=True)
     # The last is the outermost.
     app.add_middleware(Limits, engine=engine)
     app.add_middleware(Guard, settings=settings)
@@ -126,26 +123,6 @@ def _describe(app: FastAPI, engine: Engine) -> None:
                 if path != "/healthz":
                     operation["security"] = [{"token": []}]
     app.openapi = lambda: made  # type: ignore[method-assign]
-
-
-def _refuse_other_methods(app: FastAPI) -> None:
-    """Answer unknown paths and methods of the API, which the page's files would otherwise take."""
-    known = {path: list(operations) for path, operations in app.openapi()["paths"].items()}
-    known |= {"/docs": ["get"], "/openapi.json": ["get"]}
-    for path, methods in known.items():
-        app.router.routes.append(Route(path, _Refusing(methods)))
-    app.router.routes.append(Route("/v1/{rest:path}", _Refusing([])))
-
-
-class _Refusing:
-    def __init__(self, methods: list[str]) -> None:
-        self._allowed = ", ".join(sorted(method.upper() for method in methods))
-
-    async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
-        if not self._allowed:
-            raise HTTPException(404, f"nothing at {scope['path']}; see /docs")
-        reason = f"{scope['method']} is not for here; {self._allowed} is"
-        raise HTTPException(405, reason, {"Allow": self._allowed})
 
 
 class _Page(StaticFiles):

@@ -107,11 +107,11 @@ class UnveilCompare extends HTMLElement {
     render(
       html`<span class="say">${name} · ${size[0]} × ${size[1]}</span>
         ${this.compares ? hold : ""} ${paints ? brushes : ""}
-        ${plain(t("zoomOut"), () => this.act("out"), "−")}
+        <span class="zooms">${plain(t("zoomOut"), () => this.act("out"), "−")}
         <output aria-live="polite" aria-label=${t("zoom")}></output>
         ${plain(t("zoomIn"), () => this.act("in"), "+")} ${plain(t("fitHelp"), () => this.act("fit"), t("fit"))}
         ${plain(t("fullHelp"), () => this.act("full"), "100 %")}
-        ${plain(t("fullScreen"), () => this.fullScreen(), html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" /></svg>`)}`,
+        ${plain(t("fullScreen"), () => this.fullScreen(), html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" /></svg>`)}</span>`,
       this.bar,
     );
     this.percent = this.bar.querySelector("output");

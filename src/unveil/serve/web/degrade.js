@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/lit-html.js";
 import { ACCEPT, dropArea, sampleList } from "./drop.js";
-import { bar } from "./restore.js";
+import { bar } from "./panel.js";
 import { t } from "./texts.js";
 
 const PAIRS = [["degraded", "restored1"], ["clean1", "restored1"], ["clean1", "degraded"]];

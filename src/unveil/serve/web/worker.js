@@ -31,10 +31,7 @@ const report = (share, text) => postMessage({ progress: { share, text } });
 
 // One network at a time is in memory.
 async function choose(data) {
-  if (model && model.id !== data.model.id) {
-    for (const graph of Object.values(sessions)) await graph.release();
-    sessions = {};
-  }
+  if (model && model.id !== data.model.id) await releaseAll();
   ({ model, base, weights: weightsName } = data);
 }
 
@@ -63,9 +60,9 @@ async function run(name, given) {
   return graph.run(Object.fromEntries(graph.inputNames.map((input) => [input, given(input)])));
 }
 
-async function release(name) {
-  await sessions[name].release();
-  delete sessions[name];
+async function releaseAll() {
+  for (const graph of Object.values(sessions)) await graph.release();
+  sessions = {};
 }
 
 // Rows and columns of an image as (1, 3, h, w) floats.
@@ -188,6 +185,7 @@ async function restoreEach(image, tiles, blend) {
 async function restoreTogether(image, tiles, blend) {
   const multiple = model.size_multiple;
   const [height, width] = [image.height, image.width].map((side) => Math.ceil(side / multiple));
+  await releaseAll();
   const store = await openStore();
   const known = {};
   const steps = tiles.length * (model.stages.encode + model.stages.restore) + model.stages.refine;
@@ -212,8 +210,8 @@ async function restoreTogether(image, tiles, blend) {
   }
 }
 
-// Pass tiles through the stages of a part of the network. At the end of a stage all have added to
-// the statistics that the next one takes.
+// Pass tiles through the stages of a part of the network, of which one is in memory. At the end of
+// a stage all have added to the statistics that the next one takes.
 async function together(part, tiles, { unit, store, known, begin, end, tick }) {
   for (let stage = 0; stage < model.stages[part]; stage += 1) {
     const name = `${part}.${stage}`;
@@ -229,7 +227,7 @@ async function together(part, tiles, { unit, store, known, begin, end, tick }) {
       tick(part === "refine" ? 1 / tiles.length : 1);
     }
     Object.assign(known, sums);
-    await release(name);
+    await releaseAll();
   }
 }
 
