@@ -73,7 +73,12 @@ class Pieces:
     columns: Grid
 
     def spans(self, height: int, width: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-        """Return rows and columns of all pieces, row by row."""
+        """Return rows and columns of all pieces, row by row.
+
+        Args:
+            height: Of the features.
+            width: Of the features.
+        """
         return [(r, c) for r in self.rows.spans(height) for c in self.columns.spans(width)]
 
 

@@ -97,8 +97,8 @@ def get_record(model_id: str) -> ModelRecord:
     Raises:
         InputError: There is no such id.
 
-    >>> get_record("cu_mamba_small").tile
-    512
+    >>> get_record("cu_mamba_small").tasks
+    ('denoise',)
     """
     if not isinstance(model_id, str) or model_id not in _RECORDS:
         raise InputError(f"no model {model_id!r}{_nearest(model_id, list_models())}")
