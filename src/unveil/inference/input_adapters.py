@@ -1,6 +1,5 @@
 """Images of any input type as samples, and the result as the same type."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,22 +9,19 @@ from torch import Tensor
 from unveil.errors import InputError
 from unveil.imaging.image import Array
 from unveil.inference.value_range import require_unit_range
-from unveil.inference.visible import restore_visible
-
-# Restores ``(h, w, c)`` colour samples, c 1 or 3, into a new array.
-RestorePixels = Callable[[Array], Array]
+from unveil.inference.visible import RestoreInto, restore_visible
 
 _INTEGERS = (torch.uint8, torch.uint16)
 _INT_MODES = {"I;16": "uint16", "I;16L": "uint16", "I;16B": ">u2"}
 
 
-def restore_array(array: Array, restore: RestorePixels) -> Array:
+def restore_array(array: Array, restore: RestoreInto) -> Array:
     """Restore a numpy image ``(h, w)`` or ``(h, w, c)``, or a batch of them ``(b, h, w, c)``.
 
     Args:
         array: uint8, uint16, or floats with 1.0 as full scale; c is 1 to 4, the last of 2 or 4 is
             alpha.
-        restore: What to do with the colours.
+        restore: Restores ``(h, w, c)`` colours, c 1 or 3, into another array.
 
     Returns:
         Same shape and type; alpha is passed through, and so are colours where it is 0.
@@ -49,20 +45,16 @@ def restore_array(array: Array, restore: RestorePixels) -> Array:
         require_unit_range(image[..., :colours], "array")
     out = image.copy()
     alpha = image[..., colours] if image.shape[2] > colours else None
-
-    def into(pixels: Array, made: Array) -> None:
-        made[...] = restore(pixels)
-
-    restore_visible(image[..., :colours], alpha, into, out[..., :colours], None)
+    restore_visible(image[..., :colours], alpha, restore, out[..., :colours], None)
     return out.reshape(array.shape).astype(array.dtype, copy=False)
 
 
-def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
+def restore_batch(x: Tensor, restore: RestoreInto) -> Tensor:
     """Restore a tensor ``(c, h, w)`` or ``(b, c, h, w)``, c 1 or 3.
 
     Args:
         x: uint8, uint16, or floats, nominally in [0, 1].
-        restore: What to do with the colours.
+        restore: Restores ``(h, w, c)`` colours, c 1 or 3, into another array.
 
     Returns:
         Same shape, type and device; not clipped.
@@ -82,8 +74,10 @@ def restore_batch(x: Tensor, restore: RestorePixels) -> Tensor:
     arrays = batch.detach().permute(0, 2, 3, 1).to("cpu", exact).contiguous().numpy()
     if x.is_floating_point():
         require_unit_range(arrays, "tensor")
-    restored = torch.from_numpy(np.stack([restore(array) for array in arrays]))
-    return restored.permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
+    out = np.empty_like(arrays)
+    for array, made in zip(arrays, out, strict=True):
+        restore(array, made)
+    return torch.from_numpy(out).permute(0, 3, 1, 2).to(x.device, x.dtype).reshape(x.shape)
 
 
 def is_pillow(x: object) -> bool:
@@ -91,7 +85,7 @@ def is_pillow(x: object) -> bool:
     return any(kind.__module__.startswith("PIL.") for kind in type(x).__mro__)
 
 
-def restore_pillow(image: Any, restore: RestorePixels) -> Any:
+def restore_pillow(image: Any, restore: RestoreInto) -> Any:
     """Restore a PIL image of mode L, LA, RGB, RGBA, I;16 or F; P and 1 become RGB(A) and L.
 
     A colour that stands for transparency becomes alpha (but of mode I;16, which has none):
@@ -99,7 +93,7 @@ def restore_pillow(image: Any, restore: RestorePixels) -> Any:
 
     Args:
         image: A `PIL.Image.Image`.
-        restore: Restores ``(h, w, c)`` samples, c 1 or 3, into a new array.
+        restore: As for `restore_array`.
 
     Returns:
         A PIL image with the same `info` (profile, EXIF, …).

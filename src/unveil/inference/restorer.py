@@ -3,7 +3,6 @@
 import copy
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
@@ -107,15 +106,15 @@ class Restorer:
             max_megapixels, develop or Develop(),
         )  # fmt: skip
         self.loaded: LoadedModel = load(model, task)
-        place = usable_device(device)
+        chosen = usable_device(device)
         self.engine = TiledInference(
-            model=_ready(self.loaded.network, place),
-            device=place,
+            model=_ready(self.loaded.network, chosen),
+            device=chosen,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
             strength=self.options.applied,
             ensemble=bool(ensemble),
-            conditioning={k: v.to(place) for k, v in self.loaded.conditioning.items()},
+            conditioning={k: v.to(chosen) for k, v in self.loaded.conditioning.items()},
         )
 
     @overload
@@ -204,7 +203,10 @@ class Restorer:
         return other
 
     def _restore_samples(self, picture: Any, progress: Progress | None) -> Any:
-        restore = self._restore_pixels(progress)
+        def restore(pixels: Array, out: Array) -> None:
+            with using_threads(self.options.threads):
+                self.engine.restore(pixels, out, progress)
+
         if isinstance(picture, Tensor):
             return restore_batch(picture, restore)
         if isinstance(picture, np.ma.MaskedArray):
@@ -285,15 +287,6 @@ class Restorer:
 
         restore_visible(image.pixels, image.alpha, into, out, image.pixels)
         return with_new_thumbnail(image, out)
-
-    def _restore_pixels(self, progress: Progress | None) -> Callable[[Array], Array]:
-        def restore(pixels: Array) -> Array:
-            out = np.empty_like(pixels)
-            with using_threads(self.options.threads):
-                self.engine.restore(pixels, out, progress)
-            return out
-
-        return restore
 
 
 @overload
