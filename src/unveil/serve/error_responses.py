@@ -47,7 +47,11 @@ _REASONS = {
     503: "The queue or the disk is full, or the server is stopping; see Retry-After.",
     504: "Not done in time.",
 }
-
+# What the router says, in words that help.
+_OF_THE_ROUTER = {
+    "Not Found": "nothing at this address; see /docs",
+    "Method Not Allowed": "not by this method; the header Allow and /docs say by which",
+}
 
 UPLOAD_ERRORS = (400, 401, 403, 408, 413, 415, 422, 503, 504)
 
@@ -94,7 +98,8 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
                 retry = {"Retry-After": str(error.retry_after_s)}
             return refusal(_status(error), plain_message(error, folder), retry)
         if isinstance(error, HTTPException):
-            return refusal(error.status_code, str(error.detail), dict(error.headers or {}))
+            line = _OF_THE_ROUTER.get(error.detail, error.detail)
+            return refusal(error.status_code, line, dict(error.headers or {}))
         if isinstance(error, RequestValidationError):
             return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
         # The server logs the traceback.

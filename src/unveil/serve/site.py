@@ -57,8 +57,15 @@ def write_site(target: Path, models: Sequence[str], *, force: bool = False) -> l
             for number, name in enumerate(names)
         ]
         tasks = _choices(written)
-        samples = _write_samples(folder / "samples", tasks)
-        site = {"models": written, "tasks": tasks, "weights": WEIGHTS, "samples": samples}
+        # The network that is taken without a task removes all that it was made for.
+        removes = [task for task in TASKS[1:] if task in tasks or task in written[0]["removes"]]
+        site = {
+            "models": written,
+            "tasks": tasks,
+            "removes": removes,
+            "weights": WEIGHTS,
+            "samples": _write_samples(folder / "samples", removes),
+        }
         (folder / "site.json").write_text(json.dumps(site))
     return sorted(file for file in target.rglob("*") if file.is_file())
 
@@ -76,9 +83,9 @@ def _write_page(folder: Path) -> None:
     (folder / "_headers").write_text(_HEADERS)
 
 
-def _write_samples(folder: Path, tasks: dict[str, Any]) -> list[dict[str, str]]:
+def _write_samples(folder: Path, removes: Sequence[str]) -> list[dict[str, str]]:
     folder.mkdir()
-    found = [sample for sample in SAMPLES if sample.task in tasks]
+    found = [sample for sample in SAMPLES if sample.task in removes]
     for sample in found:
         (folder / f"{sample.id}.png").write_bytes(sample.content())
         (folder / f"{sample.id}.thumbnail.png").write_bytes(sample.thumbnail())
@@ -89,13 +96,13 @@ def _write_model(site: Path, folder: Path, model: str) -> dict[str, Any]:
     """Write a network into a folder of the site; return its entry in `site.json`."""
     loaded = load(model)
     readout = readout_of(loaded)
+    removes = tasks_of(loaded)
     # Graphs hold the network as it is, not turned to one of its tasks.
     tasks = [
-        task
-        for task in tasks_of(loaded)
-        if task_conditioning(loaded, task) == ({}, loaded.tiling.window)
+        task for task in removes if task_conditioning(loaded, task) == ({}, loaded.tiling.window)
     ]
     return {
+        "removes": removes,
         "tasks": tasks,
         "inspects": readout is not None,
         "causes": list(readout.causes) if readout else [],

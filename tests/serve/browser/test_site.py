@@ -250,6 +250,8 @@ def test_the_default_site_gives_the_pixels_of_the_command(
     with watching(browser, bundled_host) as (context, seen):
         page = context.new_page()
         opened(page, bundled_host)
+        expect(page.locator("header")).to_contain_text("noise, rain and haze")
+        expect(page.locator("[data-sample=hazy-rocket]")).to_be_visible()
         _restored(page, "a.png", _png(pixels))
         _, file = downloaded(page, "#download", tmp_path)
         assert np.abs(_pixels(file) - _expected("mtair_small", pixels)).max() <= 1

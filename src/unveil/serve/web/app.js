@@ -63,7 +63,7 @@ class Page {
   }
 
   view() {
-    const removed = this.engine.tasks.filter((task) => REMOVED[task]).map((task) => t(REMOVED[task]));
+    const removed = this.engine.removes.filter((task) => REMOVED[task]).map((task) => t(REMOVED[task]));
     const place = { machine: "placeMachine", server: "placeServer", browser: "placeBrowser" }[this.engine.place];
     return html`<header>
         <svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="9.5" /><path d="M12 2.5a9.5 9.5 0 0 1 0 19z" /></svg>

@@ -22,7 +22,7 @@ class LocalEngine {
   files = new Map();
 
   constructor(site) {
-    Object.assign(this, { site, models: site.models, tasks: Object.keys(site.tasks), list: site.samples });
+    Object.assign(this, { site, models: site.models, tasks: Object.keys(site.tasks), removes: site.removes, list: site.samples });
     this.limits = { max_bytes: Infinity, max_megapixels: MOST_MEGAPIXELS, keep_s: 0 };
     this.formats = ["jpeg", "png", "webp", "avif", "bmp"];
     this.outputs = Object.keys(TYPES);

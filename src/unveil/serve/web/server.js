@@ -10,7 +10,7 @@ export async function create() {
 
 class ServerEngine {
   constructor({ models, tasks, choices, limits }) {
-    Object.assign(this, { models, tasks, choices, limits });
+    Object.assign(this, { models, tasks, choices, limits, removes: tasks });
     this.formats = limits.formats;
     this.degrades = true;
     this.inspects = models.some((model) => model.inspects);

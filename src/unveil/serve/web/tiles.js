@@ -106,8 +106,9 @@ export async function openStore() {
       if (at !== undefined) file.read(bytes, { at });
       return { data: new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2), dims };
     },
-    close() {
+    async close() {
       file?.close();
+      await swept().catch(() => {});
     },
   };
 }
@@ -121,11 +122,16 @@ function written(file, bytes, at) {
 }
 
 async function scratchFile() {
+  const folder = await swept();
+  const file = await folder.getFileHandle(PREFIX + crypto.randomUUID(), { create: true });
+  return file.createSyncAccessHandle();
+}
+
+// Remove files that were left behind; one that another page uses cannot be removed.
+async function swept() {
   const folder = await navigator.storage.getDirectory();
-  // Those of workers that were stopped; what another page uses cannot be removed.
   for await (const name of folder.keys()) {
     if (name.startsWith(PREFIX)) await folder.removeEntry(name).catch(() => {});
   }
-  const file = await folder.getFileHandle(PREFIX + crypto.randomUUID(), { create: true });
-  return file.createSyncAccessHandle();
+  return folder;
 }

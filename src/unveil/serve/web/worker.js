@@ -206,7 +206,7 @@ async function restoreTogether(image, tiles, blend) {
     await together("restore", tiles, { ...shared, unit: multiple, begin: (tile) => region(refined, tile, multiple),
       end: (tile, { data, dims }) => blend.add(tile, data, dims.slice(2), true) });
   } finally {
-    store.close();
+    await store.close();
   }
 }
 
