@@ -2,18 +2,22 @@
 """Run the tests of `mamba` and `causal-conv1d` over the stand-in, and count how they end.
 
     python tests/compat/upstream/run.py FOLDER [words …] [--budget 120] [--json results.json]
+    python tests/compat/upstream/run.py FOLDER --sample 100 --seed 0 --largest 600000
 
 FOLDER holds checkouts of the two repositories, as `owner+name` or `owner/name`. Their tests ask for
 a GPU; the calls are mapped to the CPU. Nothing is downloaded; einops must be installed.
 
 The tests are collected whole. Each test function runs its cases in an order that spreads over all
-parameters, until all have run or its budget of CPU seconds is spent. The table gives for each
+parameters, until all have run or its budget of CPU seconds is spent. With `--sample` it runs that
+many, drawn at random; `--largest` leaves out cases by channels × tokens. The table gives for each
 function {collected, run, passed, failed, skipped}, then each kind of failure with its count.
 """
 
 import argparse
 import json
+import math
 import os
+import random
 import sys
 import time
 import warnings
@@ -43,7 +47,10 @@ COLUMNS = ("collected", "run", "passed", "failed", "skipped")
 
 
 class Counting:
-    """A pytest plugin: spreads the cases, keeps to the budget, counts the ends.
+    """A pytest plugin: chooses and orders the cases, keeps to the budget, counts the ends.
+
+    Args:
+        options: The command's.
 
     Attributes:
         counts: For each test function, how many cases ended how.
@@ -51,8 +58,8 @@ class Counting:
         cases: The identifiers of the cases that failed.
     """
 
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
         self._progress = os.fdopen(os.dup(2), "w")  # pytest captures what tests print
         self._spent: dict[str, float] = defaultdict(float)
         self.counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -66,13 +73,20 @@ class Counting:
             self.kinds[Path(report.nodeid).name][last.removeprefix("E ").strip()] += 1
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Count all cases, and spread those of each function."""
+        """Count all cases; choose those of each function and their order."""
         groups: dict[str, list[pytest.Item]] = defaultdict(list)
         for item in items:
             groups[_function(item.nodeid)].append(item)
         for name, group in groups.items():
             self.counts[name]["collected"] = len(group)
-        items[:] = [item for group in groups.values() for item in _spread(group)]
+        items[:] = [item for group in groups.values() for item in self._chosen(group)]
+
+    def _chosen(self, group: list[pytest.Item]) -> list[pytest.Item]:
+        group = [item for item in group if _size(item) <= self._options.largest]
+        if self._options.sample is None:
+            return _spread(group)
+        chance = random.Random(self._options.seed)
+        return chance.sample(group, min(self._options.sample, len(group)))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
@@ -87,7 +101,7 @@ class Counting:
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Leave out what the budget does not allow."""
-        if self._spent[_function(item.nodeid)] > self._budget:
+        if self._spent[_function(item.nodeid)] > self._options.budget:
             pytest.skip("over the budget")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -106,6 +120,12 @@ class Counting:
 def _function(identifier: str) -> str:
     path, _, rest = identifier.partition("::")
     return f"{Path(path).name}::{rest.partition('[')[0]}"
+
+
+def _size(item: pytest.Item) -> int:
+    """Return channels × tokens of a case, as far as its parameters give them."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return math.prod(parameters.get(name, 1) for name in ("dim", "seqlen"))
 
 
 def _spread(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -132,13 +152,14 @@ def main() -> None:
     keep_freed_memory()  # as python -m unveil.compat does
     warnings.simplefilter("ignore")
     compat.install()
-    plugin = Counting(options.budget)
+    plugin = Counting(options)
     arguments = ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:warnings"]
     arguments += [
         "--continue-on-collection-errors",
         "-o",
         "addopts=",
         f"--rootdir={options.folder}",
+        "--import-mode=importlib",  # else their folder tests/ops/triton takes triton's name
     ]
     arguments += ["-k", " or ".join(options.words)] if options.words else []
     start = time.process_time()
@@ -156,6 +177,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where the repositories lie")
     parser.add_argument("words", nargs="*", help="run only tests whose names hold one of these")
     parser.add_argument("--budget", type=float, default=120, help="CPU seconds for each function")
+    parser.add_argument("--sample", type=int, help="cases of each function, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="of --sample")
+    parser.add_argument(
+        "--largest", type=float, default=math.inf, help="channels × tokens of the largest case"
+    )
     parser.add_argument("--json", type=Path, help="also write the counts to this file")
     return parser.parse_args()
 
