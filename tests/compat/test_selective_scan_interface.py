@@ -8,7 +8,7 @@ from unveil.compat.selective_scan_interface import (
     selective_scan_fn,
     selective_scan_ref,
 )
-from unveil.errors import InputError
+from unveil.errors import BackendUnavailableError, InputError
 
 # A hundredth of what mamba's own tests allow in fp32: (rtol, atol) by name.
 OUT = (6e-6, 2e-5)
@@ -144,10 +144,70 @@ def test_gradients_flow_through_the_last_state(plain_scan):
         close(narrow[name].grad, wide[name].grad, TOLERANCES[name], name)
 
 
-def test_complex_states_are_refused_by_name():
+def loop_of_complex_states(u, delta, A, B, C):
+    """Run h = exp(Δ A) h + Δ B u, y = 2 Re(C · h); B and C are (b, d, n, l)."""
+    state, outputs = torch.zeros_like(B[..., 0]), []
+    for t in range(u.shape[-1]):
+        step = delta[..., t, None]
+        state = torch.exp(step * A) * state + step * B[..., t] * u[..., t, None]
+        outputs.append(2 * (C[..., t] * state).sum(-1).real)
+    return torch.stack(outputs, -1), state
+
+
+@pytest.mark.parametrize("constant", ["", "B", "C"])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_complex_states_give_twice_the_real_part(backend, groups, constant):
+    b, d, n, length = 2, 4, 3, 37
+    u, z = torch.randn(2, b, d, length)
+    delta, D, bias = torch.rand(b, d, length), torch.rand(d), torch.rand(d)
+    A = torch.complex(-torch.rand(d, n), torch.randn(d, n))
+    narrow = {"u": u, "delta": delta, "A": A}
+    for name in "BC":
+        drawn = torch.randn(b, groups, n, length, dtype=torch.complex64)
+        # Real and imaginary parts alternate along the tokens.
+        narrow[name] = torch.view_as_real(drawn).flatten(-2)
+        if name in constant:
+            narrow[name] = torch.randn(d, n, dtype=torch.complex64)
+    wide = {
+        k: v.to(torch.complex128 if v.is_complex() else torch.float64) for k, v in narrow.items()
+    }
+    for leaves in (narrow, wide):
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+    out, state = selective_scan_fn(
+        **narrow, D=D, z=z, delta_bias=bias, delta_softplus=True,
+        return_last_state=True, backend=backend,
+    )  # fmt: skip
+    assert (out.dtype, state.dtype) == (torch.float32, torch.complex64)
+    whole = [
+        wide[name][None, ..., None].expand(b, d, n, length)
+        if name in constant
+        else torch.view_as_complex(wide[name].unflatten(-1, (-1, 2))).repeat_interleave(
+            d // groups, 1
+        )
+        for name in "BC"
+    ]
+    steps = torch.nn.functional.softplus(wide["delta"] + bias.double()[:, None])
+    expected, expected_state = loop_of_complex_states(wide["u"], steps, wide["A"], *whole)
+    expected = (expected + D.double()[:, None] * wide["u"]) * torch.nn.functional.silu(z.double())
+    close(out, expected, (2e-5, 2e-5))
+    torch.testing.assert_close(state.to(torch.complex128), expected_state, rtol=2e-5, atol=2e-5)
+    weights = torch.randn_like(out)
+    (out * weights).sum().backward()
+    (expected * weights.double()).sum().backward()
+    for name, leaf in narrow.items():
+        error = (leaf.grad - wide[name].grad).norm() / wide[name].grad.norm()
+        assert error < 1e-5, name
+
+
+def test_complex_states_run_on_no_kernel_and_need_pairs():
     drawn, _ = arguments(8)
     drawn["A"] = drawn["A"].to(torch.complex64)
-    with pytest.raises(InputError, match=r"A is torch\.complex64, expected a real dtype"):
+    with pytest.raises(BackendUnavailableError, match=r"native backend .* A is torch\.complex64"):
+        selective_scan_fn(**drawn, backend="native")
+    drawn |= {name: drawn[name][..., :5] for name in "BC"}
+    with pytest.raises(InputError, match=r"B or C has shape .*, expected an even last size"):
         selective_scan_fn(**drawn)
 
 
@@ -194,6 +254,22 @@ def inner_expected(plain_scan, given, B=None, C=None):
 def test_the_inside_of_a_block_conforms(inner, plain_scan):
     given = inner_arguments()
     close(inner(**given), inner_expected(plain_scan, given), OUT)
+
+
+@pytest.mark.parametrize("constant", ["", "BC"])
+def test_the_inside_of_a_block_with_complex_states_conforms(constant):
+    """States that are real numbers by chance give twice what real states give."""
+    given = inner_arguments() | {"D": None, "out_proj_bias": None}
+    n, rows = 4, given["x_proj_weight"]
+    constants = {name: torch.randn(6, n) for name in constant}
+    given["x_proj_weight"] = rows[:2] if constant else rows
+    expected = 2 * mamba_inner_fn(**given, **constants)
+    imaginary = torch.zeros_like(rows[2:])
+    pairs = torch.stack([rows[2:], imaginary], 1).flatten(0, 1)
+    given["x_proj_weight"] = rows[:2] if constant else torch.cat([rows[:2], pairs])
+    given["A"] = given["A"].to(torch.complex64)
+    out = mamba_inner_fn(**given, **{k: x.to(torch.complex64) for k, x in constants.items()})
+    close(out, expected.double(), OUT)
 
 
 def test_the_autograd_functions_apply_under_their_published_names():

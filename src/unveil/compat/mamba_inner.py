@@ -3,13 +3,15 @@
 Source: Mamba (arXiv 2312.00752), figure 3; Vision Mamba (arXiv 2401.09417), algorithm 1.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unveil.compat.selective_scan_interface import by_the_loop, require_real
+from unveil.compat.complex_scan import complex_scan, paired
+from unveil.compat.selective_scan_interface import by_the_loop
 from unveil.errors import InputError
 from unveil.ops import causal_conv1d, selective_scan
 from unveil.ops.selective_scan.contract import Backend
@@ -54,8 +56,11 @@ class Branch(NamedTuple):
             delta_softplus: Whether delta passes through softplus.
             backend: As for `unveil.ops.selective_scan`.
         """
+        given = self.u, self.delta, A, self.B, self.C, D, self.z
+        if A.is_complex():
+            return complex_scan(*given, delta_bias, delta_softplus, layout="bld", backend=backend)
         result = selective_scan(
-            *(self.u, self.delta, A, self.B, self.C, D, self.z),
+            *given,
             delta_bias=delta_bias,
             delta_softplus=delta_softplus,
             return_last_state=True,
@@ -96,11 +101,12 @@ def mamba_inner_fn(
         xz: `(b, 2 d, l)`: the branch to scan, then the gate.
         conv1d_weight: `(d, 1, width)`, causal and depthwise.
         conv1d_bias: `(d,)` or None.
-        x_proj_weight: `(r [+ n] [+ n], d)`: rows for Δ's low rank, then for B and C if projected.
+        x_proj_weight: `(r [+ n] [+ n], d)`: rows for Δ's low rank, then for B and C if projected,
+            two for each complex state.
         delta_proj_weight: `(d, r)`.
         out_proj_weight: `(d_model, d)`.
         out_proj_bias: `(d_model,)` or None.
-        A: `(d, n)`, real.
+        A: `(d, n)`, real or complex.
         B: What `selective_scan_fn` takes, or None to project it from the input.
         C: Like `B`.
         D: `(d,)` or None.
@@ -119,7 +125,7 @@ def mamba_inner_fn(
         `(b, l, d_model)`.
 
     Raises:
-        InputError: `A` is complex, or a shape does not fit.
+        InputError: A shape does not fit.
 
     Example:
         >>> import torch
@@ -128,11 +134,10 @@ def mamba_inner_fn(
         torch.Size([1, 5, 1])
     """
     del checkpoint_lvl
-    require_real(A)
     weights = b_rms_weight, c_rms_weight, dt_rms_weight
     branch = project(
         *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
-        *(B, C, B_proj_bias, C_proj_bias, weights, b_c_dt_rms_eps),
+        *(B, C, B_proj_bias, C_proj_bias, weights, b_c_dt_rms_eps, A.is_complex()),
     )
     y, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
     return F.linear(y, out_proj_weight, out_proj_bias)
@@ -164,13 +169,13 @@ def mamba_inner_fn_no_out_proj(
         `(b, d, l)`.
 
     Raises:
-        InputError: `A` is complex, or a shape does not fit.
+        InputError: A shape does not fit.
     """
     del checkpoint_lvl
-    require_real(A)
     branch = project(
         *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
         *(B, C, B_proj_bias, C_proj_bias),
+        pairs=A.is_complex(),
     )
     y, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
     return y.transpose(1, 2)
@@ -206,14 +211,13 @@ def bimamba_inner_fn(
         `(b, l, d_model)`.
 
     Raises:
-        InputError: `A` or `A_b` is complex, or a shape does not fit.
+        InputError: A shape does not fit.
     """
     del checkpoint_lvl
-    require_real(A)
-    require_real(A_b)
     branch = project(
         *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
         *(B, C, B_proj_bias, C_proj_bias),
+        pairs=A.is_complex(),
     )
     forwards, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
     backwards, _ = branch.reversed().scan(A_b, D, delta_bias, delta_softplus, backend)
@@ -233,6 +237,7 @@ def project(
     C_proj_bias: Tensor | None = None,
     rms_weights: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
     eps: float = 1e-6,
+    pairs: bool = False,
 ) -> Branch:
     """Convolve the branch to scan and project Δ, B and C from it.
 
@@ -249,6 +254,7 @@ def project(
         C_proj_bias: See there.
         rms_weights: `b_rms_weight`, `c_rms_weight`, `dt_rms_weight`.
         eps: `b_c_dt_rms_eps`.
+        pairs: Whether states are complex, with a real and an imaginary row each in `x_proj_weight`.
 
     Raises:
         InputError: `xz` has another shape, or no tokens.
@@ -265,9 +271,11 @@ def project(
     projected = F.linear(u, x_proj_weight)
     of_B, of_C, of_delta = rms_weights
     delta = F.linear(projected[..., :rank], delta_proj_weight)
-    for_B, for_C = projected[..., rank : rank + n], projected[..., -n:]
-    B = _normalised(for_B, B_proj_bias, of_B, eps) if B is None else _channels_last(B)
-    C = _normalised(for_C, C_proj_bias, of_C, eps) if C is None else _channels_last(C)
+    rows = 2 * n if pairs else n
+    for_B, for_C = projected[..., rank : rank + rows], projected[..., -rows:]
+    join = paired if pairs else _unchanged
+    B = join(_normalised(for_B, B_proj_bias, of_B, eps)) if B is None else _channels_last(B, join)
+    C = join(_normalised(for_C, C_proj_bias, of_C, eps)) if C is None else _channels_last(C, join)
     return Branch(u, _normalised(delta, None, of_delta, eps), B, C, z.transpose(1, 2))
 
 
@@ -298,6 +306,10 @@ def _normalised(x: Tensor, bias: Tensor | None, scale: Tensor | None, eps: float
     return x if scale is None else F.rms_norm(x, scale.shape, scale.to(x.dtype), eps)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _channels_last(x: Tensor, join: Callable[[Tensor], Tensor]) -> Tensor:
     """Turn `(b, [g,] n, l)` into `(b, l, [g,] n)`; a constant `(d, n)` stays."""
-    return x if x.dim() == 2 else x.movedim(-1, 1)
+    return x if x.dim() == 2 else join(x).movedim(-1, 1)

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 
 from torch import Tensor
 
-from unveil.errors import InputError
+from unveil.compat.complex_scan import complex_scan, paired
 from unveil.ops import selective_scan
 from unveil.ops.selective_scan.contract import Backend
 
@@ -40,8 +40,9 @@ def selective_scan_fn(
     Args:
         u: `(b, d, l)`, any float dtype.
         delta: `(b, d, l)`.
-        A: `(d, n)`, real.
-        B: `(d, n)`, `(b, n, l)` or `(b, g, n, l)` with g groups of channels.
+        A: `(d, n)`, real or complex.
+        B: `(d, n)`, `(b, n, l)` or `(b, g, n, l)` with g groups of channels. With a complex `A`,
+            `(d, n)` complex, or real with `2 l` numbers: real and imaginary parts alternate.
         C: Like `B`.
         D: `(d,)` or None.
         z: `(b, d, l)` or None.
@@ -51,10 +52,11 @@ def selective_scan_fn(
         backend: As in `unveil.ops.selective_scan`; not part of the original interface.
 
     Returns:
-        `(b, d, l)` in the dtype of `u`; with the last state `(b, d, n)` in fp32, a pair.
+        `(b, d, l)` in the dtype of `u`; with the last state `(b, d, n)` in fp32, a pair. A complex
+        `A` gives 2 Re(C·h) and a complex state.
 
     Raises:
-        InputError: A shape does not fit, or `A` is complex.
+        InputError: A shape does not fit.
 
     Example:
         >>> import torch
@@ -62,7 +64,12 @@ def selective_scan_fn(
         >>> selective_scan_fn(ones, ones, torch.zeros(1, 1), ones, ones).tolist()
         [[[1.0, 2.0, 3.0]]]
     """
-    require_real(A)
+    if A.is_complex():
+        B, C = (x if x.dim() == 2 else paired(x) for x in (B, C))
+        y, state = complex_scan(
+            u, delta, A, B, C, D, z, delta_bias, delta_softplus, backend=backend
+        )
+        return (y, state) if return_last_state else y
     return selective_scan(
         u,
         delta,
@@ -97,13 +104,3 @@ class SelectiveScanFn:
     """What `mamba_ssm` calls its autograd function: callers use `apply` alone."""
 
     apply = staticmethod(selective_scan_fn)
-
-
-def require_real(A: Tensor) -> None:
-    """Refuse complex states.
-
-    Raises:
-        InputError: `A` is complex.
-    """
-    if A.is_complex():
-        raise InputError(f"A is {A.dtype}, expected a real dtype: complex states are not supported")

@@ -66,6 +66,12 @@ class Counting:
         self.kinds: dict[str, Counter[str]] = defaultdict(Counter)
         self.cases: list[str] = []
 
+    def write(self) -> None:
+        """Write the counts to the file that was asked for."""
+        if self._options.json:
+            found = {"counts": self.counts, "kinds": self.kinds, "failed": self.cases}
+            self._options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keep why a file was not collected."""
         if report.failed:
@@ -94,6 +100,7 @@ class Counting:
         function = _function(item.nodeid)
         if function not in self._spent:
             print(f"{function} …", file=self._progress, flush=True)
+            self.write()  # what is known survives an endless case
         start = time.process_time()
         result = yield
         self._spent[function] += time.process_time() - start
@@ -167,9 +174,7 @@ def main() -> None:
         pytest.main([*arguments, *_files(options.folder)], plugins=[plugin])
     print(f"\n{time.process_time() - start:.0f} CPU seconds")
     _print(plugin)
-    if options.json:
-        found = {"counts": plugin.counts, "kinds": plugin.kinds, "failed": plugin.cases}
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    plugin.write()
 
 
 def _options() -> argparse.Namespace:
