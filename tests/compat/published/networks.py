@@ -13,7 +13,7 @@ class Network:
     """One network of one repository.
 
     Attributes:
-        name: As in the table of `docs/compat.md`.
+        name: As in the table of `docs/compat-measurements.md`.
         repository: On GitHub.
         commit: The one it was run at.
         module: What to import.
