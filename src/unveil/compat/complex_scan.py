@@ -62,8 +62,10 @@ def complex_scan(
     if named in ("native", "triton"):
         raise BackendUnavailableError(f"the {named} backend cannot run this call: A is {A.dtype}")
     scan = reference.scan if named == "reference" else chunked.scan
-    parts = (x.real if x.is_complex() else x for x in (A, B, C))
-    arguments = ScanArguments(u, delta, *parts, D, z, delta_bias, delta_softplus, layout=layout)
+    real_A, real_B, real_C = (x.real if x.is_complex() else x for x in (A, B, C))
+    arguments = ScanArguments(
+        u, delta, real_A, real_B, real_C, D, z, delta_bias, delta_softplus, layout=layout
+    )
     check_1d(arguments)
     real = state_dtype(arguments)
     if layout == "bdl":
@@ -73,6 +75,8 @@ def complex_scan(
     x = u.to(real)
     steps = reference.step_sizes(delta.to(real), delta_bias, delta_softplus)
     state = B.new_zeros(u.shape[0], u.shape[2], A.shape[1])
+    if x.numel() == 0:
+        return torch.zeros_like(u.mT if layout == "bdl" else u), state
     y, last = scan(x, steps, A.to(state.dtype), B, C, state)
     result = reference.gated(2 * y.real, x, D, None if z is None else z.to(real)).to(u.dtype)
     return (result.mT.contiguous() if layout == "bdl" else result), last
@@ -101,7 +105,7 @@ def paired(x: Tensor) -> Tensor:
             "with a complex A, real and imaginary parts alternate"
         )
     wide = x if x.dtype == torch.float64 else x.float()
-    return torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_complex(wide.reshape(*x.shape[:-1], x.shape[-1] // 2, 2).contiguous())
 
 
 def _by_group(x: Tensor, layout: Layout) -> Tensor:

@@ -137,7 +137,8 @@ def mamba_inner_fn(
     weights = b_rms_weight, c_rms_weight, dt_rms_weight
     branch = project(
         *(xz, conv1d_weight, conv1d_bias, x_proj_weight, delta_proj_weight, A.shape[1]),
-        *(B, C, B_proj_bias, C_proj_bias, weights, b_c_dt_rms_eps, A.is_complex()),
+        *(B, C, B_proj_bias, C_proj_bias, weights, b_c_dt_rms_eps),
+        pairs=A.is_complex(),
     )
     y, _ = branch.scan(A, D, delta_bias, delta_softplus, backend)
     return F.linear(y, out_proj_weight, out_proj_bias)
