@@ -394,6 +394,10 @@ def test_what_is_not_there_is_told_in_the_same_shape(
     assert ("allow" in answer.headers) == (status == 405)
 
 
+def test_a_wrong_method_is_answered_with_all_that_there_are(served: Served) -> None:
+    assert served.client.put("/v1/jobs/none").headers["allow"] == "DELETE, GET"
+
+
 def test_what_nobody_foresaw_is_500_in_the_same_shape(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from unveil.errors import (
     BusyError,
@@ -91,15 +92,18 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
         folder: The engine's, which clients have no business to see.
     """
 
-    async def answer(_request: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, UnveilError):
             retry = None
             if isinstance(error, BusyError):
                 retry = {"Retry-After": str(error.retry_after_s)}
             return refusal(_status(error), plain_message(error, folder), retry)
         if isinstance(error, HTTPException):
+            headers = dict(error.headers or {})
+            if "Allow" in headers:
+                headers["Allow"] = _methods(request) or headers["Allow"]
             line = _OF_THE_ROUTER.get(error.detail, error.detail)
-            return refusal(error.status_code, line, dict(error.headers or {}))
+            return refusal(error.status_code, line, headers)
         if isinstance(error, RequestValidationError):
             return refusal(422, "; ".join(map(_sentence, error.errors())) or "invalid request")
         # The server logs the traceback.
@@ -107,6 +111,17 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
 
     for kind in (UnveilError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _methods(request: Request) -> str:
+    """Return all methods of an address of the API; the router names those of one route."""
+    found = [
+        method.upper()
+        for path, operations in request.app.openapi()["paths"].items()
+        if compile_path(path)[0].match(request.scope["path"])
+        for method in operations
+    ]
+    return ", ".join(sorted(found))
 
 
 def _status(error: UnveilError) -> int:
