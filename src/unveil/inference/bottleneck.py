@@ -106,7 +106,7 @@ def pieces_of(size: tuple[int, int], grid: Grid) -> Pieces | None:
         if _share(height, down) * _share(width, across) <= most
     ]
     down, across = min(
-        fitting or [(most_down, most_across)],
+        fitting,
         key=lambda n: (n[0] * _share(height, n[0]) * n[1] * _share(width, n[1]), n),
     )
     return Pieces(

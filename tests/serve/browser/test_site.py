@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ from unveil.errors import OutputError
 from unveil.imaging import Image, read_image, write_image
 from unveil.imaging.formats import format_named
 from unveil.imaging.image import Metadata
+from unveil.inference.bottleneck import pieces_of
 from unveil.inference.inspect import inspect_image
+from unveil.inference.tiles import Grid
 
 site_module = pytest.importorskip("unveil.serve.site", reason="needs the extra onnx")
 
@@ -241,6 +244,27 @@ def test_tiles_share_statistics_and_latent_as_those_of_the_command(
         _, file = downloaded(page, "#download", tmp_path)
         assert np.abs(_pixels(file) - _expected("mtair_small", pixels, tile=128)).max() <= 1
         assert seen.errors == []
+
+
+def test_tiles_and_pieces_lie_where_those_of_the_command_lie(browser: Any, plain_host: str) -> None:
+    sizes = [(250, 500), (375, 500), (500, 750), (60, 6000), (1500, 2100), (20, 1300)]
+    script = """async (sizes) => {
+        const { piecesOf, tilesOf } = await import(`${location.origin}/tiles.js`);
+        const ends = ({ start, end }) => [start, end];
+        const spans = (all) => all.map(({ down, across }) => [ends(down), ends(across)]);
+        const image = { tile: 512, overlap: 32, multiple: 8, even: true };
+        return sizes.map(([h, w]) => [spans(piecesOf(h, w, 512)), spans(tilesOf(h, w, image))]);
+    }"""
+    grid = Grid(512, 32)
+    with watching(browser, plain_host) as (context, _):
+        page = context.new_page()
+        opened(page, plain_host)
+        found = page.evaluate(script, sizes)
+    for size, (pieces, tiles) in zip(sizes, found, strict=True):
+        cut = pieces_of(size, grid)
+        expected = cut.spans(*size) if cut else [((0, size[0]), (0, size[1]))]
+        assert pieces == [[[*r], [*c]] for r, c in expected]
+        assert tiles == [[[*r], [*c]] for r, c in replace(grid, even=8).tiles(*size)]
 
 
 def test_the_default_site_gives_the_pixels_of_the_command(

@@ -10,7 +10,7 @@ export function spans(length, tile, overlap, even = 0) {
     side = Math.min(up(Math.ceil((length + (number - 1) * overlap) / number), even), tile);
   }
   const found = [];
-  for (let start = 0; start < Math.max(length - overlap, 1); start += side - overlap) found.push([start, Math.min(start + side, length)]);
+  for (let start = 0; start < Math.max(length - overlap, 1); start += Math.max(side - overlap, 1)) found.push([start, Math.min(start + side, length)]);
   return found;
 }
 
@@ -26,8 +26,7 @@ export function weights([start, end], length, overlap) {
 
 // Tiles along an axis: where the result of each lies (start, end), what it sees (first, last), and
 // what it adds to statistics (from, to). Even tiles are equally long: the last begins earlier.
-function axis(length, tile, overlap, multiple, even) {
-  const found = spans(length, tile, overlap, even ? multiple : 0);
+function axis(length, found, overlap, multiple, even) {
   const [side, whole] = [up(found[0][1], multiple), up(length, multiple)];
   const skip = Math.floor(overlap / multiple / 2) * multiple;
   return found.map(([start, end], i) => {
@@ -39,10 +38,31 @@ function axis(length, tile, overlap, multiple, even) {
   });
 }
 
-// All tiles of an image or of its features, row by row.
+// All tiles of an image, row by row.
 export function tilesOf(height, width, { tile, overlap, multiple = 1, even = false }) {
-  const [rows, columns] = [height, width].map((length) => axis(length, tile, overlap, multiple, even));
-  return rows.flatMap((down) => columns.map((across) => ({ down, across })));
+  return crossed([height, width].map((length) => axis(length, spans(length, tile, overlap, even ? multiple : 0), overlap, multiple, even)));
+}
+
+const crossed = ([rows, columns]) => rows.flatMap((down) => columns.map((across) => ({ down, across })));
+
+const POSITIONS = 150000;
+export const PIECE_OVERLAP = 64;
+
+// Pieces that an image's features are refined in: as large as a pass may be, and so that as few
+// positions as possible lie in several; see `pieces_of` in unveil.inference.bottleneck.
+export function piecesOf(height, width, tile) {
+  const share = (length, number) => Math.max(Math.ceil((length + (number - 1) * PIECE_OVERLAP) / number), 2 * PIECE_OVERLAP);
+  const most = Math.max(POSITIONS * Math.min(tile / 512, 1) ** 2, (2 * PIECE_OVERLAP) ** 2);
+  const [mostDown, mostAcross] = [height, width].map((length) => Math.max(Math.ceil(length / PIECE_OVERLAP) - 1, 1));
+  let [least, chosen] = [Infinity, [share(height, 1), share(width, 1)]];
+  for (let down = 1; height * width > most && down <= mostDown; down += 1) {
+    for (let across = 1; across <= mostAcross; across += 1) {
+      const sides = [share(height, down), share(width, across)];
+      const area = down * across * sides[0] * sides[1];
+      if (sides[0] * sides[1] <= most && area < least) [least, chosen] = [area, sides];
+    }
+  }
+  return crossed([height, width].map((length, i) => axis(length, spans(length, chosen[i], PIECE_OVERLAP, 1), PIECE_OVERLAP, 1)));
 }
 
 // Sums up the weighted values of tiles, which come row by row, and passes complete rows to `write`.

@@ -1,6 +1,6 @@
 // Runs the network on tiles with the statistics of their whole image, as unveil.inference does.
 
-import { Blend, openStore, tilesOf } from "./tiles.js";
+import { Blend, PIECE_OVERLAP, openStore, piecesOf, tilesOf } from "./tiles.js";
 
 let ort;
 let sessions = {};
@@ -9,8 +9,6 @@ let weightsName;
 let base;
 
 const STEPS = 64; // as in local.js
-const LATENT_SIDE = 360;
-const LATENT_OVERLAP = 64;
 const MOST_PIXELS = 2 ** 20;
 const WINDOW = 512;
 const TILES_AT_ONCE = 4;
@@ -196,10 +194,9 @@ async function restoreTogether(image, tiles, blend) {
     await together("encode", tiles, { ...shared, unit: multiple, begin: (tile) => pixels(image, tile),
       end: (tile, result) => gather(features, tile, result) });
     const refined = { ...features, data: new Float32Array(features.data.length) };
-    const side = Math.min(LATENT_SIDE, Math.max(Math.floor((model.tile * LATENT_SIDE) / 512), 2 * LATENT_OVERLAP));
-    const pieces = tilesOf(height, width, { tile: side, overlap: LATENT_OVERLAP });
+    const pieces = piecesOf(height, width, model.tile);
     const write = (top, values) => refined.data.set(values, top * width * features.depth);
-    const latent = new Blend(width, features.depth, LATENT_OVERLAP, write);
+    const latent = new Blend(width, features.depth, PIECE_OVERLAP, write);
     await together("refine", pieces, { ...shared, unit: 1, begin: (piece) => region(features, piece, 1),
       end: (piece, { data, dims }) => latent.add(piece, data, dims.slice(1, 3), false) });
     latent.flush(height);
