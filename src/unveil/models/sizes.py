@@ -31,8 +31,8 @@ _KEPT = {
     "cu_mamba_small_deblur": ModelSize(899_004, 8, Cost(256**2, 2_193_358_848, 7_864_320)),
     "cu_mamba_tiny": ModelSize(19_507, 4, Cost(256**2, 168_576_512, 4_980_736)),
     "mtair_base": ModelSize(39_657_176, 8, Cost(256**2, 200_013_084_176, 7_247_757_312)),
-    "mtair_small": ModelSize(1_429_690, 8, Cost(256**2, 3_327_586_800, 5_242_880)),
-    "mtair_tiny": ModelSize(26_751, 4, Cost(256**2, 230_885_000, 4_980_736)),
+    "mtair_small": ModelSize(1_429_690, 8, Cost(256**2, 3_320_558_064, 5_242_880)),
+    "mtair_tiny": ModelSize(26_751, 4, Cost(256**2, 230_878_088, 4_980_736)),
 }
 
 
