@@ -16,9 +16,9 @@ from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate, release
 from unveil.inference.tiles import Grid
 
-# Positions that are refined at once, where tiles are of 512 pixels or more: 9 megapixels of a
+# Positions that are refined at once, where tiles are of 512 pixels or more: 8 megapixels of a
 # network whose positions are of 8×8. Larger images are refined in such pieces.
-_POSITIONS, _OF_TILE = 150_000, 512
+_POSITIONS, _OF_TILE = 120_000, 512
 _OVERLAP = 64
 
 Encode = Callable[[slice, slice], Tensor]
@@ -92,7 +92,7 @@ def pieces_of(size: tuple[int, int], grid: Grid) -> Pieces | None:
         grid: Of the tiles; where these are small, memory is short, and so are the pieces.
 
     >>> pieces_of((500, 750), Grid(1024, 32)).spans(500, 750)
-    [((0, 500), (0, 293)), ((0, 500), (229, 522)), ((0, 500), (458, 750))]
+    [((0, 282), (0, 407)), ((0, 282), (343, 750)), ((218, 500), (0, 407)), ((218, 500), (343, 750))]
     """
     most = max(_POSITIONS * min(grid.tile / _OF_TILE, 1) ** 2, (2 * _OVERLAP) ** 2)
     height, width = size

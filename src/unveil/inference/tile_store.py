@@ -29,7 +29,7 @@ class TileStore:
 
     Args:
         tiles: Tiles of the image.
-        in_memory: Bytes that may lie in memory; the others lie in a file.
+        in_memory: Bytes that may lie in memory; if all tiles' take more, they lie in a file.
     """
 
     def __init__(self, tiles: int, in_memory: int) -> None:
@@ -90,44 +90,45 @@ class TileStore:
 
 
 class _Slots:
-    """Equal places for half-precision floats: the first in memory, the others in a file."""
+    """Equal places for half-precision floats: in memory, or in a file where they take more."""
 
     def __init__(self, number: int, size: int, most: int) -> None:
         self.size = size
         self.number = min(number, int(_room() * _SHARE_OF_ROOM) // (2 * size)) if size else 0
-        in_memory = min(self.number, most // (2 * size)) if size else 0
-        self._memory = torch.empty(in_memory, size, dtype=torch.float16)
+        self._memory: Tensor | None = None
         self._file: IO[bytes] | None = None
-        if self.number > in_memory:
-            try:
-                self._file = temporary_file(2 * size * (self.number - in_memory))
-                weakref.finalize(self, self._file.close)
-            except OutputError as error:
-                _log.info("some tiles are computed again: %s", error)
-                self.number = in_memory
+        if 2 * size * self.number <= most:
+            self._memory = torch.empty(self.number, size, dtype=torch.float16)
+            return
+        try:
+            self._file = temporary_file(2 * size * self.number)
+            weakref.finalize(self, self._file.close)
+        except OutputError as error:
+            _log.info("tiles are computed again: %s", error)
+            self.number = 0
 
     def buffer(self, slot: int) -> Tensor:
         """Return where to write what a slot shall hold."""
-        if slot < len(self._memory):
+        if self._memory is not None:
             return self._memory[slot]
         return torch.empty(self.size, dtype=torch.float16)
 
     def save(self, slot: int, buffer: Tensor) -> None:
         """Keep a buffer that was written."""
-        if slot >= len(self._memory):
+        if self._memory is None:
             self._at(slot).write(_bytes_of(buffer))
 
     def load(self, slot: int, size: int) -> Tensor:
         """Return the first values of a slot."""
-        if slot < len(self._memory):
+        if self._memory is not None:
             return self._memory[slot][:size]
         buffer = torch.empty(size, dtype=torch.float16)
         self._at(slot).readinto(_bytes_of(buffer))  # type: ignore[attr-defined]
         return buffer
 
     def _at(self, slot: int) -> IO[bytes]:
-        assert self._file is not None, "some slots are in the file"
-        self._file.seek(2 * self.size * (slot - len(self._memory)))
+        assert self._file is not None, "slots are in the file"
+        self._file.seek(2 * self.size * slot)
         return self._file
 
 

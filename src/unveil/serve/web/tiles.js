@@ -45,7 +45,7 @@ export function tilesOf(height, width, { tile, overlap, multiple = 1, even = fal
 
 const crossed = ([rows, columns]) => rows.flatMap((down) => columns.map((across) => ({ down, across })));
 
-const POSITIONS = 150000;
+const POSITIONS = 120000;
 export const PIECE_OVERLAP = 64;
 
 // Pieces that an image's features are refined in: as large as a pass may be, and so that as few
