@@ -110,18 +110,13 @@ def test_files_are_renamed_into_place_in_one_file() -> None:
     assert found - {_ATOMIC} == set(_WRITES)
 
 
-# A public class, and a schema of the API.
-_NAMED_TWICE = {"Scores": ("evaluation", "serve")}
-
-
 def test_no_class_has_the_name_of_one_in_another_room() -> None:
     rooms: dict[str, set[str]] = {}
     for name, tree in _sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 rooms.setdefault(node.name, set()).add(name.split("/")[0])
-    shared = {name: tuple(sorted(found)) for name, found in rooms.items() if len(found) > 1}
-    assert shared == _NAMED_TWICE
+    assert {name: found for name, found in rooms.items() if len(found) > 1} == {}
 
 
 # Files of one name in several rooms, and why one word is right.

@@ -5,11 +5,11 @@ import signal
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from unveil.bounded import MOST_THREADS, STRENGTHS
+from unveil.bounded import MOST_THREADS
 from unveil.cli.restoring import (
     Restoration,
     clips_among,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from unveil.batch.jobs import Job, Plan
     from unveil.batch.outcome import Outcome
     from unveil.errors import UnveilError
+    from unveil.inference.options import TaskChoice
 
 _LOG_SECONDS = 30
-_LEAST, _MOST = map(float, STRENGTHS)
 
 
 def restore(
@@ -51,15 +51,13 @@ def restore(
     ] = None,
     task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
     strength: Annotated[
-        float, typer.Option(min=_LEAST, max=_MOST, help="Share of the change that is applied.")
+        float, typer.Option(help="Share of the change that is applied, 0 to 1.")
     ] = 1.0,
     strength_luma: Annotated[
-        float | None,
-        typer.Option(min=_LEAST, max=_MOST, help="The same of luminance; default: as --strength."),
+        float | None, typer.Option(help="The same of luminance; default: as --strength.")
     ] = None,
     strength_chroma: Annotated[
-        float | None,
-        typer.Option(min=_LEAST, max=_MOST, help="The same of colour; default: as --strength."),
+        float | None, typer.Option(help="The same of colour; default: as --strength.")
     ] = None,
     tile: Annotated[
         str, typer.Option(help="auto, off, or the side of a tile in pixels.", metavar="auto|off|N")
@@ -162,16 +160,14 @@ def restore(
     }  # fmt: skip
     refuse_together({name for name, is_given in given.items() if is_given}, clips=bool(clips))
     try:
-        options: dict[str, Any] = {
-            "model": model, "task": task, "strength": strength, "strength_luma": strength_luma,
-            "strength_chroma": strength_chroma, "tile": parse_tile(tile), "ensemble": ensemble,
-        }  # fmt: skip
-        if server is None:
-            local = RestoreOptions(
-                **options, device=device, max_megapixels=max_megapixels,
-                develop=Develop.parse(develop),
-            )  # fmt: skip
-            options = vars(local)
+        options = vars(
+            RestoreOptions(
+                model=model, task=cast("TaskChoice", task), strength=strength,
+                strength_luma=strength_luma, strength_chroma=strength_chroma,
+                tile=parse_tile(tile), ensemble=ensemble, device=device,
+                max_megapixels=max_megapixels, develop=Develop.parse(develop),
+            )
+        )  # fmt: skip
         naming = Naming(name, format_named(format_name) if format_name else None)
         images = [] if clips else paths
         whole = plan(images, output=output, naming=naming, recursive=recursive, in_place=in_place)
@@ -195,9 +191,8 @@ def restore(
         else:
             restoration = restoring_images(made.jobs, options, saving)
     else:
-        options |= {"ensemble": str(ensemble).lower(), "quality": quality}
         restoration = restoring_on_server(
-            server, made.jobs, options, force=force, remember=not alone
+            server, made.jobs, options | {"quality": quality}, force=force, remember=not alone
         )
     outcomes, stopped = _run(restoration, made.jobs)
     if report is not None:

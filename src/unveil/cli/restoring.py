@@ -29,6 +29,10 @@ _NOT_WITH = {
         "compare", "device", "threads", "in-place", "keep-date", "develop", "max-megapixels",
     ),
 }  # fmt: skip
+# What ``POST /v1/restore`` takes; the rest is the server's own choice.
+_SERVER_FIELDS = (
+    "model", "task", "strength", "strength_luma", "strength_chroma", "tile", "ensemble", "quality",
+)  # fmt: skip
 _ONLY_WITH = {"--ray": ("workers", "cores"), "clips": ("damping",)}
 
 # Called with `share`, which takes a job and the share of it that is done; yields outcomes.
@@ -104,19 +108,21 @@ def restoring_on_cluster(
 
 
 def restoring_on_server(
-    address: str, jobs: "Sequence[Job]", given: Mapping[str, Any], *, force: bool, remember: bool
+    address: str, jobs: "Sequence[Job]", options: Mapping[str, Any], *, force: bool, remember: bool
 ) -> Restoration:
     """Restore images by a running `unveil serve`.
 
     Args:
         address: Of the server.
         jobs: From `unveil.batch.plan`.
-        given: Fields of the form of ``POST /v1/restore``; None leaves one out.
+        options: Of `unveil.Restorer`, and the quality of lossy formats.
         force: Replace what is there.
         remember: Keep a journal beside the results.
     """
     from unveil.batch.remote import Server, restore_on_server
 
+    given = {name: options[name] for name in _SERVER_FIELDS}
+    given["ensemble"] = str(options["ensemble"]).lower()
     fields = {name: str(value) for name, value in given.items() if value is not None}
     remote = Server(address, os.environ.get("UNVEIL_TOKEN"))
     return partial(restore_on_server, remote, jobs, fields, force=force, remember=remember)

@@ -24,9 +24,7 @@ Metrics = Annotated[
     typer.Option(help="Also score by a registered metric, or a plug-in's. May be repeated."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads to use.")]
-MaxMegapixels = Annotated[
-    float, typer.Option(min=0.0, help="Refuse files that claim to be larger.")
-]
+MaxMegapixels = Annotated[float, typer.Option(help="Refuse files that claim to be larger.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 OnlyJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="Turns; medians are printed.")]

@@ -13,7 +13,7 @@ from unveil.evaluation.methods import (
     load_restorer,
 )
 from unveil.evaluation.patches import Patch, parse_patch
-from unveil.evaluation.protocols import PROTOCOLS, Protocol, Scores, protocol_named
+from unveil.evaluation.protocols import PROTOCOLS, Protocol, PsnrSsim, Scores, protocol_named
 from unveil.evaluation.report import CaseResult, ImageScore, Report
 from unveil.evaluation.report_files import write_report
 from unveil.evaluation.runner import evaluate
@@ -32,6 +32,7 @@ __all__ = [
     "NonLocalMeans",
     "Patch",
     "Protocol",
+    "PsnrSsim",
     "Report",
     "Scores",
     "TestSet",

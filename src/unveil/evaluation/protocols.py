@@ -17,11 +17,15 @@ Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scores:
-    """One image against its clean partner."""
+class PsnrSsim:
+    """One image against its clean partner: PSNR in dB, mean SSIM."""
 
     psnr: float
     ssim: float
+
+
+# The name of version 0.1.
+Scores = PsnrSsim
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Protocol:
         height, width = (side - side % self.crop_multiple for side in (height, width))
         return image[top : top + height, left : left + width]
 
-    def score(self, restored: Image, clean: Image) -> Scores:
+    def score(self, restored: Image, clean: Image) -> PsnrSsim:
         """Score one image.
 
         Args:
@@ -84,7 +88,7 @@ class Protocol:
             pair, data_range = [to_levels(image) for image in pair], 255.0
         if self.colour == "y":
             pair = [np.rint(rgb_to_y(image, data_range=data_range)) for image in pair]
-        return Scores(
+        return PsnrSsim(
             psnr(*pair, data_range=data_range),
             ssim(*pair, data_range=data_range, window=self.ssim_window),
         )
