@@ -23,7 +23,7 @@ from unveil.batch.journal import NAME
 from unveil.batch.run import Outcome, Saving, restore_files
 from unveil.imaging import Develop, Image, Metadata, read_image, write_image
 from unveil.inference import Restorer
-from unveil.inference.restorer import read_source
+from unveil.inference.image_files import read_source
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.checkpoint import save_checkpoint
 

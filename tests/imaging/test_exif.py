@@ -19,7 +19,7 @@ from unveil.imaging.ifd import (
     Ifd,
     TagValue,
     TiffLayout,
-    read_ifd,
+    TiffStructure,
     write_ifd,
 )
 
@@ -46,7 +46,7 @@ def test_every_type_survives_both_byte_orders(order: str, big: bool) -> None:
     given = Ifd(values, {EXIF_IFD: Ifd({37500: TagValue(7, 3, b"abc")})})
     layout = TiffLayout(order, big)
     file = io.BytesIO(bytes(64) + write_ifd(given, layout, 64))
-    assert read_ifd(file, layout, 64) == given
+    assert TiffStructure(file, layout).directory(64) == given
 
 
 def test_upright_changes_the_orientation_and_not_one_other_byte() -> None:
@@ -96,7 +96,7 @@ def test_a_directory_is_read_once_however_often_it_is_pointed_at(tags: tuple[int
     number = 12
     entries = [struct.pack("<HHII", tags[i % len(tags)], 4, 1, 8) for i in range(number)]
     file = _Counted(bytes(8) + struct.pack("<H", number) + b"".join(entries) + bytes(4))
-    assert not read_ifd(file, TiffLayout("<", False), 8)
+    assert not TiffStructure(file, TiffLayout("<", False)).directory(8)
     assert file.reads == 2  # the number of entries, and the entries
 
 
@@ -106,7 +106,9 @@ def test_the_bytes_of_all_directories_together_are_bounded() -> None:
     children = {EXIF_IFD: 38, GPS_IFD: 56}
     pointers = [struct.pack("<HHII", tag, 4, 1, at) for tag, at in children.items()]
     root = struct.pack("<H", 2) + b"".join(pointers) + bytes(4)
-    ifd = read_ifd(io.BytesIO((bytes(8) + root + 2 * child).ljust(large, b"\0")), layout, 8)
+    ifd = TiffStructure(
+        io.BytesIO((bytes(8) + root + 2 * child).ljust(large, b"\0")), layout
+    ).directory(8)
     kept = [len(child.values) for child in ifd.children.values()]
     assert kept == [1, 0]
 

@@ -106,7 +106,8 @@ def test_windows_gathered_in_turn_or_together_know_their_place(tile: int) -> Non
     pixels = np.random.default_rng(0).random((128, 192, 3), dtype=np.float32)
     network = _Cells()
     engine = TiledInference(network, torch.device("cpu"), Tiling(0.0, tile, 16, window=64))
-    (context,) = engine._shared_statistics(pixels, engine._grid(128, 192)) or []
+    grid = engine.choice.first(128, 192)
+    (context,) = engine._shared_statistics(engine._network(), pixels, grid) or []
     assert network.seen == ([3, 3] if tile == 64 else [6])
     sums = context.statistics["cells"]
     whole = cell_sums(torch.from_numpy(pixels)[None], 4)
@@ -119,5 +120,6 @@ def test_windows_filled_up_to_multiples_still_go_together(size: tuple[int, int])
     network.size_multiple = 8
     # Forced: else memory in use by other programs would add passes that measure the network.
     engine = TiledInference(network, torch.device("cpu"), Tiling(0.0, 512, 32), forced=True)
-    engine._shared_statistics(np.zeros((*size, 3), np.uint8), engine._grid(*size))
+    pixels = np.zeros((*size, 3), np.uint8)
+    engine._shared_statistics(engine._network(), pixels, engine.choice.first(*size))
     assert len(network.seen) == 1

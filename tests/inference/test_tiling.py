@@ -12,7 +12,7 @@ import unveil
 from unveil.errors import InputError
 from unveil.imaging import scratch
 from unveil.imaging.scratch import allocate
-from unveil.inference import tiling as engine_module
+from unveil.inference import grid_choice, network_pass
 from unveil.inference.memory import bytes_per_pixel, is_out_of_memory
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.statistics import spread_crops
@@ -132,8 +132,9 @@ def test_where_the_whole_is_known_to_be_too_large_no_pass_takes_more_than_there_
     act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = _Counting()
-    engine = TiledInference(model, _CPU, Tiling(1.0, 64, 16, window=32), _bytes_per_pixel=1.0)
-    monkeypatch.setattr(engine_module, "available_bytes", lambda _: 4 * 64**2)
+    engine = TiledInference(model, _CPU, Tiling(1.0, 64, 16, window=32))
+    monkeypatch.setattr(grid_choice, "bytes_per_pixel", lambda *_: 1.0)
+    monkeypatch.setattr(grid_choice, "available_bytes", lambda _: 4 * 64**2)
     _act(engine, act, _pixels((300, 300, 3)))
     assert max(model.seen) <= 4 * 64**2
 
@@ -208,7 +209,7 @@ def test_an_ensemble_pads_once_and_adds_to_the_image_once(monkeypatch: pytest.Mo
         calls.append("pad")
         return pad_to_multiple(images, multiple)
 
-    monkeypatch.setattr(engine_module, "pad_to_multiple", counted)
+    monkeypatch.setattr(network_pass, "pad_to_multiple", counted)
     monkeypatch.setattr(network, "_check", lambda _: calls.append("check"))
     monkeypatch.setattr(network, "forward", lambda *_: calls.append("forward"))
     pixels = _pixels((37, 50, 3))
@@ -285,8 +286,8 @@ def test_known_shortage_is_met_before_it_hurts(
 ) -> None:
     model = Hungry(10**6)
     per_pixel = bytes_per_pixel(model, _CPU)
-    monkeypatch.setattr(engine_module, "available_bytes", lambda _: int(per_pixel * 130**2))
-    monkeypatch.setattr(engine_module, "_AMPLE_BYTES_PER_PIXEL", 10**9)
+    monkeypatch.setattr(grid_choice, "available_bytes", lambda _: int(per_pixel * 130**2))
+    monkeypatch.setattr(grid_choice, "_AMPLE_BYTES_PER_PIXEL", 10**9)
     with caplog.at_level(logging.WARNING):
         _restored(model, _pixels((300, 300, 3)), tiling=Tiling(0.01, 256, 32))
     assert "tiles of 128 pixels" in caplog.text

@@ -53,7 +53,7 @@ def test_blending_does_not_run_the_network(
     restored = engine.submit(engine.store.receive("a.png", photo()), Options()).future.result(
         WAIT_S
     )
-    monkeypatch.setattr("unveil.inference.tiling.TiledInference._residual", None)
+    monkeypatch.setattr("unveil.inference.network_pass.NetworkPass.residual", None)
     assert restored.write(tmp_path / "a.png", strength=Strength(0.5, 0.5)).exists()
 
 

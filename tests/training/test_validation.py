@@ -57,10 +57,6 @@ def test_a_best_score_of_before_is_measured_anew(tmp_path):
     assert comparable_best(before, tmp_path / "gone", {"identity"}) == before
 
 
-def test_no_network_scores_the_degraded_images():
-    assert validate(None, [pair("a", 0.6, 0.5)]).psnr == pytest.approx(20.0, abs=1e-4)
-
-
 def test_the_picture_shows_degraded_restored_and_clean():
     montage = validate(Plus(0.2).eval(), [pair("a", 0.2, 0.6)]).montage
     assert montage.shape == (16, 3 * 16 + 2 * 4, 3)

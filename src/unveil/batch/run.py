@@ -22,7 +22,8 @@ from unveil.imaging.convert import to_uint8
 from unveil.imaging.formats import PNG
 from unveil.imaging.image import Metadata
 from unveil.imaging.scratch import allocate
-from unveil.inference.restorer import Restorer, log_losses, read_source
+from unveil.inference.image_files import log_losses, read_source
+from unveil.inference.restorer import Restorer
 
 # What a damaged file or a full machine may end in, beside our own errors.
 _FAILURES = (

@@ -16,6 +16,7 @@ from unveil.imaging import save_png
 from unveil.imaging.atomic import make_folder
 from unveil.imaging.convert import from_levels, to_levels, to_uint8
 
+# From the side of the square in pixels to a picture (side, side, 3).
 Draw = Callable[[int, np.random.Generator], FloatImage]
 
 
@@ -111,24 +112,14 @@ def write_generated(
     return list(files)
 
 
-def flat(side: int, rng: np.random.Generator) -> FloatImage:
-    """Fill with one gray (two of three) or one colour.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _flat(side: int, rng: np.random.Generator) -> FloatImage:
+    """Fill with one gray (two of three) or one colour."""
     value = rng.random(3) if rng.random() < 1 / 3 else np.full(3, rng.random())
     return np.full((side, side, 3), value, np.float32)
 
 
-def gradient(side: int, rng: np.random.Generator) -> FloatImage:
-    """Run from one tone to another: straight at any angle, or from a centre outwards.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _gradient(side: int, rng: np.random.Generator) -> FloatImage:
+    """Run from one tone to another: straight at any angle, or from a centre outwards."""
     y, x = _grid(side)
     if rng.random() < 0.7:
         theta = rng.choice([0, 0.5 * np.pi, rng.uniform(0, 2 * np.pi)])
@@ -140,13 +131,8 @@ def gradient(side: int, rng: np.random.Generator) -> FloatImage:
     return _between(place ** np.float32(rng.uniform(0.5, 2)), rng)
 
 
-def stripes(side: int, rng: np.random.Generator) -> FloatImage:
-    """Draw bars: bar codes of random widths, or equal stripes, hard, rounded like corduroy.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _stripes(side: int, rng: np.random.Generator) -> FloatImage:
+    """Draw bars: bar codes of random widths, or equal stripes, hard, rounded like corduroy."""
     place = np.arange(side, dtype=np.float32) + np.float32(rng.uniform(0, 20))
     kind = rng.random()
     if kind < 0.4:
@@ -172,13 +158,8 @@ def stripes(side: int, rng: np.random.Generator) -> FloatImage:
     return _between(pattern, rng)
 
 
-def weave(side: int, rng: np.random.Generator) -> FloatImage:
-    """Repeat a small tile: checks, woven cloth, bricks, grids, halftone dots.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _weave(side: int, rng: np.random.Generator) -> FloatImage:
+    """Repeat a small tile: checks, woven cloth, bricks, grids, halftone dots."""
     high, wide = (int(rng.choice([1, 2, 3, int(rng.integers(4, 24))])) for _ in range(2))
     kind = rng.random()
     y, x = np.mgrid[:side, :side]
@@ -198,13 +179,8 @@ def weave(side: int, rng: np.random.Generator) -> FloatImage:
     return _between(shaded if rng.random() < 0.5 else pattern, rng)
 
 
-def clouds(side: int, rng: np.random.Generator) -> FloatImage:
-    """Draw an overcast or open sky, mist or smoke: a soft field of low contrast, often bright.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _clouds(side: int, rng: np.random.Generator) -> FloatImage:
+    """Draw an overcast or open sky, mist or smoke: a soft field of low contrast, often bright."""
     field = cloud_field(side, rng, rng.uniform(1.4, 2.5))
     y, x = _grid(side)
     slope = rng.normal(0, 0.15) * (y / side - 0.5) + rng.normal(0, 0.05) * (x / side - 0.5)
@@ -217,13 +193,8 @@ def clouds(side: int, rng: np.random.Generator) -> FloatImage:
     return np.asarray(tone[..., None] + tint, dtype=np.float32)
 
 
-def plaster(side: int, rng: np.random.Generator) -> FloatImage:
-    """Draw a surface of fine texture and low contrast: plaster, snow, sand, cloth, cells.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _plaster(side: int, rng: np.random.Generator) -> FloatImage:
+    """Draw a surface of fine texture and low contrast: plaster, snow, sand, cloth, cells."""
     # Nothing finer than a pixel or two: white noise is for restoring to take away.
     rough = cloud_field(side, rng, rng.uniform(0.3, 1.5), soft=rng.uniform(0.7, 2.5))
     if rng.random() < 0.4:
@@ -235,13 +206,8 @@ def plaster(side: int, rng: np.random.Generator) -> FloatImage:
     return np.asarray(tone[..., None] * (1 + rng.normal(0, 0.05, 3)), dtype=np.float32)
 
 
-def lights(side: int, rng: np.random.Generator) -> FloatImage:
-    """Draw a dark picture with points of light: stars, windows at night, discs out of focus.
-
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
-    """
+def _lights(side: int, rng: np.random.Generator) -> FloatImage:
+    """Draw a dark picture with points of light: stars, windows at night, discs out of focus."""
     y, x = _grid(side)
     tone = rng.uniform(0, 0.12) + rng.uniform(0, 0.04) * cloud_field(side, rng, 2)
     picture = np.repeat(np.float32(1) * tone[..., None], 3, axis=2)
@@ -257,16 +223,16 @@ def lights(side: int, rng: np.random.Generator) -> FloatImage:
 
 
 GENERATED: Mapping[str, Draw] = {
-    "flat": flat,
-    "gradient": gradient,
-    "stripes": stripes,
-    "weave": weave,
+    "flat": _flat,
+    "gradient": _gradient,
+    "stripes": _stripes,
+    "weave": _weave,
     "text": text,
     "drawing": drawing,
     "screen": screen,
-    "clouds": clouds,
-    "plaster": plaster,
-    "lights": lights,
+    "clouds": _clouds,
+    "plaster": _plaster,
+    "lights": _lights,
 }
 
 

@@ -14,7 +14,7 @@ _POINTS = 256
 _CLIPPED = 250 / 255
 
 
-def blur_motion(
+def _blur_motion(
     image: Image, rng: np.random.Generator, *, length: float, bend: float, lights: float = 0
 ) -> Image:
     """Blur by a random trajectory of the camera, in linear light as an exposure does.
@@ -23,23 +23,13 @@ def blur_motion(
     mirrored. ``s`` is `1 + lights` where a channel of the picture is white, 1 elsewhere: lights and
     highlights are brighter than white, so that they leave bright trails.
 
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        length: Length of the trajectory, pixels.
-        bend: 0 for straight motion to 1 for a shaky hand.
-        lights: How many times brighter than white the light of clipped pixels was, less 1.
-
-    Returns:
-        (h, w, 3) in [0, 1].
-
     Source:
         Boracchi and Foi, "Modeling the performance of image restoration from motion blur", IEEE
         TIP 2012, for the trajectories; Rim et al., "Realistic blur synthesis for learning image
         deblurring", ECCV 2022, for the saturated lights.
 
     >>> gray = np.full((9, 9, 3), 0.5, np.float32)
-    >>> blurred = blur_motion(gray, np.random.default_rng(0), length=5, bend=0.5)
+    >>> blurred = _blur_motion(gray, np.random.default_rng(0), length=5, bend=0.5)
     >>> bool(np.allclose(blurred, gray, atol=1e-5))
     True
     """
@@ -85,23 +75,15 @@ def motion_kernel(rng: np.random.Generator, length: float, bend: float) -> NDArr
     return np.asarray(kernel.reshape(size, size) / _POINTS, dtype=np.float32)
 
 
-def blur_defocus(image: Image, rng: np.random.Generator, *, radius: float) -> Image:  # noqa: ARG001
+def _blur_defocus(image: Image, rng: np.random.Generator, *, radius: float) -> Image:  # noqa: ARG001
     """Blur by a disc, the image of a point out of focus, in linear light; edges are mirrored.
-
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Not used; every degradation has the same signature.
-        radius: Radius of the disc, pixels.
-
-    Returns:
-        (h, w, 3) in [0, 1].
 
     Source:
         The circle of confusion of geometrical optics.
 
     >>> point = np.zeros((9, 9, 3), np.float32)
     >>> point[4, 4] = 1
-    >>> disc = to_linear(blur_defocus(point, np.random.default_rng(0), radius=2))
+    >>> disc = to_linear(_blur_defocus(point, np.random.default_rng(0), radius=2))
     >>> bool(abs(disc[..., 0].sum() - 1) < 1e-3), int((disc[..., 0] > 0.01).sum())
     (True, 21)
     """
@@ -140,7 +122,7 @@ def _defocus_reach(values: Mapping[str, float]) -> float:
 BLUR = (
     Degradation(
         "blur:motion",
-        blur_motion,
+        _blur_motion,
         (
             Parameter("length", 15, 0, 200, "length of the trajectory, pixels"),
             Parameter("bend", 0.4, 0, 1, "0 straight to 1 shaky"),
@@ -152,7 +134,7 @@ BLUR = (
     ),
     Degradation(
         "blur:defocus",
-        blur_defocus,
+        _blur_defocus,
         (Parameter("radius", 3, 0, 50, "radius of the disc, pixels"),),
         about="a lens out of focus",
         strengths=("radius=1.5", "radius=3", "radius=6"),

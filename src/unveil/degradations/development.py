@@ -21,22 +21,14 @@ from unveil.degradations.records import (
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def make_gray(image: Image, rng: np.random.Generator, *, amount: float) -> Image:  # noqa: ARG001
+def _make_gray(image: Image, rng: np.random.Generator, *, amount: float) -> Image:  # noqa: ARG001
     """Take the colour out: ``I = J + amount (luma(J) - J)``.
-
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        amount: 1 makes the channels exactly equal, 0 changes nothing.
-
-    Returns:
-        (h, w, 3).
 
     Source:
         Luma of ITU-R BT.601, as JPEG and most converters have it.
 
     >>> red = np.zeros((2, 2, 3), np.float32) + np.float32([1, 0, 0])
-    >>> make_gray(red, np.random.default_rng(0), amount=1)[0, 0].round(3).tolist()
+    >>> _make_gray(red, np.random.default_rng(0), amount=1)[0, 0].round(3).tolist()
     [0.29899999499320984, 0.29899999499320984, 0.29899999499320984]
     """
     luma = (image @ LUMA)[..., None]
@@ -46,7 +38,7 @@ def make_gray(image: Image, rng: np.random.Generator, *, amount: float) -> Image
     return gray
 
 
-def change_tone(
+def _change_tone(
     image: Image,
     rng: np.random.Generator,  # noqa: ARG001
     *,
@@ -61,24 +53,12 @@ def change_tone(
     ``x = clip(2^(ev / 2.2) J)^gamma``; below 1, `contrast` pulls ``x`` towards middle gray; above,
     it mixes in the S-shaped ``3 x^2 - 2 x^3``; then ``I = black + (white - black) x``.
 
-    Args:
-        image: (h, w, 3); clipped to [0, 1] after the exposure.
-        rng: Not used; every degradation has the same signature.
-        ev: Exposure in stops, through a display's gamma of 2.2.
-        gamma: Above 1 darkens the middle tones.
-        contrast: 0 flat gray, 1 unchanged, 2 the whole S.
-        black: Where black ends up; faded prints have it above 0.
-        white: Where white ends up.
-
-    Returns:
-        (h, w, 3) in [0, 1].
-
     Source:
         The usual controls of picture editors.
 
     >>> values = {"ev": 0, "gamma": 1, "contrast": 0.5, "black": 0, "white": 1}
     >>> ramp = np.float32([0, 0.5, 1]).reshape(1, 3, 1).repeat(3, axis=2)
-    >>> change_tone(ramp, np.random.default_rng(0), **values)[0, :, 0].tolist()
+    >>> _change_tone(ramp, np.random.default_rng(0), **values)[0, :, 0].tolist()
     [0.25, 0.5, 0.75]
     """
     x: Image = np.clip(image * np.float32(2 ** (ev / 2.2)), 0, 1)
@@ -91,7 +71,7 @@ def change_tone(
     return np.asarray(np.float32(black) + np.float32(white - black) * x, dtype=np.float32)
 
 
-def change_colour(
+def _change_colour(
     image: Image,
     rng: np.random.Generator,  # noqa: ARG001
     *,
@@ -101,21 +81,13 @@ def change_colour(
 ) -> Image:
     """Change saturation and white balance: ``I = clip(g (luma(J) + s (J - luma(J))))``.
 
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        saturation: ``s``; 0 gray, 1 unchanged.
-        red: Gain of red.
-        blue: Gain of blue.
-
-    Returns:
-        (h, w, 3) in [0, 1].
+    ``s`` is the saturation, ``g`` the gains of the channels, 1 for green.
 
     Source:
         The usual controls of picture editors.
 
     >>> image = np.full((1, 1, 3), 0.4, np.float32)
-    >>> change_colour(image, np.random.default_rng(0), saturation=1, red=1.5, blue=0.5)
+    >>> _change_colour(image, np.random.default_rng(0), saturation=1, red=1.5, blue=0.5)
     array([[[0.6, 0.4, 0.2]]], dtype=float32)
     """
     coloured: Image = image
@@ -127,43 +99,26 @@ def change_colour(
     return clipped
 
 
-def soften(image: Image, rng: np.random.Generator, *, sigma: float) -> Image:  # noqa: ARG001
+def _soften(image: Image, rng: np.random.Generator, *, sigma: float) -> Image:  # noqa: ARG001
     """Blur with a Gaussian: a soft lens, a scan, a shallow focus.
-
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        sigma: Standard deviation in pixels.
-
-    Returns:
-        (h, w, 3).
 
     Source:
         The usual model of a soft picture.
 
-    >>> soften(np.ones((4, 4, 3), np.float32), np.random.default_rng(0), sigma=2).shape
+    >>> _soften(np.ones((4, 4, 3), np.float32), np.random.default_rng(0), sigma=2).shape
     (4, 4, 3)
     """
     return gaussian_blur(image, sigma) if sigma >= 0.1 else image.copy()
 
 
-def sharpen(image: Image, rng: np.random.Generator, *, amount: float, radius: float) -> Image:  # noqa: ARG001
+def _sharpen(image: Image, rng: np.random.Generator, *, amount: float, radius: float) -> Image:  # noqa: ARG001
     """Mask unsharply, as cameras and editors do: ``I = clip(J + amount (J - blur(J)))``.
-
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        amount: 0 changes nothing; 1 is strong.
-        radius: Standard deviation of the blur, pixels.
-
-    Returns:
-        (h, w, 3) in [0, 1].
 
     Source:
         The usual unsharp mask.
 
     >>> flat = np.full((4, 4, 3), 0.5, np.float32)
-    >>> bool(np.allclose(sharpen(flat, np.random.default_rng(0), amount=1, radius=1), flat))
+    >>> bool(np.allclose(_sharpen(flat, np.random.default_rng(0), amount=1, radius=1), flat))
     True
     """
     difference = image - gaussian_blur(image, radius)
@@ -171,7 +126,7 @@ def sharpen(image: Image, rng: np.random.Generator, *, amount: float, radius: fl
     return sharper
 
 
-def resize_and_back(
+def _resize_and_back(
     image: Image,
     rng: np.random.Generator,  # noqa: ARG001
     *,
@@ -183,20 +138,11 @@ def resize_and_back(
     After noise or rain it makes them softer and coarser, and the truth with them, so that a
     network is not trained to invent what resizing lost.
 
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        factor: Size of the smaller picture over this one's.
-        kernel: ``bilinear`` or ``bicubic``.
-
-    Returns:
-        (h, w, 3) in [0, 1].
-
     Source:
         Antialiased resampling, Keys, IEEE TASSP 1981, for the bicubic kernel.
 
     >>> ones = np.ones((8, 8, 3), np.float32)
-    >>> resize_and_back(ones, np.random.default_rng(0), factor=0.5, kernel="bicubic").shape
+    >>> _resize_and_back(ones, np.random.default_rng(0), factor=0.5, kernel="bicubic").shape
     (8, 8, 3)
     """
     height, width = image.shape[:2]
@@ -207,21 +153,13 @@ def resize_and_back(
     return back
 
 
-def quantize(image: Image, rng: np.random.Generator, *, depth: float) -> Image:  # noqa: ARG001
-    """Round to whole levels, as files hold them; clipped to [0, 1].
-
-    Args:
-        image: (h, w, 3).
-        rng: Not used; every degradation has the same signature.
-        depth: Bits per channel.
-
-    Returns:
-        (h, w, 3), multiples of ``1 / (2^depth - 1)``.
+def _quantize(image: Image, rng: np.random.Generator, *, depth: float) -> Image:  # noqa: ARG001
+    """Round to multiples of ``1 / (2^depth - 1)``, as files hold them; clipped to [0, 1].
 
     Source:
         Integer image files.
 
-    >>> levels = quantize(np.full((1, 1, 3), 0.503, np.float32), np.random.default_rng(0), depth=8)
+    >>> levels = _quantize(np.full((1, 1, 3), 0.503, np.float32), np.random.default_rng(0), depth=8)
     >>> round(float(levels[0, 0, 0]) * 255, 3)
     128.0
     """
@@ -245,7 +183,7 @@ def _resize_reach(_: Mapping[str, float]) -> float:
 DEVELOPMENT = (
     Degradation(
         "gray",
-        make_gray,
+        _make_gray,
         (Parameter("amount", 1, 0, 1, "1 makes the channels equal"),),
         about="a black-and-white picture",
         strengths=("amount=0.3", "amount=0.7", "amount=1"),
@@ -253,7 +191,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "tone",
-        change_tone,
+        _change_tone,
         (
             Parameter("ev", 0, -6, 6, "exposure in stops"),
             Parameter("gamma", 1, 0.2, 5, "above 1 darkens the middle tones", log=True),
@@ -279,7 +217,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "colour",
-        change_colour,
+        _change_colour,
         (
             Parameter("saturation", 1, 0, 3, "0 gray, 1 unchanged"),
             Parameter("red", 1, 0.3, 2, "gain of red"),
@@ -295,7 +233,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "soft",
-        soften,
+        _soften,
         (Parameter("sigma", 1.5, 0, 20, "standard deviation of the blur, pixels"),),
         about="a soft picture",
         strengths=("sigma=1", "sigma=2", "sigma=5"),
@@ -304,7 +242,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "sharpen",
-        sharpen,
+        _sharpen,
         (
             Parameter("amount", 0.5, 0, 5, "strength of the mask"),
             Parameter("radius", 1, 0.3, 10, "standard deviation of the mask's blur, pixels"),
@@ -316,7 +254,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "resize",
-        resize_and_back,
+        _resize_and_back,
         (
             Parameter("factor", 0.5, 0.1, 1, "size of the smaller picture over this one's"),
             NamedParameter("kernel", "bicubic", ("bilinear", "bicubic"), "how it is resampled"),
@@ -328,7 +266,7 @@ DEVELOPMENT = (
     ),
     Degradation(
         "bits",
-        quantize,
+        _quantize,
         (Parameter("depth", 8, 1, 16, "bits per channel", integer=True),),
         about="rounded to whole levels",
         strengths=("depth=6", "depth=5", "depth=4"),

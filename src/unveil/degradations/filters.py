@@ -1,5 +1,7 @@
 """Linear filters on numpy images that the degradations share."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,25 +34,19 @@ def smooth(image: Image, sigma: float) -> tuple[Image, float]:
     >>> bool(np.allclose(blurred, 1)), round(gain, 2)
     (True, 0.28)
     """
-    kernel = gaussian_kernel(sigma)
-    for axis in (0, 1):
-        radius = kernel.size // 2
-        width = [(0, 0)] * image.ndim
-        width[axis] = (radius, radius)
-        padded = np.pad(image, width, mode="wrap")
-        size = image.shape[axis]
-        image = np.zeros_like(image)
-        for offset, weight in enumerate(kernel):
-            image += weight * padded.take(range(offset, offset + size), axis=axis)
-    return image, float(np.square(kernel).sum())
+    gain = float(np.square(gaussian_kernel(sigma)).sum())
+    return gaussian_blur(image, sigma, edges="wrap"), gain
 
 
-def gaussian_blur(image: Image, sigma: float) -> Image:
-    """Blur with a separable Gaussian, edges mirrored.
+def gaussian_blur(
+    image: Image, sigma: float, edges: Literal["symmetric", "wrap"] = "symmetric"
+) -> Image:
+    """Blur with a separable Gaussian.
 
     Args:
         image: (h, w, c).
-        sigma: Standard deviation in pixels; 0 changes nothing.
+        sigma: Standard deviation in pixels; below 0.1 nothing changes.
+        edges: How the image goes on beyond them, mirrored or wrapped around.
 
     Returns:
         (h, w, c).
@@ -65,7 +61,7 @@ def gaussian_blur(image: Image, sigma: float) -> Image:
     for axis in (0, 1):
         width = [(0, 0)] * image.ndim
         width[axis] = (radius, radius)
-        padded = np.pad(image, width, mode="symmetric")
+        padded = np.pad(image, width, mode=edges)
         size = image.shape[axis]
         image = kernel[radius] * _shifted(padded, axis, radius, size)
         for step in range(1, radius + 1):

@@ -19,7 +19,7 @@ from unveil.degradations.records import (
 from unveil.errors import InputError
 
 
-def add_haze(
+def _add_haze(
     image: Image,
     rng: np.random.Generator,
     *,
@@ -36,23 +36,10 @@ def add_haze(
 
     The depth ``d`` (1 the farthest) is `frame`'s if it has one, else `scene_depth`.
 
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        frame: Where the image sits in its photo, and its depth if known.
-        beta: Scattering coefficient, per unit of depth.
-        airlight: Light of the haze, A, before its tint.
-        tint: Standard deviation of A's red over photos, blue changing against it: haze may be
-            brownish or bluish.
-        cast: Standard deviation of the logarithm of each of A's channels over photos: light of any
-            colour, as of lamps, dust or a sunset.
-        uneven: How much the density of the haze varies over a photo: relative standard deviation
-            of `beta`, which stays above 0.
-        glow: How much A varies over a photo, relative standard deviation: a low sun, lamps.
-        scene: What depth is invented: `SCENES` of `scene_depth`.
-
-    Returns:
-        (h, w, 3) in [0, 1].
+    `tint` is the standard deviation of A's red over photos, blue changing against it: haze may be
+    brownish or bluish. `cast` is that of the logarithm of each of A's channels: light of any
+    colour, as of lamps, dust or a sunset. `uneven` is the relative standard deviation of `beta`
+    over a photo, `glow` that of A.
 
     Raises:
         InputError: The depth given has another size than the image.
@@ -63,7 +50,7 @@ def add_haze(
 
     >>> black, flat = np.zeros((8, 8, 3), np.float32), np.ones((8, 8), np.float32)
     >>> far = Frame(0, 0, 8, 8, depth=flat)
-    >>> hazy = add_haze(black, np.random.default_rng(0), frame=far, beta=1, airlight=1, tint=0)
+    >>> hazy = _add_haze(black, np.random.default_rng(0), frame=far, beta=1, airlight=1, tint=0)
     >>> round(float(hazy.mean()), 4)
     0.6321
     """
@@ -129,7 +116,7 @@ _SMOKE: Mapping[str, Value] = {
 HAZE = (
     Degradation(
         "haze",
-        add_haze,
+        _add_haze,
         (
             Parameter("beta", 1.5, 0, 8, "scattering coefficient per unit of depth"),
             Parameter("airlight", 0.88, 0, 1, "light of the haze"),

@@ -6,25 +6,17 @@ from unveil.degradations.records import Degradation, Image, Parameter
 from unveil.imaging.convert import to_uint8, to_unit
 
 
-def compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> Image:  # noqa: ARG001
+def _compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> Image:  # noqa: ARG001
     """Encode to JPEG in memory and decode again.
 
     The image is clipped and rounded to 8 bits first. Chroma is subsampled below quality 90, as
     cameras and web sites do.
 
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Not used; every degradation has the same signature.
-        quality: 1 to 100, libjpeg's scale.
-
-    Returns:
-        (h, w, 3), multiples of 1/255 in [0, 1].
-
     Source:
         ITU-T T.81.
 
     >>> ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None] * np.ones((64, 1, 3), "f")
-    >>> coarse = compress_jpeg(ramp, np.random.default_rng(0), quality=5)
+    >>> coarse = _compress_jpeg(ramp, np.random.default_rng(0), quality=5)
     >>> 0.005 < float(np.abs(coarse - ramp).mean()) < 0.1
     True
     """
@@ -42,7 +34,7 @@ def compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) -> 
 JPEG = (
     Degradation(
         "jpeg",
-        compress_jpeg,
+        _compress_jpeg,
         (Parameter("quality", 30, 1, 100, "libjpeg's quality", integer=True),),
         about="JPEG compression",
         strengths=("quality=40", "quality=20", "quality=10"),

@@ -9,31 +9,21 @@ from unveil.degradations.records import Degradation, Image, Parameter
 _SHOT, _READ = 0.0006, 0.0012
 
 
-def darken(
+def _darken(
     image: Image, rng: np.random.Generator, *, ev: float, gamma: float, noise: float
 ) -> Image:
     """Photograph the scene with less light.
 
     ``I = curve(2 ** ev * x + sqrt(shot * 2 ** ev * x + read ** 2) * n) ** gamma`` on linear light
     ``x``: fewer photons, the sensor's noise in full, and a tone curve that is darker yet if
-    `gamma` is above 1.
-
-    Args:
-        image: (h, w, 3) in [0, 1], sRGB.
-        rng: Source of randomness.
-        ev: Exposure, in stops; -3 is an eighth of the light.
-        gamma: Exponent after the sRGB curve.
-        noise: Scales the noise: 1 is a camera at a moderate setting, 0 is none.
-
-    Returns:
-        (h, w, 3) in [0, 1].
+    `gamma` is above 1. `noise` scales shot and read noise; 1 is a camera at a moderate setting.
 
     Source:
         The noise of Foi et al., IEEE TIP 2008, under the exposure model of Wei et al., "A
         physics-based noise formation model for extreme low-light raw denoising", CVPR 2020.
 
     >>> white = np.ones((4, 4, 3), np.float32)
-    >>> dark = darken(white, np.random.default_rng(0), ev=-3, gamma=1, noise=0)
+    >>> dark = _darken(white, np.random.default_rng(0), ev=-3, gamma=1, noise=0)
     >>> round(float(to_linear(dark).mean()), 4)
     0.125
     """
@@ -48,7 +38,7 @@ def darken(
 LOWLIGHT = (
     Degradation(
         "lowlight",
-        darken,
+        _darken,
         (
             Parameter("ev", -3, -10, 0, "exposure in stops"),
             Parameter("gamma", 1, 0.5, 4, "exponent after the tone curve"),

@@ -43,7 +43,7 @@ def channel_noise(shape: tuple[int, ...], rng: np.random.Generator, common: floa
     return noise
 
 
-def add_gaussian(
+def _add_gaussian(
     image: Image,
     rng: np.random.Generator,
     *,
@@ -55,22 +55,14 @@ def add_gaussian(
 
     ``degraded = clean + sigma_255 / 255 * n``, ``n ~ N(0, 1)`` for every pixel and channel.
 
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        sigma_255: Standard deviation on the 0-255 scale.
-        common: Correlation of the noise between channels, -0.5 to 1.
-        grain: Standard deviation, in pixels, of a blur of the noise that keeps its variance: the
-            blotches of pictures that were denoised or enlarged.
-
-    Returns:
-        (h, w, 3), partly outside [0, 1].
+    Grain is a blur of the noise that keeps its variance: the blotches of pictures that were
+    denoised or enlarged.
 
     Source:
         The protocol of the Gaussian denoising tables (DnCNN, arXiv 1608.03981, section IV).
 
     >>> gray = np.full((256, 256, 3), 0.5, np.float32)
-    >>> noisy = add_gaussian(gray, np.random.default_rng(0), sigma_255=51)
+    >>> noisy = _add_gaussian(gray, np.random.default_rng(0), sigma_255=51)
     >>> round(float(noisy.std()), 2)
     0.2
     """
@@ -85,29 +77,20 @@ def add_gaussian(
     return noise
 
 
-def add_gaussian_uint8(
+def _add_gaussian_uint8(
     image: Image, rng: np.random.Generator, *, sigma_255: float, common: float = 0
 ) -> Image:
     """Add Gaussian noise, clip, and truncate to whole levels, as the all-in-one papers do.
 
     ``degraded = floor(clip(255 * clean + sigma_255 * n, 0, 255)) / 255``, with ``255 * clean``
     first rounded to whole levels: the protocol starts from an 8-bit image. Truncation darkens by
-    half a level on average. Numbers of this protocol and of `add_gaussian` do not compare.
-
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        sigma_255: Standard deviation on the 0-255 scale.
-        common: Correlation of the noise between channels before clipping, -0.5 to 1.
-
-    Returns:
-        (h, w, 3), multiples of 1/255 in [0, 1].
+    half a level on average. Numbers of this protocol and of `_add_gaussian` do not compare.
 
     Source:
         The training and test protocol of AirNet, PromptIR and MTAIR (arXiv 2412.15845).
 
     >>> gray = np.full((4, 4, 3), 0.5, np.float32)
-    >>> levels = 255 * add_gaussian_uint8(gray, np.random.default_rng(0), sigma_255=50)
+    >>> levels = 255 * _add_gaussian_uint8(gray, np.random.default_rng(0), sigma_255=50)
     >>> bool(np.allclose(levels, levels.round(), atol=1e-4))
     True
     """
@@ -146,7 +129,7 @@ def to_srgb(linear: Image) -> Image:
     return np.where(linear <= np.float32(0.0031308), linear * np.float32(12.92), high)
 
 
-def add_camera_noise(
+def _add_camera_noise(
     image: Image,
     rng: np.random.Generator,
     *,
@@ -165,24 +148,13 @@ def add_camera_noise(
     The defaults resemble JPEG files of cameras at ISO 3200: measured on such pairs, noise
     correlates by 0.71 between neighbours and by 0.4 to 0.7 between channels.
 
-    Args:
-        image: (h, w, 3) in [0, 1], sRGB.
-        rng: Source of randomness.
-        shot: Variance per unit of linear light.
-        read: Standard deviation at black, linear light.
-        correlation: Standard deviation of the grain, in pixels; 0 is white noise.
-        common: Correlation of the noise between channels.
-
-    Returns:
-        (h, w, 3) in [0, 1].
-
     Source:
         Foi et al., "Practical Poissonian-Gaussian noise modeling", IEEE TIP 2008; the ranges
         follow Brooks et al., arXiv 1811.11127, section 3.1.
 
     >>> gray = np.full((64, 64, 3), 0.5, np.float32)
     >>> values = {"shot": 0.01, "read": 0, "correlation": 0, "common": 0}
-    >>> noisy = add_camera_noise(gray, np.random.default_rng(0), **values)
+    >>> noisy = _add_camera_noise(gray, np.random.default_rng(0), **values)
     >>> 0.03 < float(noisy.std()) < 0.07
     True
     """
@@ -201,21 +173,21 @@ def add_camera_noise(
 NOISE = (
     Degradation(
         "noise",
-        add_gaussian,
+        _add_gaussian,
         (_SIGMA, _COMMON, _GRAIN),
         about="Gaussian noise, float, not clipped",
         strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
     ),
     Degradation(
         "noise_uint8",
-        add_gaussian_uint8,
+        _add_gaussian_uint8,
         (_SIGMA, _COMMON),
         about="Gaussian noise clipped and truncated to 8 bits (all-in-one protocol)",
         strengths=("sigma_255=15", "sigma_255=25", "sigma_255=50"),
     ),
     Degradation(
         "camera",
-        add_camera_noise,
+        _add_camera_noise,
         (
             Parameter("shot", 0.001, 0, 0.2, "shot variance per unit of linear light", log=True),
             Parameter("read", 0.001, 0, 0.2, "read noise, linear light", log=True),

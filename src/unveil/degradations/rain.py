@@ -26,7 +26,7 @@ from unveil.degradations.records import (
 _SKY = np.array([0.86, 0.88, 0.90], np.float32)
 
 
-def add_rain(
+def _add_rain(
     image: Image,
     rng: np.random.Generator,
     *,
@@ -60,27 +60,9 @@ def add_rain(
     ``v`` varies slowly over the photo around `veil`; ``A`` is the light of an overcast sky. Mist
     adds scattering over `synthetic_depth`: far rain hides the scene behind it.
 
-    Args:
-        image: (h, w, 3) in [0, 1].
-        rng: Source of randomness.
-        frame: Where the image sits in its photo; None where it is the whole photo.
-        density: Streaks that cover a pixel, on average.
-        angle: Mean direction in degrees from vertical; positive falls to the right.
-        spread: Standard deviation of the direction among streaks and drops, degrees.
-        length: Length of the nearest streaks, pixels.
-        width: Width of the nearest streaks (half maximum), pixels.
-        depth: Distance of the farthest drops over that of the nearest; streaks and drops.
-        brightness: Mean light of a streak's centre line, before overlaps add up; in a layer or
-            sheet, the light that 1 pixel in 500 exceeds.
-        veil: Mean share of the mist's light in each pixel.
-        patchy: 0 for even rain to 1 for patches that stay dry.
-        mist: Scattering coefficient per unit of depth, as haze has it.
-        style: ``streaks``, ``layer``, ``sheet`` or ``drops``.
-        grain: What a layer is made of: ``dots`` or ``gaussian`` noise.
-        blend: ``add``; ``screen``, ``1 - (1 - J)(1 - S)``; or ``alpha``, ``J + S (A - J)``.
-
-    Returns:
-        (h, w, 3) in [0, 1].
+    `angle` is positive where rain falls to the right. In a layer or sheet, `brightness` is the
+    light that 1 pixel in 500 exceeds. `blend` lays ``S`` over the scene: ``add``; ``screen``,
+    ``1 - (1 - J)(1 - S)``; or ``alpha``, ``J + S (A - J)``.
 
     Source:
         The additive model of Yang et al., CVPR 2017 (arXiv 1609.07769, equations 1 and 2), with a
@@ -193,7 +175,7 @@ _DROPS: Mapping[str, Value] = {
 RAIN = (
     Degradation(
         "rain",
-        add_rain,
+        _add_rain,
         (
             Parameter("density", 0.3, 0, 4, "streaks that cover a pixel, on average"),
             Parameter("angle", 8, -60, 60, "direction, degrees from vertical"),

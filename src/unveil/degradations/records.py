@@ -130,7 +130,8 @@ class Degradation:
 
     Attributes:
         name: Name in the short description, with its kind after a colon if it has kinds.
-        apply: ``apply(image, rng, **values) -> image``; with ``frame=`` where `framed`.
+        apply: ``apply(image, rng, **values) -> image``; with ``frame=`` where `framed`. Images are
+            ``(h, w, 3)`` float32 in [0, 1]; `Parameter` says what each value means.
         parameters: What the description may set.
         presets: Named sets of values.
         about: One line for help texts.

@@ -50,7 +50,7 @@ def draw_noise_law(rng: np.random.Generator, iso: float) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def add_sensor_noise(
+def _add_sensor_noise(
     image: Image,
     rng: np.random.Generator,
     *,
@@ -72,22 +72,8 @@ def add_sensor_noise(
     ``I = curve(curve^-1(J) + noise)``. Only the noise is demosaicked and smoothed: what a camera
     does to the scene itself is no matter of noise, so that the truth stays `image`.
 
-    Args:
-        image: (h, w, 3) in [0, 1], sRGB.
-        rng: Source of randomness.
-        iso: Sensitivity.
-        red: White balance of red over that of green.
-        blue: White balance of blue over that of green.
-        matrix: Strength of the colour matrix ``(1 + m) I - m / 3``: 0 mixes no channels.
-        smoothing: Standard deviation of the camera's smoothing of luma, pixels; 0 does none. Half
-            of the fine noise stays, as cameras leave it.
-        chroma: The same for chroma, all of it.
-        scale: Size of the sensor's picture over this one's: above 1 the camera's file was shrunk,
-            below 1 enlarged.
-        curve: ``srgb``, or ``film``: sRGB and an S-shaped curve.
-
-    Returns:
-        (h, w, 3) in [0, 1].
+    ``M`` is ``(1 + m) I - m / 3``. Half of the fine luma noise stays after `smoothing`, none of the
+    chroma's after `chroma`. At a `scale` above 1 the camera's file was shrunk, below 1 enlarged.
 
     Source:
         Brooks et al., "Unprocessing images for learned raw denoising", arXiv 1811.11127, for the
@@ -197,7 +183,7 @@ def _film_inverse(image: Image) -> Image:
 SENSOR = (
     Degradation(
         "sensor",
-        add_sensor_noise,
+        _add_sensor_noise,
         (
             Parameter("iso", 1600, 50, 204800, "sensitivity", log=True),
             Parameter("red", 2.0, 0.5, 4, "white balance of red over green"),

@@ -14,7 +14,7 @@ from unveil.errors import InputError
 from unveil.export.graph_modules import Form, prepared
 from unveil.inference.loading import LoadedModel
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide, TilePart
-from unveil.models.base import Pauses, RestorationModel
+from unveil.models.unet import Pauses, UNet
 
 PARTS = ("encode", "refine", "restore")
 _WHOLE = (0.0, 1.0, 0.0, 1.0)
@@ -128,7 +128,7 @@ class TileStage(nn.Module):
 
     def __init__(
         self,
-        model: RestorationModel,
+        model: UNet,
         part: str,
         number: int,
         examples: Mapping[str, Tensor],
@@ -169,7 +169,7 @@ class TileStage(nn.Module):
             What became of it, layers whose statistics were used, and how many skips.
         """
         known = {**self.examples, **dict(zip(self.names, given, strict=True))}
-        statistics = _StageStatistics(known, self.fixed, len(self.model.downs))  # type: ignore[arg-type]
+        statistics = _StageStatistics(known, self.fixed, len(self.model.downs))
         holds, stack, steps = self._begun(statistics)
         # Only so do the layers of this stage come next; nothing of the graph depends on it.
         for _ in range(self.number):
@@ -214,7 +214,7 @@ def stage_forms(loaded: LoadedModel) -> dict[str, Form]:
         InputError: Its layers are not of kinds that tiles can wait at.
     """
     network, fixed = prepared(loaded), loaded.conditioning
-    if not network.runs_in_parts:
+    if not (isinstance(network, UNet) and network.runs_in_parts):
         raise InputError(f"{loaded.name} cannot run in stages: it has layers without pauses")
     multiple = network.size_multiple
     image = torch.rand(1, 3, _ROWS * multiple, _COLUMNS * multiple)

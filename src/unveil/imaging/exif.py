@@ -16,9 +16,7 @@ from unveil.imaging.ifd import (
     Ifd,
     TagValue,
     TiffLayout,
-    entry_of,
-    read_header,
-    read_ifd,
+    TiffStructure,
     write_ifd,
 )
 from unveil.imaging.image import Metadata
@@ -39,10 +37,9 @@ def parse_exif(block: bytes) -> Ifd:
     >>> bool(parse_exif(b"nonsense"))
     False
     """
-    file = io.BytesIO(block)
     try:
-        layout, offset = read_header(file)
-        return read_ifd(file, layout, offset)
+        structure = TiffStructure(io.BytesIO(block))
+        return structure.directory(structure.first)
     except (ValueError, struct.error, OverflowError):
         return Ifd()
 
@@ -95,13 +92,12 @@ def turned_upright(metadata: Metadata) -> Metadata:
 
 def _with_orientation(block: bytes, orientation: int) -> bytes:
     """Overwrite the value where it stands: rebuilding the block would break maker notes."""
-    file = io.BytesIO(block)
     try:
-        layout, offset = read_header(file)
-        at = entry_of(file, layout, offset, ORIENTATION) + layout.cell
+        structure = TiffStructure(io.BytesIO(block))
+        at = structure.entry(structure.first, ORIENTATION) + structure.layout.cell
     except (ValueError, struct.error, OverflowError):
         return block
-    return block[:at] + layout.pack("HH", orientation, 0) + block[at + 4 :]
+    return block[:at] + structure.layout.pack("HH", orientation, 0) + block[at + 4 :]
 
 
 def tiff_directory(metadata: Metadata) -> Ifd:

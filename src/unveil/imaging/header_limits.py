@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging.formats import BMP, JPEG, MAX_MEGAPIXELS, PNG, TIFF, WEBP, Format, check_size
-from unveil.imaging.ifd import SUB_IFDS, TiffLayout, entries_of, next_directory, read_header
+from unveil.imaging.ifd import SUB_IFDS, TiffStructure
 
 # What a decoder may hold at once for a picture of up to `MAX_MEGAPIXELS`.
 MOST_BYTES_AT_ONCE = 2**30
@@ -220,32 +220,30 @@ def _bmp(file: BinaryIO) -> Iterator[Declared]:
 
 
 def _tiff(file: BinaryIO) -> Iterator[Declared]:
-    layout, offset = read_header(file)
-    pending, seen = [offset], set[int]()
+    structure = TiffStructure(file)
+    pending, seen = [structure.first], set[int]()
     while pending and len(seen) < _MOST_DIRECTORIES:
         offset = pending.pop()
         if not offset or offset in seen:
             continue
         seen.add(offset)
-        tags = _storage_tags(file, layout, offset)
-        pending += [next_directory(file, layout, offset), *tags.get(SUB_IFDS, [])]
+        tags = _storage_tags(structure, offset)
+        pending += [structure.next_directory(offset), *tags.get(SUB_IFDS, [])]
         if {_WIDTH, _HEIGHT} <= tags.keys():
             yield _tiff_page(tags)
 
 
-def _storage_tags(file: BinaryIO, layout: TiffLayout, offset: int) -> dict[int, list[int]]:
+def _storage_tags(structure: TiffStructure, offset: int) -> dict[int, list[int]]:
     """Read the integer tags of a directory that say how samples are stored."""
     tags: dict[int, list[int]] = {}
-    for tag, kind, count, cell in entries_of(file, layout, offset):
+    for tag, kind, count, cell in structure.entries(offset):
         code = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind)
         if tag not in _TAGS or code is None or not count:
             continue
         few = min(count, 16)
-        size = struct.calcsize(code) * few
-        if struct.calcsize(code) * count > len(cell):
-            file.seek(struct.unpack(layout.order + ("Q" if layout.big else "I"), cell)[0])
-            cell = file.read(size)  # noqa: PLW2901 - the value lies elsewhere
-        tags[tag] = list(struct.unpack(f"{layout.order}{few}{code}", cell[:size]))
+        size = struct.calcsize(code)
+        data = structure.value(cell, size * count, size * few)
+        tags[tag] = list(struct.unpack(f"{structure.layout.order}{few}{code}", data))
     return tags
 
 

@@ -119,6 +119,11 @@ class TiffLayout:
         return 20 if self.big else 12
 
     @property
+    def head(self) -> int:
+        """Bytes of the number of entries, which comes before them."""
+        return 8 if self.big else 2
+
+    @property
     def cell(self) -> int:
         """Offset in a directory entry of its value, or of the value's place."""
         return 12 if self.big else 8
@@ -132,25 +137,13 @@ class TiffLayout:
         """
         return struct.pack(self.order + code, *numbers)
 
+    def number(self, data: bytes) -> int:
+        """Return an unsigned number of any width."""
+        return int.from_bytes(data, "little" if self.order == "<" else "big")
+
     def pointer(self, number: int) -> bytes:
         """Pack an offset or a count."""
         return self.pack("Q" if self.big else "I", number)
-
-
-def read_header(file: BinaryIO) -> tuple[TiffLayout, int]:
-    """Return the layout and the offset of the first directory.
-
-    Raises:
-        ValueError: If this is no TIFF structure.
-    """
-    file.seek(0)
-    head = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 8:
-        raise ValueError("not a TIFF structure")
-    if struct.unpack(order + "H", head[2:4])[0] == 43 and len(head) == 16:
-        return TiffLayout(order, True), struct.unpack(order + "Q", head[8:])[0]
-    return TiffLayout(order, False), struct.unpack(order + "I", head[4:8])[0]
 
 
 @dataclass
@@ -166,183 +159,168 @@ class _Reading:
     visited: set[int] = field(default_factory=set)
 
 
-def read_ifd(file: BinaryIO, layout: TiffLayout, offset: int) -> Ifd:
-    """Read the directory at `offset` and those it points to; unreadable values are left out.
+class TiffStructure:
+    """Directories in a TIFF file or an EXIF block; all offsets are in bytes from its start.
 
     Args:
-        file: A TIFF file or block, open.
-        layout: Byte order and size of offsets.
-        offset: Where the directory begins, in bytes.
+        file: Open for reading, and for writing where directories are appended.
+        layout: Byte order and width of offsets; None reads them in the header.
+
+    Attributes:
+        first: Offset of the first directory.
 
     Raises:
-        ValueError: If the directory itself lies outside the file.
+        ValueError: If this is no TIFF structure.
     """
-    return _read_ifd(file, layout, offset, 0, _Reading())
 
+    def __init__(self, file: BinaryIO, layout: TiffLayout | None = None) -> None:
+        self.file, self.first = file, 0
+        if layout is not None:
+            self.layout = layout
+            return
+        file.seek(0)
+        head = file.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or len(head) < 8:
+            raise ValueError("not a TIFF structure")
+        small = TiffLayout(order, False)
+        big = small.number(head[2:4]) == 43 and len(head) == 16
+        self.layout = TiffLayout(order, big)
+        self.first = small.number(head[8:] if big else head[4:8])
 
-def _read_ifd(
-    file: BinaryIO, layout: TiffLayout, offset: int, depth: int, reading: _Reading
-) -> Ifd:
-    ifd = Ifd(at=offset)
-    reading.visited.add(offset)
-    for tag, kind, count, cell in entries_of(file, layout, offset):
-        if kind not in _TYPES or count * _TYPES[kind][0] > reading.budget:
-            continue
-        reading.budget -= count * _TYPES[kind][0]
-        size, unit = _TYPES[kind]
-        data = cell[: count * size]
-        if count * size > len(cell):
-            file.seek(struct.unpack(layout.order + ("Q" if layout.big else "I"), cell)[0])
-            data = file.read(count * size)
-        if len(data) < count * size:
-            continue
-        value = TagValue(kind, count, _swapped(data, unit) if layout.order == ">" else data)
-        if tag not in _CHILDREN:
-            ifd.values.setdefault(tag, value)  # as libtiff: of several, the first counts
-            continue
-        at = value.first()
-        if depth < _MAX_DEPTH and tag not in ifd.children and at not in reading.visited:
-            with suppress(ValueError):
-                ifd.children[tag] = _read_ifd(file, layout, at, depth + 1, reading)
-    return ifd
+    def directory(self, offset: int) -> Ifd:
+        """Read the directory at `offset` and those it points to; unreadable values are left out.
 
+        Raises:
+            ValueError: If the directory itself lies outside the file.
+        """
+        return self._directory(offset, 0, _Reading())
 
-def read_chain(file: BinaryIO, layout: TiffLayout, offset: int) -> list[list[Ifd]]:
-    """Read the directory at `offset` and all that follow it: the pages of a TIFF file.
-
-    Args:
-        file: A TIFF file.
-        layout: Of the file.
-        offset: Of its first directory.
-
-    Returns:
-        For each page its directory, followed by those that its tag SubIFDs names.
-
-    Raises:
-        ValueError: If the first directory lies outside the file.
-    """
-    pages: list[list[Ifd]] = []
-    reading, left = _Reading(), _MAX_DIRECTORIES
-    while offset and offset not in reading.visited and left > 0:
-        try:
-            page = [_read_ifd(file, layout, offset, 0, reading)]
-        except ValueError:
-            if not pages:
-                raise
-            break
-        for at in page[0].integers(SUB_IFDS)[: left - 1]:
-            if at not in reading.visited:
+    def _directory(self, offset: int, depth: int, reading: _Reading) -> Ifd:
+        ifd = Ifd(at=offset)
+        reading.visited.add(offset)
+        for tag, kind, count, cell in self.entries(offset):
+            if kind not in _TYPES or count * _TYPES[kind][0] > reading.budget:
+                continue
+            size, unit = _TYPES[kind]
+            reading.budget -= count * size
+            data = self.value(cell, count * size)
+            if len(data) < count * size:
+                continue
+            swapped = self.layout.order == ">"
+            value = TagValue(kind, count, _swapped(data, unit) if swapped else data)
+            if tag not in _CHILDREN:
+                ifd.values.setdefault(tag, value)  # as libtiff: of several, the first counts
+                continue
+            at = value.first()
+            if depth < _MAX_DEPTH and tag not in ifd.children and at not in reading.visited:
                 with suppress(ValueError):
-                    page.append(_read_ifd(file, layout, at, 0, reading))
-        pages.append(page)
-        left -= len(page)
-        offset = next_directory(file, layout, offset)
-    return pages
+                    ifd.children[tag] = self._directory(at, depth + 1, reading)
+        return ifd
 
+    def pages(self) -> list[list[Ifd]]:
+        """Read the first directory and all that follow it: the pages of a TIFF file.
 
-def next_directory(file: BinaryIO, layout: TiffLayout, offset: int) -> int:
-    """Return the offset of the directory after the one at `offset`; 0 when there is none.
+        Returns:
+            For each page its directory, followed by those that its tag SubIFDs names.
 
-    Args:
-        file: A TIFF file or block, open.
-        layout: Byte order and size of offsets.
-        offset: Where the directory begins, in bytes.
-    """
-    at = next_pointer(file, layout, offset)
-    file.seek(at)
-    cell = file.read(8 if layout.big else 4)
-    return int.from_bytes(cell, "little" if layout.order == "<" else "big")
+        Raises:
+            ValueError: If the first directory lies outside the file.
+        """
+        pages: list[list[Ifd]] = []
+        reading, left, offset = _Reading(), _MAX_DIRECTORIES, self.first
+        while offset and offset not in reading.visited and left > 0:
+            try:
+                page = [self._directory(offset, 0, reading)]
+            except ValueError:
+                if not pages:
+                    raise
+                break
+            for at in page[0].integers(SUB_IFDS)[: left - 1]:
+                if at not in reading.visited:
+                    with suppress(ValueError):
+                        page.append(self._directory(at, 0, reading))
+            pages.append(page)
+            left -= len(page)
+            offset = self.next_directory(offset)
+        return pages
 
+    def entries(self, offset: int) -> list[tuple[int, int, int, bytes]]:
+        """Return tag, type, count and cell of each entry of the directory at `offset`.
 
-def next_pointer(file: BinaryIO, layout: TiffLayout, offset: int) -> int:
-    """Return where the directory at `offset` has its pointer to the next one.
+        A cell holds the value, or where it lies if it is longer. At most 4096 entries are read.
 
-    Args:
-        file: A TIFF file or block, open.
-        layout: Byte order and size of offsets.
-        offset: Where the directory begins, in bytes.
-    """
-    width = 8 if layout.big else 2
-    file.seek(offset)
-    number = int.from_bytes(file.read(width), "little" if layout.order == "<" else "big")
-    return offset + width + number * layout.entry
+        Raises:
+            ValueError: If the directory lies outside the file.
+        """
+        layout = self.layout
+        number = self._count(offset)
+        block = self.file.read(min(number, 4096) * layout.entry)
+        shape = layout.order + ("HHQ8s" if layout.big else "HHI4s")
+        whole = len(block) - len(block) % layout.entry
+        return list(struct.iter_unpack(shape, block[:whole]))
 
+    def value(self, cell: bytes, size: int, most: int | None = None) -> bytes:
+        """Return the bytes of a value: from the cell of its entry, or from where it lies.
 
-def entry_of(file: BinaryIO, layout: TiffLayout, offset: int, tag: int) -> int:
-    """Return where the directory at `offset` has its entry for `tag`.
+        Args:
+            cell: From `entries`.
+            size: Of the value, in bytes; fewer come back where the file ends before.
+            most: Bytes that are wanted of it; None wants all.
+        """
+        if size <= len(cell):
+            return cell[:size][:most]
+        self.file.seek(self.layout.number(cell))
+        return self.file.read(size if most is None else min(size, most))
 
-    Args:
-        file: A TIFF file or block, open.
-        layout: Byte order and size of offsets.
-        offset: Where the directory begins, in bytes.
-        tag: Number of the tag.
+    def entry(self, offset: int, tag: int) -> int:
+        """Return where the directory at `offset` has its entry for `tag`.
 
-    Raises:
-        ValueError: If it has none.
-    """
-    for number, (found, *_) in enumerate(entries_of(file, layout, offset)):
-        if found == tag:
-            return offset + (8 if layout.big else 2) + number * layout.entry
-    raise ValueError(f"no tag {tag}")
+        Args:
+            offset: Of the directory.
+            tag: Number of the tag.
 
+        Raises:
+            ValueError: If it has none.
+        """
+        for number, (found, *_) in enumerate(self.entries(offset)):
+            if found == tag:
+                return offset + self.layout.head + number * self.layout.entry
+        raise ValueError(f"no tag {tag}")
 
-def last_directory(file: BinaryIO) -> int:
-    """Return the offset of the last directory of a TIFF file that we wrote."""
-    layout, offset = read_header(file)
-    while after := next_directory(file, layout, offset):
-        offset = after
-    return offset
+    def next_directory(self, offset: int) -> int:
+        """Return the offset of the directory after the one at `offset`; 0 when there is none."""
+        self.file.seek(self.next_pointer(offset))
+        return self.layout.number(self.file.read(8 if self.layout.big else 4))
 
+    def next_pointer(self, offset: int) -> int:
+        """Return where the directory at `offset` has its pointer to the next one."""
+        return offset + self.layout.head + self._count(offset) * self.layout.entry
 
-def append_directory(file: BinaryIO, layout: TiffLayout, after: int, ifd: Ifd) -> int:
-    """Write `ifd` at the end of a TIFF file.
+    def _count(self, offset: int) -> int:
+        """Return the number of entries of a directory, and leave the file at the first."""
+        self.file.seek(offset)
+        head = self.file.read(self.layout.head)
+        if len(head) < self.layout.head:
+            raise ValueError("directory outside the file")
+        return self.layout.number(head)
 
-    Args:
-        file: Open for reading and writing.
-        layout: Of the file.
-        after: Offset of the directory that it follows; 0 makes it the first.
-        ifd: Directory.
+    def append(self, ifd: Ifd, after: int = 0) -> None:
+        """Write a directory at the end of the file.
 
-    Returns:
-        Its offset.
-    """
-    end = file.seek(0, 2)
-    end += file.write(bytes(end % 2))
-    file.write(write_ifd(ifd, layout, end))
-    file.seek(next_pointer(file, layout, after) if after else 8 if layout.big else 4)
-    file.write(layout.pointer(end))
-    return end
+        Args:
+            ifd: Directory.
+            after: Offset of the directory that it follows; 0 makes it the first.
+        """
+        end = self.file.seek(0, 2)
+        end += self.file.write(bytes(end % 2))
+        self.file.write(write_ifd(ifd, self.layout, end))
+        self.file.seek(self.next_pointer(after) if after else 8 if self.layout.big else 4)
+        self.file.write(self.layout.pointer(end))
 
 
 def _parts(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data) - size + 1, size)]
-
-
-def entries_of(
-    file: BinaryIO, layout: TiffLayout, offset: int
-) -> list[tuple[int, int, int, bytes]]:
-    """Return tag, type, count and cell of each entry of the directory at `offset`.
-
-    A cell holds the value, or where it lies if it is longer. At most 4096 entries are read.
-
-    Args:
-        file: A TIFF file or block, open.
-        layout: Byte order and size of offsets.
-        offset: Where the directory begins, in bytes.
-
-    Raises:
-        ValueError: If the directory lies outside the file.
-    """
-    width = 8 if layout.big else 2
-    file.seek(offset)
-    head = file.read(width)
-    if len(head) < width:
-        raise ValueError("directory outside the file")
-    number = struct.unpack(layout.order + ("Q" if layout.big else "H"), head)[0]
-    block = file.read(min(number, 4096) * layout.entry)
-    shape = layout.order + ("HHQ8s" if layout.big else "HHI4s")
-    whole = len(block) - len(block) % layout.entry
-    return list(struct.iter_unpack(shape, block[:whole]))
 
 
 def _swapped(data: bytes, unit: int) -> bytes:

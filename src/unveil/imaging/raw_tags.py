@@ -19,8 +19,7 @@ from unveil.imaging.ifd import (
     XMP,
     Ifd,
     TagValue,
-    read_chain,
-    read_header,
+    TiffStructure,
 )
 from unveil.imaging.image import Metadata
 from unveil.imaging.jpeg import exif_of
@@ -84,8 +83,7 @@ def read_tags(path: Path) -> RawTags:
 
 
 def _tiff(file: BinaryIO) -> RawTags:
-    layout, offset = read_header(file)
-    directories = [ifd for page in read_chain(file, layout, offset) for ifd in page]
+    directories = [ifd for page in TiffStructure(file).pages() for ifd in page]
     ifd = directories[0]
     xmp = ifd.data(XMP)
     settings = xmp is not None and _DEVELOPED in xmp

@@ -14,7 +14,7 @@ import numpy as np
 from unveil.imaging._vips import vips
 from unveil.imaging.convert import to_format
 from unveil.imaging.formats import JPEG
-from unveil.imaging.ifd import TiffLayout, entry_of, next_pointer, read_header, read_ifd
+from unveil.imaging.ifd import TiffLayout, TiffStructure
 from unveil.imaging.image import Array, Image, as_stored
 from unveil.imaging.jpeg import frame_size
 from unveil.imaging.scratch import release
@@ -73,19 +73,19 @@ def _find(block: bytes) -> tuple[TiffLayout, int, int, int, int] | None:
 
     A thumbnail that is no JPEG counts as one of no bytes.
     """
-    file = io.BytesIO(block)
     try:
-        layout, first = read_header(file)
+        structure = TiffStructure(io.BytesIO(block))
+        layout = structure.layout
         if layout.big:
             return None
-        pointer = next_pointer(file, layout, first)
-        at = struct.unpack_from(layout.order + "I", block, pointer)[0]
+        pointer = structure.next_pointer(structure.first)
+        at = structure.next_directory(structure.first)
         if not at:
             return None
-        ifd = read_ifd(file, layout, at)
+        ifd = structure.directory(at)
         if not {_OFFSET, _LENGTH} <= ifd.values.keys():
             return layout, pointer, 0, 0, 0
-        entry = entry_of(file, layout, at, _LENGTH)
+        entry = structure.entry(at, _LENGTH)
     except (ValueError, struct.error, OverflowError):
         return None
     offset, length = ifd.first(_OFFSET), ifd.first(_LENGTH)

@@ -19,11 +19,7 @@ from unveil.imaging.ifd import (
     XMP,
     Ifd,
     TagValue,
-    append_directory,
-    entry_of,
-    last_directory,
-    read_header,
-    read_ifd,
+    TiffStructure,
 )
 from unveil.imaging.image import Metadata, plausible_density
 from unveil.imaging.tiff_pages import (
@@ -145,11 +141,10 @@ def corrected(path: Path, ifd: Ifd, values: dict[int, int]) -> Iterator[Path]:
         copied = Path(folder) / "copy.tif"
         shutil.copyfile(path, copied)
         with copied.open("r+b") as file:
-            layout, _ = read_header(file)
+            structure = TiffStructure(file)
             for tag, value in values.items():
-                entry = entry_of(file, layout, ifd.at, tag)
-                file.seek(entry + layout.cell)
-                file.write(layout.pack("H", value))
+                file.seek(structure.entry(ifd.at, tag) + structure.layout.cell)
+                file.write(structure.layout.pack("H", value))
         yield copied
 
 
@@ -175,15 +170,15 @@ def embed(path: Path, metadata: Metadata, verbatim: bool, *, plain: bool = False
     if plain:
         tags = replace(tags, ifd=tiff_directory(metadata))
     with path.open("r+b") as file:
-        layout, offset = read_header(file)
-        written = read_ifd(file, layout, offset)
+        structure = TiffStructure(file)
+        written = structure.directory(structure.first)
         values = {tag: value for tag, value in written.values.items() if tag in STRUCTURE}
         if verbatim and EXTRA_SAMPLES in values:
             count = values[EXTRA_SAMPLES].count
             values[EXTRA_SAMPLES] = TagValue(3, count, bytes(2 * count))
         kept = {t: v for t, v in tags.kept.items() if t != EXTRA_SAMPLES or t in values}
         whole = {**tags.ifd.values, **values, **kept}
-        append_directory(file, layout, 0, Ifd(whole, tags.ifd.children))
+        structure.append(Ifd(whole, tags.ifd.children))
 
 
 def append_page(path: Path, other: Path) -> None:
@@ -194,9 +189,11 @@ def append_page(path: Path, other: Path) -> None:
         other: With one page, of the same byte order and width of offsets.
     """
     with path.open("r+b") as file, other.open("rb") as source:
-        last = last_directory(file)
-        layout, offset = read_header(source)
-        page = read_ifd(source, layout, offset)
+        written, added = TiffStructure(file), TiffStructure(source)
+        last, big = written.first, written.layout.big
+        while after := written.next_directory(last):
+            last = after
+        page = added.directory(added.first)
         end = file.seek(0, 2)
         end += file.write(bytes(end % 2))
         source.seek(0)
@@ -204,10 +201,10 @@ def append_page(path: Path, other: Path) -> None:
         for tag in _OFFSETS:
             if tag in page.values:
                 moved = [end + at for at in page.values[tag].integers()]
-                code = "Q" if layout.big else "I"
+                code = "Q" if big else "I"
                 data = struct.pack(f"<{len(moved)}{code}", *moved)
-                page.values[tag] = TagValue(16 if layout.big else 4, len(moved), data)
-        append_directory(file, layout, last, page)
+                page.values[tag] = TagValue(16 if big else 4, len(moved), data)
+        written.append(page, last)
 
 
 def _readable(ifd: Ifd) -> Ifd:

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from unveil.imaging.ifd import Ifd, read_chain, read_header
+from unveil.imaging.ifd import Ifd, TiffStructure
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE = 254, 255
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC = 256, 257, 259, 262
@@ -63,12 +63,11 @@ def structure_of(path: Path) -> Structure:
     """
     with path.open("rb") as file:
         try:
-            layout, offset = read_header(file)
-            chain = read_chain(file, layout, offset)
+            pages_found = TiffStructure(file).pages()
         except (struct.error, OverflowError) as error:
             raise ValueError("not a TIFF structure") from error
     pages, rest = [], []
-    for number, (ifd, *subs) in enumerate(chain):
+    for number, (ifd, *subs) in enumerate(pages_found):
         below = [Page(sub, number, i) for i, sub in enumerate(subs)]
         here = Page(ifd, number)
         full = [page for page in below if _type(page.ifd) == 0] if _type(ifd) else [here]

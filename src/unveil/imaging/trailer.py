@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from unveil.imaging.ifd import read_header
+from unveil.imaging.ifd import TiffStructure
 from unveil.imaging.image import GAIN_MAP, VIDEO, Trailer
 
 MPF = b"MPF\0"
@@ -103,18 +103,19 @@ def mend_index(target: BinaryIO, at: int, end: int, trailer: Trailer) -> None:
     target.seek(at)
     block = bytearray(target.read(65533))
     try:
-        layout, offset = read_header(io.BytesIO(bytes(block)))
-        entries = _entries(bytes(block), layout.order, offset)
+        index = TiffStructure(io.BytesIO(bytes(block)))
+        order = index.layout.order
+        entries = _entries(bytes(block), order, index.first)
         following = 0
         for number, entry in enumerate(entries):
-            size, place = struct.unpack_from(layout.order + "II", block, entry + 4)
+            size, place = struct.unpack_from(order + "II", block, entry + 4)
             if number == 0 or place == 0:
                 size, place = end, 0
             else:
                 found = _found(trailer, place, following)
                 place = place if found is None else found + end - at
                 following = (found or 0) + size
-            struct.pack_into(layout.order + "II", block, entry + 4, size, place)
+            struct.pack_into(order + "II", block, entry + 4, size, place)
     except (ValueError, struct.error, OverflowError):
         return
     target.seek(at)

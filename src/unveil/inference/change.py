@@ -11,7 +11,8 @@ from unveil.imaging.convert import add_residual, normalised
 from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate_like, release
 from unveil.imaging.thumbnail import with_new_thumbnail
-from unveil.inference.restorer import Restorer, check_range
+from unveil.inference.image_files import check_range
+from unveil.inference.restorer import Restorer
 from unveil.inference.strength import Strength
 from unveil.inference.tiling import Progress
 from unveil.inference.visible import restore_visible

@@ -6,7 +6,8 @@ from unveil.imaging import Image
 from unveil.imaging.convert import normalised
 from unveil.inference.conditioning import probe_of
 from unveil.inference.diagnosis import DegradationEstimate, estimate_degradation
-from unveil.inference.restorer import Restorer, check_range
+from unveil.inference.image_files import check_range
+from unveil.inference.restorer import Restorer
 from unveil.inference.visible import visible_part
 
 

@@ -1,5 +1,6 @@
 """Load a network with its tiling and its task conditioning."""
 
+import copy
 import hashlib
 import os
 from collections.abc import Mapping
@@ -123,3 +124,28 @@ def _load(model: str | Path | nn.Module) -> LoadedModel:
 
 def _recorded(model_id: str) -> Tiling:
     return Tiling.of(get_record(model_id)) if model_id in list_models() else Tiling()
+
+
+def ready_on(network: nn.Module, device: torch.device) -> nn.Module:
+    """Return a network in evaluation mode on a device; the caller's own is not changed by it.
+
+    Args:
+        network: Any network.
+        device: Where it is run.
+
+    Raises:
+        InputError: If its parameters are not single precision, or it cannot be copied.
+    """
+    tensors = list(network.parameters())
+    other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
+    if other:
+        raise InputError(f"the network's parameters are {other.pop()}; call .float() on it first")
+    training = any(module.training for module in network.modules())
+    if training or any(tensor.device != device for tensor in tensors):
+        try:
+            network = copy.deepcopy(network)
+        except (RuntimeError, TypeError) as error:
+            raise InputError(
+                f"the network cannot be copied ({error}); call .eval() on it, on its device, first"
+            ) from error
+    return network.to(device).eval()

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _PROBES = (64, 192)
 # A kernel's scratch space and the allocator's rounding are not seen by the probe.
 _MARGIN = 1.5
+_MEASURED: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
 # Where control groups are mounted, and the file that says which of them are ours.
 _MOUNTED, _OURS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # Their limit, their use, and what precedes the names in their statistics: version 2, version 1.
@@ -44,16 +45,18 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def bytes_per_pixel(model: nn.Module, device: torch.device) -> float:
-    """Measure what a pass of `model` takes per pixel, by watching two small ones.
+    """Measure what a pass of `model` takes per pixel, by watching two small ones; once per network.
 
     Args:
         model: A restoration network.
         device: Where it lies.
     """
-    multiple = getattr(model, "size_multiple", 1)
-    small, large = (-(-side // multiple) * multiple for side in _PROBES)
-    growth = _peak(model, device, large) - _peak(model, device, small)
-    return float(_MARGIN * growth / (large**2 - small**2))
+    if model not in _MEASURED:
+        multiple = getattr(model, "size_multiple", 1)
+        small, large = (-(-side // multiple) * multiple for side in _PROBES)
+        growth = _peak(model, device, large) - _peak(model, device, small)
+        _MEASURED[model] = float(_MARGIN * growth / (large**2 - small**2))
+    return _MEASURED[model]
 
 
 def _peak(model: nn.Module, device: torch.device, side: int) -> int:

@@ -16,7 +16,7 @@ from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.inference.tiles import Grid
 from unveil.inference.together import TilePass, TilePasses, replay, tile_parts
 from unveil.layers.statistics import AccumulatedStatistics
-from unveil.models.base import RestorationModel
+from unveil.models.unet import UNet
 
 Span = tuple[int, int]
 
@@ -41,7 +41,7 @@ class SinglePass:
         statistics: Of the image, once it is prepared; of the latent only where that is in pieces.
     """
 
-    model: RestorationModel
+    model: UNet
     pixels: Array
     grid: Grid
     conditioning: Mapping[str, Tensor]

@@ -1,37 +1,33 @@
 """The public way in: restore a path, a PIL image, an array or a tensor, and get the same kind."""
 
 import copy
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from unveil.errors import ImageFileError, InputError, OutputError
-from unveil.imaging import Develop, Image, read_image, write_image
+from unveil.errors import InputError, OutputError
+from unveil.imaging import Develop, Image, write_image
 from unveil.imaging.convert import add_residual, normalised
-from unveil.imaging.format_losses import losses
-from unveil.imaging.formats import MAX_MEGAPIXELS, RAW, TIFF, format_of_suffix
+from unveil.imaging.formats import MAX_MEGAPIXELS
 from unveil.imaging.image import Array
 from unveil.imaging.scratch import allocate_like
 from unveil.imaging.thumbnail import with_new_thumbnail
 from unveil.inference.device import usable_device
+from unveil.inference.image_files import check_range, log_losses, read_source, restored_name
 from unveil.inference.input_adapters import (
     is_pillow,
     restore_array,
     restore_batch,
     restore_pillow,
 )
-from unveil.inference.loading import LoadedModel, load
-from unveil.inference.naming import Naming
+from unveil.inference.loading import LoadedModel, load, ready_on
 from unveil.inference.options import RestoreOptions, TaskChoice, Tile
 from unveil.inference.threads import using_threads
 from unveil.inference.tiling import Progress, TiledInference
-from unveil.inference.value_range import require_unit_range
 from unveil.inference.visible import restore_visible
 from unveil.models.record import Tiling
 
@@ -51,7 +47,6 @@ class PillowImage(Protocol):
 Picture = TypeVar(
     "Picture", bound="str | os.PathLike[str] | np.ndarray[Any, Any] | Tensor | PillowImage"
 )
-_log = logging.getLogger(__name__)
 
 
 class Restorer:
@@ -108,7 +103,7 @@ class Restorer:
         self.loaded: LoadedModel = load(model, task)
         chosen = usable_device(device)
         self.engine = TiledInference(
-            model=_ready(self.loaded.network, chosen),
+            model=ready_on(self.loaded.network, chosen),
             device=chosen,
             tiling=_tiling(self.loaded.tiling, tile),
             forced=tile != "auto",
@@ -321,88 +316,11 @@ def restore(picture: Any, model: str | Path | nn.Module | None = None, **options
     return Restorer(model, **options)(picture)
 
 
-def read_source(
-    source: Path, max_megapixels: float = MAX_MEGAPIXELS, develop: Develop | None = None
-) -> Image:
-    """Read an image file whose suffix is that of its format; see `unveil.imaging.read_image`.
-
-    Args:
-        source: The file.
-        max_megapixels: Largest accepted.
-        develop: How a raw photograph is developed; None takes the defaults.
-
-    Raises:
-        ImageFileError: If it cannot be read, or holds another format than its suffix says: its
-            result would carry the wrong suffix, too.
-    """
-    image = read_image(source, max_megapixels=max_megapixels, develop=develop)
-    promised = format_of_suffix(source)
-    # Makers called raw files .tif, and the suffix is right for what is made of them.
-    if promised is not image.format and (image.format, promised) != (RAW, TIFF):
-        raise ImageFileError(
-            f"{source}: holds {image.format.name}, not what its name says; "
-            f"rename it to {source.stem}{image.format.suffixes[0]}"
-        )
-    return image
-
-
-def log_losses(target: Path, image: Image) -> None:
-    """Log what the file `target` does not keep of an image that was written to it.
-
-    Args:
-        target: The file; its suffix names the format.
-        image: What was written.
-    """
-    kind = format_of_suffix(target)
-    for sentence in losses(image, kind) if kind else ():
-        _log.warning("%s: %s", target, sentence)
-
-
-def check_range(image: Image) -> None:
-    """Refuse a file of floats on an unknown scale; see `require_unit_range`.
-
-    Raises:
-        InputError: If most samples are far above 1.
-    """
-    if image.pixels.dtype.kind == "f" and image.white == 1:
-        require_unit_range(image.pixels, "file")
-
-
 def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
     """Return what reports the progress of one of `count` pages as that of all."""
     if progress is None or count == 1:
         return progress
     return lambda share: progress((number + share) / count)
-
-
-def restored_name(source: Path) -> Path:
-    """Return where the result of `source` goes by default.
-
-    >>> restored_name(Path("a/photo.small.JPG")).name
-    'photo.small.restored.JPG'
-    """
-    return source.with_name(Naming()(source))
-
-
-def _ready(network: nn.Module, device: torch.device) -> nn.Module:
-    """Return a network in evaluation mode on `device`; the caller's own is not changed by it.
-
-    Raises:
-        InputError: If its parameters are not single precision, or it cannot be copied.
-    """
-    tensors = list(network.parameters())
-    other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
-    if other:
-        raise InputError(f"the network's parameters are {other.pop()}; call .float() on it first")
-    training = any(module.training for module in network.modules())
-    if training or any(tensor.device != device for tensor in tensors):
-        try:
-            network = copy.deepcopy(network)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f"the network cannot be copied ({error}); call .eval() on it, on its device, first"
-            ) from error
-    return network.to(device).eval()
 
 
 def _tiling(recorded: Tiling, tile: Tile) -> Tiling:

@@ -11,6 +11,7 @@ from unveil.imaging.image import Array
 from unveil.imaging.scratch import release
 from unveil.inference.sample_conversion import to_network
 from unveil.inference.self_ensemble import Place, transformed, transformed_place
+from unveil.inference.tiles import Grid
 from unveil.layers.statistics import GlobalStatistics
 
 # Passes samples through a network, which records its statistics.
@@ -19,6 +20,13 @@ Run = Callable[[Tensor, GlobalStatistics], object]
 # Side of a crop, and pixels of all: four such crops. With the statistics of a single one, light
 # rain on Kodak24 came out 2.5 dB worse.
 SIDE, MOST_PIXELS = 512, 2**20
+# Crops of a pass where an image is restored in tiles.
+_AT_ONCE = 4
+
+
+def most_at_once(grid: Grid) -> int:
+    """Return how many pixels a pass takes that gathers statistics for an image in tiles."""
+    return _AT_ONCE * min(SIDE, grid.tile) ** 2
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.layers.statistics import AccumulatedStatistics, TilePart
-from unveil.models.base import Pauses
+from unveil.models.unet import Pauses
 
 # Rows and columns of a tile: first and last (exclusive).
 Spans = tuple[tuple[int, int], tuple[int, int]]

@@ -1,30 +1,17 @@
 """Base of all networks: an image in, an image out, global statistics on request."""
 
-from collections.abc import Generator, Iterable
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 from unveil.errors import InputError
-from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
-
-# A pass in parts: it pauses at every yield.
-Pauses = Generator[None, None, None]
+from unveil.layers.statistics import GlobalStatistics, ImageWide
 
 # Of any number and any list in a configuration: ten times what networks have.
 _LARGEST, _MOST_ENTRIES = 8192, 16
-
-
-class Skips(Protocol):
-    """A stack of the encoder's features for the decoder."""
-
-    def append(self, skip: Tensor, /) -> None:
-        """Take the skip of the next level, ``(1, h, w, c)``."""
-
-    def pop(self) -> Tensor:
-        """Give the last one back."""
 
 
 class ModelConfig(BaseModel):
@@ -117,53 +104,8 @@ class RestorationModel(nn.Module):
 
     @property
     def runs_in_parts(self) -> bool:
-        """Whether tiles of an image can go through the network together, layer by layer.
-
-        Networks that can implement `encode_in_parts`, `refine_latent_in_parts` and
-        `decode_in_parts`.
-        """
+        """Whether tiles of an image can go through the network together; see `UNet`."""
         return False
-
-    @property
-    def pauses(self) -> int:
-        """How often a tile waits for the others while it is encoded and decoded."""
-        return 0
-
-    def encode_in_parts(
-        self, held: list[Tensor], skips: "Skips", statistics: AccumulatedStatistics
-    ) -> "Pauses":
-        """Encode a tile, pausing where all tiles must have added to a statistic.
-
-        Args:
-            held: The tile, ``(1, 3, h, w)``, replaced by the features that enter the latent. While
-                it pauses, this list alone holds tensors: they may be taken out and put back.
-            skips: Takes the skips, finest first.
-            statistics: Of the image.
-        """
-        raise NotImplementedError
-
-    def refine_latent_in_parts(
-        self, held: list[Tensor], statistics: AccumulatedStatistics
-    ) -> "Pauses":
-        """Refine a piece of an image's latent, pausing as `encode_in_parts` does.
-
-        Args:
-            held: Features ``(1, h, w, c)``, replaced by the result.
-            statistics: Of the image.
-        """
-        raise NotImplementedError
-
-    def decode_in_parts(
-        self, held: list[Tensor], skips: "Skips", statistics: AccumulatedStatistics
-    ) -> "Pauses":
-        """Decode a tile, pausing as `encode_in_parts` does.
-
-        Args:
-            held: Its latent, ``(1, h, w, c)``, replaced by the residual, ``(1, 3, h, w)``.
-            skips: Gives the skips, coarsest first.
-            statistics: Of the image.
-        """
-        raise NotImplementedError
 
     def forward(
         self,

@@ -63,9 +63,9 @@ from unveil.layers.prompt import PromptBlock, PromptMixer
 from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics
-from unveil.models.base import ModelConfig, Pauses
+from unveil.models.base import ModelConfig
 from unveil.models.record import ModelRecord
-from unveil.models.unet import UNet
+from unveil.models.unet import Pauses, UNet
 from unveil.ops import ScanOrder
 
 _ALL_ORDERS: tuple[ScanOrder, ...] = ("row", "column", "row_reversed", "column_reversed")
@@ -263,17 +263,13 @@ class MTAIR(UNet):
         self.embed = Conv3x3(pixels, levels[0].width, bias=config.embed_bias)
         self.build_encoder()
         self.prompts = nn.ModuleList(self._prompt(lv) for lv in levels if config.prompts)
-        self.build_decoder(
-            (
-                Merge(level.width, width) if width == level.width else nn.Identity()
-                for level, width in zip(levels, widths, strict=False)
-            ),
-            widths,
+        merges = (
+            Merge(level.width, width) if width == level.width else nn.Identity()
+            for level, width in zip(levels, widths, strict=False)
         )
         out = widths[0] if widths else levels[0].width
-        self.refinement = Stage(
-            self._block(levels[0], out, i, dual=False) for i in range(config.refinement)
-        )
+        last = (self._block(levels[0], out, i, dual=False) for i in range(config.refinement))
+        self.build_decoder(merges, widths, last)
         # A small head starts the network near the identity.
         self.head = Conv3x3(out, pixels, bias=False, gain=0.1)
         del self._orders
@@ -291,7 +287,7 @@ class MTAIR(UNet):
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        """Refine a piece of the latent, see `UNet.refine_latent_in_parts`."""
         level = len(self.downs)
         yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
         if self.config.prompts:
@@ -304,10 +300,6 @@ class MTAIR(UNet):
         if self.config.prompts:
             self.prompts[level].add_statistics(skip, statistics)  # type: ignore[operator]
 
-    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Pauses:
-        """Apply the refinement stage, see `UNet.refine_in_parts`."""
-        yield from self.refinement.in_parts(held, statistics)
-
     def join(
         self, level: int, x: Tensor, skip: Tensor, statistics: GlobalStatistics | None
     ) -> Tensor:
@@ -318,11 +310,6 @@ class MTAIR(UNet):
             merge(x, skip) if isinstance(merge, Merge) else merge(torch.cat([x, skip], -1))
         )
         return joined
-
-    def refine(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:
-        """Apply the refinement stage, see `UNet.refine`."""
-        refined: Tensor = self.refinement(x, statistics)
-        return refined
 
     @torch.no_grad()
     def prompt_weights(self, degraded: Tensor) -> Tensor:

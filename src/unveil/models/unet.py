@@ -1,8 +1,8 @@
 """The U-Net that both networks are: its skeleton, and the way through it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -10,12 +10,30 @@ from unveil.layers.convolution import resampling
 from unveil.layers.functional import pixel_shuffle_last, pixel_unshuffle_last
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.prompt import PromptBlock
+from unveil.layers.stage import Stage
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
-from unveil.models.base import Pauses, RestorationModel, Skips
+from unveil.models.base import RestorationModel
+
+# A pass in parts: it pauses at every yield.
+Pauses = Generator[None, None, None]
+
+
+class Skips(Protocol):
+    """A stack of the encoder's features for the decoder."""
+
+    def append(self, skip: Tensor, /) -> None:
+        """Take the skip of the next level, ``(1, h, w, c)``."""
+
+    def pop(self) -> Tensor:
+        """Give the last one back."""
 
 
 class UNet(RestorationModel):
     """Encoder, latent and decoder with skips, between a pixel-unshuffle and a pixel-shuffle.
+
+    A large image goes through in tiles that wait for each other: a tile's pass pauses where a layer
+    looks at the whole image, until all tiles have added to its statistic (`encode_in_parts`,
+    `refine_latent_in_parts`, `decode_in_parts`).
 
     Subclasses call `build_encoder` and `build_decoder`, and build their own parts, in the order of
     their state dicts. They implement `stage`, `first` and `join`.
@@ -27,6 +45,7 @@ class UNet(RestorationModel):
         ups: Upsampling to each level but the coarsest.
         merges: What `join` joins skips with; may be empty.
         decoder: A stage per level but the coarsest, finest first.
+        refinement: Blocks after the decoder; may be empty.
         head: Convolution to the residual.
     """
 
@@ -62,12 +81,18 @@ class UNet(RestorationModel):
         self.downs = nn.ModuleList(down(a, b) for a, b in pairwise(self._widths()))
         self.latent = self.stage(last, last.width, last.encoder)
 
-    def build_decoder(self, merges: Iterable[nn.Module], widths: Sequence[int]) -> None:
-        """Build `ups`, `merges` and `decoder`.
+    def build_decoder(
+        self,
+        merges: Iterable[nn.Module],
+        widths: Sequence[int],
+        refinement: Iterable[nn.Module] = (),
+    ) -> None:
+        """Build `ups`, `merges`, `decoder` and `refinement`.
 
         Args:
             merges: What `join` joins skips with.
             widths: Channels of the decoder at each level but the coarsest, finest first.
+            refinement: Blocks after the decoder.
         """
         _, up = resampling(self.config.sampling)
         self.ups = nn.ModuleList(up(b, a) for a, b in pairwise(self._widths()))
@@ -76,6 +101,7 @@ class UNet(RestorationModel):
             self.stage(lv, width, lv.decoder)
             for lv, width in zip(self.config.levels, widths, strict=False)
         )
+        self.refinement = Stage(refinement)
 
     def _widths(self) -> list[int]:
         return [level.width for level in self.config.levels]
@@ -122,7 +148,7 @@ class UNet(RestorationModel):
         for level in reversed(range(len(skips))):
             x = self.join(level, self.ups[level](x), skips.pop(), statistics)
             x = self.decoder[level](x, statistics)
-        x = self.head(self.refine(x, statistics))
+        x = self.head(self.refinement(x, statistics))
         return pixel_shuffle_last(x, self.config.stem_factor).permute(0, 3, 1, 2)
 
     @property
@@ -134,7 +160,7 @@ class UNet(RestorationModel):
 
     @property
     def pauses(self) -> int:
-        """Units outside the latent that wait for a statistic."""
+        """How often a tile waits for the others while it is encoded and decoded."""
         waiting = (m for m in self.modules() if isinstance(m, GatedUnit) and m.mixer is not None)
         latent = {id(module) for module in self.latent.modules()}
         return sum(id(unit) not in latent for unit in waiting)
@@ -142,7 +168,14 @@ class UNet(RestorationModel):
     def encode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Encode a tile, see `RestorationModel.encode_in_parts`."""
+        """Encode a tile, pausing where all tiles must have added to a statistic.
+
+        Args:
+            held: The tile, ``(1, 3, h, w)``, replaced by the features that enter the latent. While
+                it pauses, this list alone holds tensors: they may be taken out and put back.
+            skips: Takes the skips, finest first.
+            statistics: Of the image.
+        """
         pixels = held.pop().permute(0, 2, 3, 1)
         held.append(self.first(pixel_unshuffle_last(pixels, self.config.stem_factor)))
         del pixels
@@ -155,19 +188,30 @@ class UNet(RestorationModel):
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        """Refine a piece of an image's latent, pausing as `encode_in_parts` does.
+
+        Args:
+            held: Features ``(1, h, w, c)``, replaced by the result.
+            statistics: Of the image.
+        """
         yield from self.latent.in_parts(held, statistics)  # type: ignore[operator]
 
     def decode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Decode a tile, see `RestorationModel.decode_in_parts`."""
+        """Decode a tile, pausing as `encode_in_parts` does.
+
+        Args:
+            held: Its latent, ``(1, h, w, c)``, replaced by the residual, ``(1, 3, h, w)``.
+            skips: Gives the skips, coarsest first.
+            statistics: Of the image.
+        """
         for level in reversed(range(len(self.ups))):
             x = self.ups[level](held.pop())
             held.append(self.join(level, x, skips.pop(), statistics))
             del x
             yield from self.decoder[level].in_parts(held, statistics)  # type: ignore[operator]
-        yield from self.refine_in_parts(held, statistics)
+        yield from self.refinement.in_parts(held, statistics)
         x = pixel_shuffle_last(self.head(held.pop()), self.config.stem_factor)
         held.append(x.permute(0, 3, 1, 2))
 
@@ -179,21 +223,3 @@ class UNet(RestorationModel):
             skip: ``(1, h, w, c)`` of a tile.
             statistics: Of the image.
         """
-
-    def refine_in_parts(self, held: list[Tensor], statistics: AccumulatedStatistics) -> Pauses:  # noqa: ARG002
-        """Refine a tile's finest features as `refine` does, pausing for statistics.
-
-        Args:
-            held: The features, ``(1, h, w, c)``, replaced by the result.
-            statistics: Of the image.
-        """
-        yield from ()
-
-    def refine(self, x: Tensor, statistics: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
-        """Refine the finest features before the head; by default they stay as they are.
-
-        Args:
-            x: ``(b, h, w, c)``.
-            statistics: Global statistics, when the features are of a tile; None for a whole image.
-        """
-        return x

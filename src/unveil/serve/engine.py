@@ -16,9 +16,10 @@ from unveil.errors import InputError, OutputError
 from unveil.imaging import Image
 from unveil.inference.change import change_of
 from unveil.inference.diagnosis import DegradationEstimate
+from unveil.inference.image_files import read_source
 from unveil.inference.inspect import inspect_image
 from unveil.inference.options import RestoreOptions, Tile
-from unveil.inference.restorer import Restorer, read_source
+from unveil.inference.restorer import Restorer
 from unveil.process import trim
 from unveil.serve.catalogue import Catalogue, Model
 from unveil.serve.job_queue import Queue, QueuedJob

@@ -15,8 +15,8 @@ from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import format_named, format_of_suffix
 from unveil.imaging.image import Array, Uint8Image
 from unveil.inference.change import with_change
+from unveil.inference.image_files import read_source
 from unveil.inference.naming import Naming
-from unveil.inference.restorer import read_source
 from unveil.inference.strength import Strength
 from unveil.process import trim
 from unveil.serve.preview import write_preview

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unveil.data import (
@@ -177,21 +178,16 @@ def _task_weights(phase: Phase) -> TaskWeights:
 
 
 def training_batches(
-    dataset: Dataset[Any],
-    batches: StepBatches,
-    *,
-    workers: int,
-    clock: Clock,
-    pin_memory: bool = False,
+    dataset: Dataset[Any], batches: StepBatches, *, workers: int, clock: Clock, device: torch.device
 ) -> Iterator[Batch]:
-    """Load a run's remaining batches.
+    """Load a run's remaining batches, and move them to the device.
 
     Args:
         dataset: Makes a sample from an address.
         batches: The addresses, step by step.
         workers: Loading processes; 0 loads within the training process.
         clock: Takes the time spent waiting, as part `data`.
-        pin_memory: Whether batches go to a GPU.
+        device: Where tensors go.
     """
     loader = iter(
         DataLoader[Batch](
@@ -199,7 +195,7 @@ def training_batches(
             batch_sampler=batches,
             num_workers=workers,
             multiprocessing_context=worker_context(workers),
-            pin_memory=pin_memory,
+            pin_memory=device.type == "cuda",
         )
     )
     while True:
@@ -207,7 +203,7 @@ def training_batches(
             batch = next(loader, None)
         if batch is None:
             return
-        yield batch
+        yield {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
 
 
 def load_seconds(dataset: Dataset[Any], workers: int, processes: int) -> Callable[[Phase], float]:

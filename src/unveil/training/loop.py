@@ -13,7 +13,7 @@ from unveil.training.progress import ProgressReport, StepRecord
 from unveil.training.run_results import RunResults
 from unveil.training.schedule import learning_rate
 from unveil.training.session import Session
-from unveil.training.signals import StopOnSignal
+from unveil.training.signals import StopRequest
 from unveil.training.step import Batch, accumulate_gradients
 
 
@@ -39,7 +39,7 @@ class NonFiniteError(TrainingError):
 
 
 def fit(
-    session: Session, results: RunResults | None, progress: ProgressReport, stop: StopOnSignal
+    session: Session, results: RunResults | None, progress: ProgressReport, stop: StopRequest
 ) -> None:
     """Train until the plan's last step, or until a signal.
 
@@ -47,7 +47,7 @@ def fit(
         session: Launched and calibrated.
         results: Validations and checkpoints; None on all processes but the first.
         progress: Log rows and the progress bar.
-        stop: Signals received.
+        stop: Set by a signal.
 
     Raises:
         NonFiniteError: The loss or the gradient is not finite.

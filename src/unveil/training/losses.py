@@ -1,7 +1,8 @@
 """Training losses, and the short notation that adds them up: ``charbonnier + 0.1*fft``.
 
 Every term is a mean over pixels, so that its size does not depend on the patch, and every term is a
-mean over images, so that a batch split into equal parts has the same gradient as the whole.
+mean over images, so that a batch split into equal parts has the same gradient as the whole. All
+take the arguments of `charbonnier`.
 """
 
 import math
@@ -46,11 +47,9 @@ def charbonnier(restored: Tensor, clean: Tensor) -> Tensor:
 def fft(restored: Tensor, clean: Tensor) -> Tensor:
     """Return the mean modulus of the difference's orthonormal 2-D Fourier coefficients.
 
-    The half spectrum is enough for a real image: its inner columns stand for two of the full one.
+    The arguments are those of `charbonnier`.
 
-    Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
+    The half spectrum is enough for a real image: its inner columns stand for two of the full one.
 
     Source: CU-Mamba (arXiv 2404.11778), the loss's second term, with `norm="ortho"`.
 
@@ -70,11 +69,7 @@ def fft(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def l1(restored: Tensor, clean: Tensor) -> Tensor:
-    """Return the mean absolute difference.
-
-    Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
+    """Return the mean absolute difference, see `charbonnier`.
 
     Source: MTAIR (arXiv 2412.15845), training.
 
@@ -85,11 +80,7 @@ def l1(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def mse(restored: Tensor, clean: Tensor) -> Tensor:
-    """Return the mean squared difference.
-
-    Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
+    """Return the mean squared difference, see `charbonnier`.
 
     >>> mse(torch.full((1, 3, 2, 2), 2.0), torch.zeros(1, 3, 2, 2)).item()
     4.0
@@ -101,8 +92,8 @@ def psnr(restored: Tensor, clean: Tensor, ceiling: float = PSNR_CEILING) -> Tens
     """Return minus the PSNR in dB, averaged over images: what the tables are scored by.
 
     Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
+        restored: As for `charbonnier`.
+        clean: Likewise.
         ceiling: PSNR in dB above which an image's gradient grows no more.
 
     >>> round(psnr(torch.full((1, 3, 2, 2), 0.1), torch.zeros(1, 3, 2, 2)).item(), 2)
@@ -118,10 +109,6 @@ def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
     Under L1 haze, whose errors are ten times those of noise, dominates the gradient. The network
     then removes a little haze from clean images, too.
 
-    Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
-
     >>> round(psnr35(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item(), 2)
     -35.0
     """
@@ -129,16 +116,12 @@ def psnr35(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def bands(restored: Tensor, clean: Tensor) -> Tensor:
-    """Return how much the difference bands along rows and columns.
+    """Return how much the difference bands along rows and columns, see `charbonnier`.
 
     The difference is averaged over strips of 32 rows (then of 32 columns); from each strip's
     profile its moving average over 33 pixels is taken away (the profile's ends are repeated), and
     what is left is averaged in absolute value. A band of half a grey level is lost in the other
     terms, but plain to see in an even sky.
-
-    Args:
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
 
     >>> even = torch.zeros(1, 3, 64, 64)
     >>> banded = even.clone()

@@ -6,14 +6,36 @@ import torch
 from torch import Tensor, nn
 
 from unveil.errors import RecipeError
+from unveil.inference.memory import available_bytes
 from unveil.process import process_memory
-from unveil.training.recipe import Recipe
+from unveil.training.recipe import Phase, Recipe
 
 # A step's peak over the bytes saved between forward and backward: 1.04 to 1.63 measured on the
 # CPU, for the small and base networks, 64² to 128² patches, whole and split batches.
 _TEMPORARIES = 1.65
 # Beside the weights: gradient, AdamW's two averages, the moving average.
 _COPIES_OF_WEIGHTS = 4
+
+
+def check_memory(number: int, phase: Phase, images: int) -> None:
+    """Refuse a batch that cannot even be loaded, before the system ends the process for it.
+
+    Args:
+        number: Of the phase.
+        phase: Patch and batch.
+        images: Of the batch, in this process.
+
+    Raises:
+        RecipeError: It needs more memory than is free.
+    """
+    free = available_bytes(torch.device("cpu"))
+    # Degraded and clean, once as samples and once as a batch, in single precision.
+    needed = 2 * 2 * 4 * 3 * images * phase.patch**2
+    if free is not None and needed > free:
+        raise RecipeError(
+            f"schedule.phases.{number}: {images} patches of {phase.patch} pixels take "
+            f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free: choose a smaller batch"
+        )
 
 
 def micro_batches(recipe: Recipe, network: nn.Module, processes: int) -> tuple[int, ...]:

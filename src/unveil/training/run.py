@@ -35,7 +35,7 @@ from unveil.training.run_directory import (
 )
 from unveil.training.run_results import RunResults
 from unveil.training.session import Session, build_network, check_recipe
-from unveil.training.signals import StopOnSignal
+from unveil.training.signals import noted_signals
 from unveil.training.validation import undegraded
 
 _FLOAT32_BYTES = 4
@@ -153,7 +153,7 @@ def _check_output(
 
 def _launch(session: Session, out: Path, console: Console | None) -> TrainingOutcome:
     logs = results = progress = None
-    with StopOnSignal() as stop:
+    with noted_signals() as stop:
         try:
             session.launch()
             if is_first_process():

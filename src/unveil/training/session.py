@@ -23,7 +23,7 @@ from unveil.training.data_loaders import (
 )
 from unveil.training.devices import is_first_process
 from unveil.training.ema import Ema
-from unveil.training.memory_check import check_memory
+from unveil.training.micro_batch import check_memory
 from unveil.training.optimizer import build_optimizer
 from unveil.training.recipe import Phase, Recipe
 from unveil.training.recipe_file import dump_recipe
@@ -198,19 +198,13 @@ class Session:
             rank=self.fabric.global_rank,
             processes=self.processes,
         )
-        device = self.fabric.device
-        loaded = training_batches(
+        return training_batches(
             self.dataset,
             keys,
             workers=self.workers if workers is None else workers,
             clock=self.clock,
-            pin_memory=device.type == "cuda",
+            device=self.fabric.device,
         )
-        for batch in loaded:
-            yield {
-                name: value.to(device) if isinstance(value, torch.Tensor) else value
-                for name, value in batch.items()
-            }
 
     def measure(self, micro_batch: tuple[int, ...]) -> tuple[float, ...]:
         """Measure the seconds of a step, loading included, per phase."""

@@ -53,11 +53,11 @@ class Validation:
     seconds: float
 
 
-def validate(network: nn.Module | None, images: Sequence[ValidationImage]) -> Validation:
+def validate(network: nn.Module, images: Sequence[ValidationImage]) -> Validation:
     """Score a network.
 
     Args:
-        network: In evaluation mode; None scores the degraded images as they are.
+        network: In evaluation mode.
         images: At least one; sides are multiples of the network's `size_multiple`.
     """
     start = time.perf_counter()
@@ -97,9 +97,7 @@ def mean_of_degraded(groups: Mapping[str, float], without: frozenset[str]) -> fl
 
 
 @torch.inference_mode()
-def _restore(network: nn.Module | None, degraded: Tensor) -> Tensor:
-    if network is None:
-        return degraded.clamp(0.0, 1.0)
+def _restore(network: nn.Module, degraded: Tensor) -> Tensor:
     device = next(network.parameters()).device
     restored: Tensor = network(degraded[None].to(device))[0]
     return restored.float().cpu().clamp(0.0, 1.0)
