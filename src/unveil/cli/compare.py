@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.shared_options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
+from unveil.cli.shared_options import (
+    MOST_SEED,
+    DegradeWith,
+    Device,
+    Exclude,
+    FirstImages,
+    Include,
+    Metrics,
+    PairLayout,
+    SigmaLevels,
+    Threads,
+    use_threads,
+)
 from unveil.cli.wording import print_json
 
 if TYPE_CHECKING:
@@ -26,16 +38,10 @@ def compare(
     protocol: Annotated[
         str | None, typer.Option(help="Protocol, for models evaluated now.")
     ] = None,
-    sigma: Annotated[
-        list[str] | None, typer.Option(help="Noise levels, e.g. 15,25,50.", metavar="LEVELS")
-    ] = None,
-    degradations: Annotated[
-        list[str] | None, typer.Option("--with", help="Degrade clean images. May be repeated.")
-    ] = None,
-    layout: Annotated[str | None, typer.Option("--pairs", help="How files pair.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Score the first so many images.")
-    ] = None,
+    sigma: SigmaLevels = None,
+    degradations: DegradeWith = None,
+    layout: PairLayout = None,
+    limit: FirstImages = None,
     include: Include = None,
     exclude: Exclude = None,
     metric: Metrics = None,
@@ -44,7 +50,7 @@ def compare(
     ] = 0,
     confidence: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     threads: Threads = None,
-    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")
     ] = False,

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unveil.cli.shared_options import MOST_SEED, Exclude, Include, Metrics, Threads, use_threads
+from unveil.cli.shared_options import (
+    MOST_SEED,
+    DegradeWith,
+    Device,
+    Exclude,
+    FirstImages,
+    Include,
+    Metrics,
+    PairLayout,
+    SigmaLevels,
+    Threads,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from unveil.evaluation import Case, ImageScore
@@ -24,18 +36,9 @@ def evaluate(
     ],
     data: Annotated[Path, typer.Option(help="Folder of clean images or pairs.")],
     protocol: Annotated[str, typer.Option(help=_PROTOCOLS)],
-    sigma: Annotated[
-        list[str] | None,
-        typer.Option(help="Noise levels on the 0–255 scale, e.g. 15,25,50.", metavar="LEVELS"),
-    ] = None,
-    degradations: Annotated[
-        list[str] | None,
-        typer.Option("--with", help='Degrade clean images, e.g. "rain:heavy". May be repeated.'),
-    ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option("--pairs", help='How files pair: "input/{name} -> target/{name}".'),
-    ] = None,
+    sigma: SigmaLevels = None,
+    degradations: DegradeWith = None,
+    layout: PairLayout = None,
     bands: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,16 +55,14 @@ def evaluate(
             "--output", "-o", help="Folder for JSON, Markdown and HTML; a killed run goes on there."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Score the first so many images.")
-    ] = None,
+    limit: FirstImages = None,
     include: Include = None,
     exclude: Exclude = None,
     seed: Annotated[
         int, typer.Option(min=0, max=MOST_SEED, help="Of the noise; papers use 0.")
     ] = 0,
     threads: Threads = None,
-    device: Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite another evaluation.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of Markdown.")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from unveil.cli.shared_options import AsJson
+from unveil.cli.shared_options import AsJson, TaskOption
 from unveil.cli.wording import print_json
 
 _SUFFIXES = (".onnx", ".dtmodel")
@@ -25,7 +25,7 @@ def export(
             "their whole image.",
         ),
     ] = False,
-    task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
+    task: TaskOption = "auto",
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unveil.cli.shared_options import AsJson, MaxMegapixels
+from unveil.cli.shared_options import AsJson, Device, MaxMegapixels
 from unveil.cli.wording import complain, print_json, skipped_folders
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def inspect(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Go into folders below the given ones.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Say whether a photo is noisy (and how much), rainy, hazy or clean."""

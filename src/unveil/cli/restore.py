@@ -21,7 +21,15 @@ from unveil.cli.restoring import (
     restoring_on_server,
     write_table,
 )
-from unveil.cli.shared_options import AsJson, MaxMegapixels, Threads, use_threads, whole_number
+from unveil.cli.shared_options import (
+    AsJson,
+    Device,
+    MaxMegapixels,
+    TaskOption,
+    Threads,
+    use_threads,
+    whole_number,
+)
 from unveil.cli.wording import complain, print_json, skipped_folders
 from unveil.process import stop_signals
 
@@ -49,7 +57,7 @@ def restore(
         str | None,
         typer.Option(help="Model id or weights file; default: all-in-one, else the denoiser."),
     ] = None,
-    task: Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")] = "auto",
+    task: TaskOption = "auto",
     strength: Annotated[
         float, typer.Option(help="Share of the change that is applied, 0 to 1.")
     ] = 1.0,
@@ -103,7 +111,7 @@ def restore(
         ),
     ] = "",
     max_megapixels: MaxMegapixels = 250.0,
-    device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
+    device: Device = "auto",
     threads: Threads = None,
     shard: Annotated[
         str | None,

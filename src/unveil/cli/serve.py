@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unveil.bounded import MOST_THREADS
+from unveil.cli.shared_options import Device, Threads
 
 
 def serve(
@@ -27,10 +27,8 @@ def serve(
         list[Path] | None,
         typer.Option(help="Weights to offer beside the bundled ones, and prefer; repeatable."),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where the network runs: auto, cpu, cuda.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads the network uses.")
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     max_megapixels: Annotated[float, typer.Option(help="Refuse larger images.")] = 100.0,
     max_megabytes: Annotated[
         float, typer.Option(help="Refuse larger uploads.", min=0, max=1e9)

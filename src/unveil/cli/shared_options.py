@@ -23,6 +23,20 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option(help="Also score by a registered metric, or a plug-in's. May be repeated."),
 ]
+SigmaLevels = Annotated[
+    list[str] | None,
+    typer.Option(help="Noise levels on the 0–255 scale, e.g. 15,25,50.", metavar="LEVELS"),
+]
+DegradeWith = Annotated[
+    list[str] | None,
+    typer.Option("--with", help='Degrade clean images, e.g. "rain:heavy". May be repeated.'),
+]
+PairLayout = Annotated[
+    str | None, typer.Option("--pairs", help='How files pair: "input/{name} -> target/{name}".')
+]
+FirstImages = Annotated[int | None, typer.Option(min=1, help="Score the first so many images.")]
+Device = Annotated[str, typer.Option(help="Where networks run: auto, cpu, cuda.")]
+TaskOption = Annotated[str, typer.Option(help="auto, denoise, derain, dehaze or deblur.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads to use.")]
 MaxMegapixels = Annotated[float, typer.Option(help="Refuse files that claim to be larger.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

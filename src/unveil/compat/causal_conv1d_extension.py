@@ -60,12 +60,8 @@ def causal_conv1d_bwd(
 ) -> list[Tensor | None]:
     """Return the gradients of `causal_conv1d_fwd`.
 
-    Args:
-        x: See `causal_conv1d_fwd`.
-        weight: See there.
-        bias: See there.
-        dout: `(b, d, l)`.
-        options: As in versions 1.0 to 1.6; tensors for gradients among them are overwritten.
+    `x`, `weight` and `bias` are what that was given, `dout` is the gradient of its result,
+    `(b, d, l)`. Tensors for gradients among the options are overwritten.
 
     Returns:
         Gradients of x, weight and bias, and of the initial states where a version has them.

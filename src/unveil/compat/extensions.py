@@ -72,25 +72,13 @@ def mamba_bwd(
 ) -> Gradients:
     """Return the gradients of `mamba_fwd`'s last result.
 
-    Args:
-        u: Like the others before `dout`, what `mamba_fwd` was given.
-        delta: See `mamba_fwd`.
-        A: See `mamba_fwd`.
-        B: See `mamba_fwd`.
-        C: See `mamba_fwd`.
-        D: See `mamba_fwd`.
-        z: See `mamba_fwd`.
-        delta_bias: See `mamba_fwd`.
-        dout: Gradient of the result, `(b, d, l)`.
-        x: The opaque state; not needed.
-        out: The ungated result; not needed.
-        dz: Overwritten with the gradient of `z`, if given.
-        delta_softplus: See `mamba_fwd`.
-        recompute_out_z: Also return the gated result.
+    The first eight arguments and `delta_softplus` are what `mamba_fwd` was given. `dout` is the
+    gradient of the result, `(b, d, l)`. The opaque state `x` and the ungated result `out` are not
+    needed. `dz`, if given, is overwritten with the gradient of `z`.
 
     Returns:
-        Gradients of u, delta, A, B, C, D, delta_bias, then of z if given, then the gated result if
-        asked for. None for what was None.
+        Gradients of u, delta, A, B, C, D, delta_bias, then of z if given, then with
+        `recompute_out_z` the gated result. None for what was None.
     """
     del x, out
     leaves = [
@@ -122,19 +110,7 @@ def core_fwd(
     rows: int = 1,
     /,
 ) -> list[Tensor]:
-    """Scan without a gate; `rows` is a hint for GPUs. Otherwise `mamba_fwd`.
-
-    Args:
-        u: (b, d, l).
-        delta: (b, d, l).
-        A: (d, n).
-        B: (b, g, n, l) or (d, n).
-        C: As B.
-        D: (d,).
-        delta_bias: (d,).
-        delta_softplus: Whether delta passes through softplus.
-        rows: Not read.
-    """
+    """Scan without a gate, otherwise as `mamba_fwd`; `rows` is a hint for GPUs and not read."""
     del rows
     return mamba_fwd(u, delta, A, B, C, D, None, delta_bias, delta_softplus)
 
@@ -153,20 +129,8 @@ def core_bwd(
 ) -> Gradients:
     """Return the gradients of `core_fwd`, in the order of its tensors.
 
-    `options` are `delta_softplus` and perhaps `rows`; VMamba's first release put the result before
-    them.
-
-    Args:
-        u: (b, d, l).
-        delta: (b, d, l).
-        A: (d, n).
-        B: (b, g, n, l) or (d, n).
-        C: As B.
-        D: (d,).
-        delta_bias: (d,).
-        dout: Gradient of the output (b, d, l).
-        x: States that `core_fwd` returned; not read.
-        *options: See above.
+    `dout` is the gradient of the result, `(b, d, l)`; the states `x` are not read. `options` are
+    `delta_softplus` and perhaps `rows`; VMamba's first release put the result before them.
     """
     if options[0] is None or isinstance(options[0], Tensor):
         options = options[1:]
@@ -189,20 +153,7 @@ def oflex_fwd(
     out_float: bool = True,
     /,
 ) -> list[Tensor]:
-    """Scan without a gate; the result is fp32 whatever the input if `out_float`.
-
-    Args:
-        u: (b, d, l).
-        delta: (b, d, l).
-        A: (d, n).
-        B: (b, g, n, l) or (d, n).
-        C: As B.
-        D: (d,).
-        delta_bias: (d,).
-        delta_softplus: Whether delta passes through softplus.
-        rows: Not read.
-        out_float: Whether the result is float32.
-    """
+    """Scan as `core_fwd`; the result is fp32 at least if `out_float`."""
     if out_float:
         u = u.to(torch.promote_types(u.dtype, torch.float32))
     return core_fwd(u, delta, A, B, C, D, delta_bias, delta_softplus, rows)
@@ -223,17 +174,7 @@ def vmamba_scan_fn(
 ) -> Tensor:
     """Scan without a gate, differentiably: what VMamba's package `selective_scan` offers.
 
-    Args:
-        u: (b, d, l).
-        delta: (b, d, l).
-        A: (d, n).
-        B: (d, n), (b, n, l) or (b, g, n, l).
-        C: As B.
-        D: (d,).
-        delta_bias: (d,).
-        delta_softplus: Whether delta passes through softplus.
-        nrows: Not read.
-        backend: As for `unveil.ops.selective_scan`.
+    The arguments are those of `core_fwd`; B and C may also be `(b, n, l)`. `nrows` is not read.
     """
     del nrows
     return _scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus, backend=backend)[0]

@@ -115,25 +115,9 @@ def layer_norm_ref(
 ) -> Any:
     """Normalise as `layer_norm_fn` does, with masks that are given.
 
-    Args:
-        x: See `layer_norm_fn`, as for those that are not described here.
-        weight: See there.
-        bias: See there.
-        residual: See there.
-        x1: See there.
-        weight1: See there.
-        bias1: See there.
-        eps: See there.
-        dropout_p: See there.
-        rowscale: See there.
-        prenorm: See there.
-        dropout_mask: Shaped as `x`, true where an entry is kept; drawn when None.
-        dropout_mask1: Likewise for `x1`.
-        upcast: Return the sum in fp32 at least; it is computed in fp32 in any case.
-        is_rms_norm: See there; not part of the original interface.
-
-    Returns:
-        As `layer_norm_fn` does.
+    Arguments and results are its own but for three: `dropout_mask` and `dropout_mask1`, true where
+    an entry of `x` and of `x1` is kept, are drawn when None; `upcast` returns the sum in fp32 at
+    least. `is_rms_norm` is not part of the original interface.
 
     Raises:
         InputError: A shape does not fit, or `rowscale` comes with `x1`.

@@ -21,9 +21,10 @@ from unveil.compat.causal_conv1d import (
 )
 from unveil.compat.layernorm_gated import RMSNormGated
 from unveil.compat.mamba2_base import Mamba2Base
-from unveil.compat.mamba_simple import Cache, InferenceParams, cached_states, undecayed
+from unveil.compat.mamba_simple import cached_states, undecayed
 from unveil.compat.selective_state_update import selective_state_update
 from unveil.compat.ssd_combined import mamba_chunk_scan_combined, mamba_split_conv1d_scan_combined
+from unveil.compat.utilities import Cache, InferenceParams
 from unveil.errors import InputError
 
 

@@ -18,29 +18,13 @@ from unveil.compat.ssd_combined import mamba_split_conv1d_scan_combined
 class Mamba2Simple(Mamba2Base):
     """A Mamba-2 block on sequences `(b, l, d_model)`.
 
+    The arguments are those of `unveil.compat.mamba2.Mamba2`, and:
+
     Args:
-        d_model: Channels in and out.
-        d_state: States per channel, n.
-        d_conv: Taps of the causal convolution.
-        conv_init: Bound of the convolution's uniform initial weights; PyTorch's own when None.
-        expand: Inner channels per channel.
-        headdim: Channels of a head, p.
-        ngroups: Groups of heads that share B and C, g.
-        A_init_range: Range of the uniform initial decays.
-        dt_min: Smallest initial step size.
-        dt_max: Largest initial step size.
-        dt_init_floor: Step sizes never start below it.
-        dt_limit: Range that step sizes are held to.
         learnable_init_states: Learn the state before the first token.
         activation: Of the convolution, `"silu"`, `"swish"` or None.
-        bias: Whether the outer projections have a bias.
-        conv_bias: Whether the convolution has one.
-        chunk_size: Taken for the interface's sake.
         use_mem_eff_path: As in `mamba_ssm`, the normalisation is over each group of heads where
             true, and over all channels where false.
-        layer_idx: Not used.
-        device: Where the parameters live.
-        dtype: Dtype of the parameters.
 
     Raises:
         InputError: The heads do not divide the channels.

@@ -242,20 +242,9 @@ def project(
 ) -> Branch:
     """Convolve the branch to scan and project Δ, B and C from it.
 
-    Args:
-        xz: `(b, 2 d, l)`.
-        conv1d_weight: See `mamba_inner_fn`, as for the others.
-        conv1d_bias: See there.
-        x_proj_weight: See there.
-        delta_proj_weight: See there.
-        n: States per channel.
-        B: See there.
-        C: See there.
-        B_proj_bias: See there.
-        C_proj_bias: See there.
-        rms_weights: `b_rms_weight`, `c_rms_weight`, `dt_rms_weight`.
-        eps: `b_c_dt_rms_eps`.
-        pairs: Whether states are complex, with a real and an imaginary row each in `x_proj_weight`.
+    The arguments are those of `mamba_inner_fn` but for the states per channel `n`; `rms_weights`,
+    which are `b_rms_weight`, `c_rms_weight` and `dt_rms_weight`; `eps`, its `b_c_dt_rms_eps`; and
+    `pairs`: states are complex, with a real and an imaginary row each in `x_proj_weight`.
 
     Raises:
         InputError: `xz` has another shape, or no tokens.

@@ -10,7 +10,7 @@ in several directions: Vision Mamba (arXiv 2401.09417), SegMamba (arXiv 2401.135
 """
 
 import math
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,8 @@ from torch import Tensor, nn
 from unveil.compat.causal_conv1d import causal_conv1d_update
 from unveil.compat.mamba_inner import bimamba_inner_fn, project
 from unveil.compat.selective_state_update import selective_state_update
+from unveil.compat.utilities import Cache, InferenceParams
 from unveil.errors import InputError
-
-Cache: TypeAlias = tuple[Tensor, Tensor]
-
-
-class InferenceParams(Protocol):
-    """What token-by-token decoding carries along: the caches by layer, and the tokens seen."""
-
-    key_value_memory_dict: dict[int, Cache]
-    seqlen_offset: int
 
 
 class Mamba(nn.Module):

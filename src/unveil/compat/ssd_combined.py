@@ -312,25 +312,8 @@ def mamba_split_conv1d_scan_ref(
 
     It normalises over all channels, as the original does under this name. The original's block and
     its `mamba_split_conv1d_scan_combined` normalise each group: with `ngroups` above 1 and
-    `rmsnorm_weight` the two functions give different values, there and here.
-
-    Args:
-        zxbcdt: `(b, l, 2 h p + 2 g n + h)`: the gate, the input, B, C and the step sizes.
-        conv1d_weight: `(h p + 2 g n, width)`.
-        conv1d_bias: `(h p + 2 g n,)` or None.
-        dt_bias: `(h,)`.
-        A: `(h,)`.
-        D: `(h,)` or `(h, p)`.
-        chunk_size: Not needed.
-        dt_limit: Range that the step sizes are held to.
-        activation: Of the convolution, `"silu"`, `"swish"` or None.
-        rmsnorm_weight: `(h p,)`: normalise and gate; without it, gate alone.
-        rmsnorm_eps: Added to the mean square.
-        outproj_weight: `(d, h p)` or None.
-        outproj_bias: `(d,)` or None.
-        headdim: p, where `D` does not give it.
-        ngroups: g.
-        norm_before_gate: Gate the normalised values; otherwise normalise the gated ones.
+    `rmsnorm_weight` the two functions give different values, there and here. The arguments are its
+    own; `zxbcdt` has no MLP.
 
     Returns:
         `(b, l, d)`.

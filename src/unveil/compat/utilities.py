@@ -4,12 +4,15 @@ import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from unveil.errors import InputError
+
+# States of a layer for decoding: of the convolution and of the scan.
+Cache: TypeAlias = tuple[Tensor, Tensor]
 
 custom_fwd = partial(torch.amp.custom_fwd, device_type="cuda")
 custom_bwd = partial(torch.amp.custom_bwd, device_type="cuda")
@@ -32,7 +35,7 @@ class InferenceParams:
     max_batch_size: int
     seqlen_offset: int = 0
     batch_size_offset: int = 0
-    key_value_memory_dict: dict[int, Any] = field(default_factory=dict)
+    key_value_memory_dict: dict[int, Cache] = field(default_factory=dict)
     lengths_per_sample: Tensor | None = None
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
@@ -52,10 +55,6 @@ class GenerationMixin:
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse.
-
-        Args:
-            *args: Not read.
-            **kwargs: Not read.
 
         Raises:
             NotImplementedError: Always.

@@ -55,9 +55,6 @@ class SetReport:
     def without_bad(self, sources: Sequence[Source]) -> tuple[Source, ...]:
         """Leave out every pair that has a problem; sources left empty go too.
 
-        Args:
-            sources: Those that were checked.
-
         Returns:
             Sources that can be used.
 

@@ -44,18 +44,11 @@ class CaseResult:
     images: tuple[ImageScore, ...]
 
     def mean(self, field: str) -> float:
-        """Average a field of `ImageScore` over the images.
-
-        Args:
-            field: Its name.
-        """
+        """Average a field of `ImageScore` over the images."""
         return math.fsum(getattr(image, field) for image in self.images) / len(self.images)
 
     def mean_metric(self, name: str) -> tuple[float, ...]:
         """Average a further metric over the images.
-
-        Args:
-            name: Of the metric.
 
         Returns:
             Means for the restored and for the degraded images.
@@ -64,9 +57,6 @@ class CaseResult:
 
     def mean_bands(self, patch: str) -> tuple[float, float]:
         """Average the banding of a patch over the images that have it.
-
-        Args:
-            patch: Its text.
 
         Returns:
             Levels for the restored and for the degraded images.
@@ -136,9 +126,6 @@ class Report:
     def from_json(cls, plain: dict[str, Any]) -> "Report":
         """Rebuild a report from `to_json`'s values.
 
-        Args:
-            plain: Parsed JSON.
-
         Raises:
             DataError: They are not a report's.
         """
@@ -189,20 +176,13 @@ _MEANS = ("psnr", "ssim", "input_psnr", "input_ssim")
 
 
 def score_to_json(score: ImageScore) -> dict[str, Any]:
-    """Return an image's score as plain values, infinity as None.
-
-    Args:
-        score: Of the image.
-    """
+    """Return an image's score as plain values, infinity as None."""
     plain = {key: finite_or_none(value) for key, value in asdict(score).items()}
     return plain if score.metrics else _without(plain, "metrics")
 
 
 def score_from_json(plain: dict[str, Any]) -> ImageScore:
     """Rebuild a score from `score_to_json`'s values.
-
-    Args:
-        plain: Parsed JSON.
 
     Raises:
         DataError: They are not a score's.
@@ -242,9 +222,6 @@ def _case_values(plain: dict[str, Any]) -> dict[str, Any]:
 
 def finite_or_none(value: Any) -> Any:
     """Return a value as strict JSON can hold it: None for an infinite number.
-
-    Args:
-        value: Any plain value.
 
     >>> finite_or_none(math.inf), finite_or_none(3.5)
     (None, 3.5)

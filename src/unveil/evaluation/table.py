@@ -24,9 +24,6 @@ class Row:
 def rows(report: Report) -> list[Row]:
     """Lay out a report's table, one column for each case.
 
-    Args:
-        report: The report.
-
     Returns:
         The degraded input, the model, then the published results of the same protocol and set.
     """
@@ -40,11 +37,7 @@ def rows(report: Report) -> list[Row]:
 
 
 def notes(report: Report) -> list[str]:
-    """Return what keeps the table's rows from being compared.
-
-    Args:
-        report: The report.
-    """
+    """Return what keeps the table's rows from being compared."""
     lines = []
     if report.images_used < report.images_found:
         lines.append(
@@ -66,11 +59,7 @@ def notes(report: Report) -> list[str]:
 
 
 def to_markdown(report: Report) -> str:
-    """Write a report as Markdown: table, protocol, notes.
-
-    Args:
-        report: The report.
-    """
+    """Write a report as Markdown: table, protocol, notes."""
     labels = [case.case.label for case in report.cases]
     head = ["method", "parameters", *labels, "source"]
     body = [[row.method, row.parameters, *row.cells, row.kind] for row in rows(report)]
@@ -92,9 +81,6 @@ def to_markdown(report: Report) -> str:
 def bands_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Lay out the banding of each patch, rms in levels of 255, one column for each case.
 
-    Args:
-        report: The report.
-
     Returns:
         Head and rows, as `pipe_table` takes them.
     """
@@ -111,9 +97,6 @@ def bands_table(report: Report) -> tuple[list[str], list[list[str]]]:
 def metrics_table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Lay out the further metrics, one column for each case.
 
-    Args:
-        report: The report.
-
     Returns:
         Head and rows, as `pipe_table` takes them.
     """
@@ -129,11 +112,7 @@ def metrics_table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def facts(report: Report) -> dict[str, str]:
-    """Return how the images were made and scored: the protocol's fields and what the run chose.
-
-    Args:
-        report: The report.
-    """
+    """Return how the images were made and scored: the protocol's fields and what the run chose."""
     lines = protocol_named(report.protocol).describe()
     if any(case.case.degradation for case in report.cases):
         lines["data"] = "clean images, degraded as the columns say; seeded by (seed, name)"
@@ -147,11 +126,7 @@ def facts(report: Report) -> dict[str, str]:
 
 
 def speed(report: Report) -> str:
-    """Return how long the model took; empty for the identity.
-
-    Args:
-        report: The report.
-    """
+    """Return how long the model took; empty for the identity."""
     if report.model == "identity":
         return ""
     seconds = " / ".join(f"{case.seconds_per_megapixel:.2f}" for case in report.cases)

@@ -54,9 +54,6 @@ def model_size(model_id: str) -> ModelSize:
 def count_size(model_id: str) -> ModelSize:
     """Build a variant without memory for its weights, and count.
 
-    Args:
-        model_id: As in `list_models`.
-
     Raises:
         InputError: There is no such id.
     """

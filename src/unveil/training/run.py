@@ -66,11 +66,7 @@ class TrainingOutcome:
         return self.step >= self.steps
 
     def describe(self, out: Path) -> str:
-        """Return a line with the best score and the place of the weights.
-
-        Args:
-            out: Directory of the run.
-        """
+        """Return a line with the best score and the place of the weights."""
         best = f", best {self.best['psnr']:.2f} dB at step {self.best['step']}" if self.best else ""
         if self.best and self.best["step"] == 0:
             worse = self.psnr is not None and self.psnr < self.best["psnr"]
