@@ -174,7 +174,8 @@ def vmamba_scan_fn(
 ) -> Tensor:
     """Scan without a gate, differentiably: what VMamba's package `selective_scan` offers.
 
-    The arguments are those of `core_fwd`; B and C may also be `(b, n, l)`. `nrows` is not read.
+    The arguments are those of `mamba_fwd` without `z`; B and C may also be `(b, n, l)`. `nrows` is
+    not read.
     """
     del nrows
     return _scan(u, delta, A, B, C, D, None, delta_bias, delta_softplus, backend=backend)[0]

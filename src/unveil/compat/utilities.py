@@ -56,6 +56,10 @@ class GenerationMixin:
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse.
 
+        Args:
+            *args: Not read.
+            **kwargs: Not read.
+
         Raises:
             NotImplementedError: Always.
         """
