@@ -8,7 +8,7 @@ import torch
 
 from unveil import create_model, save_pretrained
 from unveil.inference.loading import load
-from unveil.inference.once import SinglePass
+from unveil.inference.single_pass import SinglePass
 from unveil.inference.tiles import Grid
 from unveil.layers.statistics import AccumulatedStatistics, ImageWide
 from unveil.models.base import ModelConfig, RestorationModel

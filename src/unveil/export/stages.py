@@ -1,7 +1,8 @@
 """A network in stages between which all tiles of an image wait for each other.
 
-They are the passes of `unveil.inference.once`: at a layer that looks at the whole image every tile
-adds to its statistic, and goes on once all have. A stage is what lies between two such layers.
+They are the passes of `unveil.inference.single_pass`: at a layer that looks at the whole image
+every tile adds to its statistic, and goes on once all have. A stage is what lies between two such
+layers.
 """
 
 from collections.abc import Callable, Mapping

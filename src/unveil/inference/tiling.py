@@ -16,8 +16,8 @@ from unveil.inference import statistics
 from unveil.inference.bottleneck import cut
 from unveil.inference.grid_choice import GridChoice
 from unveil.inference.network_pass import NetworkPass, Tick, finite, has_statistics
-from unveil.inference.once import SinglePass
 from unveil.inference.sample_conversion import is_gray, to_network, to_residual
+from unveil.inference.single_pass import SinglePass
 from unveil.inference.strength import Strength
 from unveil.inference.tiles import Grid
 from unveil.layers.statistics import GlobalStatistics

@@ -179,7 +179,7 @@ async function restoreEach(image, tiles, blend) {
   }
 }
 
-// unveil.inference.once: tiles wait for each other at layers that look at the whole image.
+// unveil.inference.single_pass: tiles wait for each other at layers that look at the whole image.
 async function restoreTogether(image, tiles, blend) {
   const multiple = model.size_multiple;
   const [height, width] = [image.height, image.width].map((side) => Math.ceil(side / multiple));

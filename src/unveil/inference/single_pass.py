@@ -12,9 +12,9 @@ from unveil.inference.bottleneck import cut, encoded, pieces_of, refined
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.sample_conversion import to_network
 from unveil.inference.statistics import ConditionedStatistics, StatisticsCrop
+from unveil.inference.tile_passes import TilePass, TilePasses, replay, tile_parts
 from unveil.inference.tile_store import Corner, TileStore, rounded
 from unveil.inference.tiles import Grid
-from unveil.inference.together import TilePass, TilePasses, replay, tile_parts
 from unveil.layers.statistics import AccumulatedStatistics
 from unveil.models.unet import UNet
 
@@ -165,25 +165,13 @@ class SinglePass:
         release(self.pixels)
         return pad_to_multiple(tile.to(self._like), self._multiple)
 
-    def keep_skip(self, corner: Corner, level: int, skip: Tensor) -> None:
-        """Keep a skip of a tile.
-
-        Args:
-            corner: Of the tile.
-            level: 0 is the finest.
-            skip: ``(1, h, w, c)``.
-        """
+    def _keep_skip(self, corner: Corner, level: int, skip: Tensor) -> None:
         if level not in self._skips:
             self._skips[level] = TileStore(len(self._windows), _OF_SKIPS)
         self._skips[level].put(corner, [skip])
 
-    def skip(self, corner: Corner, level: int) -> Tensor:
-        """Return a skip of a tile, computed again if there was no room for it.
-
-        Args:
-            corner: Of the tile.
-            level: 0 is the finest.
-        """
+    def _skip(self, corner: Corner, level: int) -> Tensor:
+        """Return a skip of a tile, computed again if there was no room for it."""
         kept = self._skips[level].get(corner)
         if kept is not None:
             return kept[0].to(self._like)
@@ -199,9 +187,9 @@ class _KeptSkips:
         self._owner, self._corner, self._levels = owner, corner, levels
 
     def append(self, skip: Tensor, /) -> None:
-        self._owner.keep_skip(self._corner, self._levels, skip)
+        self._owner._keep_skip(self._corner, self._levels, skip)
         self._levels += 1
 
     def pop(self) -> Tensor:
         self._levels -= 1
-        return self._owner.skip(self._corner, self._levels)
+        return self._owner._skip(self._corner, self._levels)

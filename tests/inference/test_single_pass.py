@@ -7,9 +7,9 @@ import torch
 
 from unveil import create_model
 from unveil.inference import bottleneck, tile_store
-from unveil.inference.once import SinglePass
 from unveil.inference.padding import pad_to_multiple
 from unveil.inference.sample_conversion import to_network
+from unveil.inference.single_pass import SinglePass
 from unveil.inference.tile_store import TileStore, rounded
 from unveil.inference.tiles import Grid
 from unveil.inference.tiling import TiledInference, Tiling
