@@ -56,9 +56,6 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     Only the main thread of a Unix process can be stopped; elsewhere there is no limit.
 
-    Args:
-        seconds: That it may take.
-
     Raises:
         TimeoutError: It took longer.
     """

@@ -89,9 +89,6 @@ def stop_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[N
     """Handle SIGINT and SIGTERM inside the block; the former handlers come back after it.
 
     Outside the main thread, where Python allows no handlers, nothing changes.
-
-    Args:
-        handler: As of `signal.signal`.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from unveil.batch.in_place import backup_name
-from unveil.batch.listing import COMPARISON, expanded, sources
+from unveil.batch.listing import COMPARISON, Listing, expanded
 from unveil.errors import ImageFileError, InputError, OutputError, UnveilError
 from unveil.imaging import IMAGE_SUFFIXES
 from unveil.imaging.formats import format_of_suffix, way_out
@@ -105,14 +105,15 @@ def plan(
             contradicts the format, or is a format that cannot be written.
     """
     naming = naming or Naming()
-    made = Plan()
     _require_names(inputs)
     if in_place and (output is not None or naming != Naming()):
         raise InputError("in place, results have the names of their inputs: give no other")
     single = _single_target(inputs, output)
     if single is not None:
         require_format(f"output {single}", single, naming.format)
-    for source, relative, named in sources(inputs, output, recursive, made, in_place):
+    listing = Listing(output=output, recursive=recursive, in_place=in_place)
+    made = Plan(failed=listing.failed, left_out=listing.left_out)
+    for source, relative, named in listing.files(inputs):
         if named and format_of_suffix(source) is None:
             made.failed.append((source, _refusal(source)))
             continue
@@ -141,7 +142,7 @@ def _add_in_place(source: Path, made: Plan) -> None:
 
 def find_images(
     inputs: Sequence[str | Path], *, recursive: bool = False
-) -> tuple[list[Path], Plan]:
+) -> tuple[list[Path], Listing]:
     """List the image files that `inputs` name, as `plan` does.
 
     Args:
@@ -149,16 +150,14 @@ def find_images(
         recursive: Go into folders below the given ones.
 
     Returns:
-        The files, each once; and a plan without jobs, which holds the inputs that name none and
-        the folders that were not gone into.
+        The files, each once; and what could not be listed.
 
     Raises:
         InputError: If an input is empty.
     """
     _require_names(inputs)
-    made = Plan()
-    files = [source for source, _, _ in sources(inputs, None, recursive, made)]
-    return files, made
+    listing = Listing(recursive=recursive)
+    return [source for source, _, _ in listing.files(inputs)], listing
 
 
 def find_videos(paths: list[str]) -> Iterator[Path]:

@@ -5,15 +5,11 @@ import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from unveil.batch.in_place import backup_name
 from unveil.batch.journal import Journal
-from unveil.errors import ImageFileError
+from unveil.errors import ImageFileError, UnveilError
 from unveil.imaging.formats import READ_SUFFIXES
-
-if TYPE_CHECKING:
-    from unveil.batch.jobs import Plan
 
 COMPARISON = ".compare.png"
 # Folders of thumbnails, previews, trash and libraries that only their own program may change:
@@ -25,39 +21,90 @@ _LEFT_OUT = (
 )  # fmt: skip
 
 
-def sources(
-    inputs: Iterable[str | Path],
-    output: Path | None,
-    recursive: bool,
-    made: "Plan",
-    in_place: bool = False,
-) -> Iterator[tuple[Path, Path, bool]]:
-    """Yield each file once, with its folder relative to the input it was found under.
+class Listing:
+    """Lists files, and notes what it cannot list.
 
     Args:
-        inputs: Files, folders and patterns.
         output: Folder for results, which is not gone into.
         recursive: Go into folders below the given ones.
-        made: Plan that inputs which cannot be tried, and folders left out, are noted in.
         in_place: Results replace their inputs.
 
-    Yields:
-        The file, its folder, and whether the file itself was named.
+    Attributes:
+        failed: Inputs that cannot be tried, each with the reason.
+        left_out: Folders that were not gone into: thumbnails, trash and the like.
     """
-    seen: set[Path] = set()
-    for given in inputs:
-        found = list(expanded(given))
+
+    def __init__(
+        self, *, output: Path | None = None, recursive: bool = False, in_place: bool = False
+    ) -> None:
+        self.failed: list[tuple[Path, UnveilError]] = []
+        self.left_out: list[Path] = []
+        self._closed = None if output is None else os.path.realpath(output)
+        self._recursive = recursive
+        self._in_place = in_place
+
+    def files(self, inputs: Iterable[str | Path]) -> Iterator[tuple[Path, Path, bool]]:
+        """Yield each file that files, folders and patterns stand for, once.
+
+        Yields:
+            The file, its folder relative to the input it was found under, and whether the file
+            itself was named.
+        """
+        seen: set[Path] = set()
+        for given in inputs:
+            found = list(expanded(given))
+            if not found:
+                self._fail(Path(given), "no file has such a name")
+            for path in found:
+                folder = os.path.isdir(path)
+                for file in self._below(path) if folder else [path]:
+                    key = Path(os.path.abspath(file))
+                    if key not in seen:
+                        seen.add(key)
+                        relative = file.parent.relative_to(path) if folder else Path()
+                        yield file, relative, not folder
+
+    def _fail(self, path: Path, reason: str) -> None:
+        self.failed.append((path, ImageFileError(f"{path}: {reason}")))
+
+    def _below(self, folder: Path) -> list[Path]:
+        """List the image files below `folder`, sorted.
+
+        Results of earlier runs are left out, unless there is nothing else: then they are what to
+        start from.
+        """
+        found = list(self._walk(folder))
         if not found:
-            made.failed.append((Path(given), ImageFileError(f"{given}: no file has such a name")))
-        for path in found:
-            folder = os.path.isdir(path)
-            files = _walk(path, output, recursive, made, in_place) if folder else [path]
-            for file in files:
-                key = Path(os.path.abspath(file))
-                if key not in seen:
-                    seen.add(key)
-                    relative = file.parent.relative_to(path) if folder else Path()
-                    yield file, relative, not folder
+            deeper = not self._recursive and _has_folders(folder)
+            hint = "; give --recursive to look into folders below it" if deeper else ""
+            self._fail(folder, f"holds no image files{hint}")
+        journal = Journal()
+        found = [file for file in found if not journal.is_original(file)]
+        return [file for file in found if not _is_result(file, journal, self._in_place)] or found
+
+    def _walk(self, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+        """Yield image files; links are followed, but not in circles."""
+        real = os.path.realpath(folder)
+        if real in above:
+            self._fail(folder, "leads back to a folder above it")
+            return
+        if above and real == self._closed:
+            return
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            self._fail(folder, f"cannot be listed: {error.strerror or error}")
+            return
+        for entry in entries:
+            if entry.name.startswith(".") and not (self._recursive and os.path.isdir(entry)):
+                continue
+            if os.path.isdir(entry):
+                if self._recursive and _is_left_out(entry.name):
+                    self.left_out.append(entry)
+                elif self._recursive:
+                    yield from self._walk(entry, (*above, real))
+            elif entry.suffix.lower() in READ_SUFFIXES:
+                yield entry
 
 
 def expanded(given: str | Path) -> list[Path]:
@@ -70,11 +117,11 @@ def expanded(given: str | Path) -> list[Path]:
         return [path]
     found = {Path(path.anchor)}
     for part in path.parts[1:] if path.anchor else path.parts:
-        found = {below for above in found for below in _below(above, part)}
+        found = {below for above in found for below in _matching(above, part)}
     return sorted(found)
 
 
-def _below(folder: Path, part: str) -> list[Path]:
+def _matching(folder: Path, part: str) -> list[Path]:
     """Return what one part of a pattern matches in a folder."""
     if os.path.lexists(folder / part):
         return [folder / part]
@@ -84,58 +131,6 @@ def _below(folder: Path, part: str) -> list[Path]:
     if not glob.has_magic(part):
         return []
     return [folder / name for name in glob.iglob(part, root_dir=folder)]
-
-
-def _walk(
-    folder: Path, output: Path | None, recursive: bool, made: "Plan", in_place: bool
-) -> list[Path]:
-    """List the image files below `folder`, sorted; links are followed, but not in circles.
-
-    Results of earlier runs are left out, unless there is nothing else: then they are what to start
-    from.
-    """
-    found: list[Path] = []
-    closed = None if output is None else os.path.realpath(output)
-    _enter(folder, closed, recursive, made, found, ())
-    if not found:
-        deeper = not recursive and _has_folders(folder)
-        hint = "; give --recursive to look into folders below it" if deeper else ""
-        made.failed.append((folder, ImageFileError(f"{folder}: holds no image files{hint}")))
-    journal = Journal()
-    found = [file for file in found if not journal.is_original(file)]
-    return [file for file in found if not _is_result(file, journal, in_place)] or found
-
-
-def _enter(
-    folder: Path,
-    closed: str | None,
-    recursive: bool,
-    made: "Plan",
-    found: list[Path],
-    above: tuple[str, ...],
-) -> None:
-    real = os.path.realpath(folder)
-    if real in above:
-        made.failed.append((folder, ImageFileError(f"{folder}: leads back to a folder above it")))
-        return
-    if above and real == closed:
-        return
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        why = error.strerror or str(error)
-        made.failed.append((folder, ImageFileError(f"{folder}: cannot be listed: {why}")))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") and not (recursive and os.path.isdir(entry)):
-            continue
-        if os.path.isdir(entry):
-            if recursive and _is_left_out(entry.name):
-                made.left_out.append(entry)
-            elif recursive:
-                _enter(entry, closed, recursive, made, found, (*above, real))
-        elif entry.suffix.lower() in READ_SUFFIXES:
-            found.append(entry)
 
 
 def _has_folders(folder: Path) -> bool:

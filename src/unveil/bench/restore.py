@@ -13,7 +13,8 @@ from unveil.bench.machine import describe_machine
 from unveil.bench.model import YARDSTICK, peak_mebibytes
 from unveil.bench.turns import Measured, median_ratio, take_turns
 from unveil.bench.yardstick import ConvolutionYardstick
-from unveil.errors import InputError, MissingExtraError
+from unveil.errors import InputError
+from unveil.evaluation.methods import NonLocalMeans
 from unveil.imaging.convert import to_unit
 from unveil.inference import Restorer
 from unveil.models.checkpoint import bundled_weights
@@ -99,25 +100,9 @@ def _contenders(ids: Sequence[str]) -> dict[str, Contender]:
     runs: dict[str, Contender] = {YARDSTICK: Restorer(ConvolutionYardstick())}
     for name in ids:
         runs[name] = Restorer(create_model(name, pretrained=name in bundled_weights()))
-    runs[NON_LOCAL_MEANS] = _non_local_means()
+    non_local_means = NonLocalMeans()
+    runs[NON_LOCAL_MEANS] = lambda pixels: non_local_means(to_unit(pixels), 25.0)
     return runs
-
-
-def _non_local_means() -> Contender:
-    """Return scikit-image's fast form at its example's settings, for σ = 25."""
-    try:
-        from skimage import restoration  # noqa: PLC0415 - optional
-    except ImportError as error:
-        raise MissingExtraError("non-local means", "eval") from error
-
-    def run(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        image, sigma = to_unit(pixels), 25 / 255
-        settings = {"patch_size": 5, "patch_distance": 6, "fast_mode": True, "channel_axis": 2}
-        return np.asarray(
-            restoration.denoise_nl_means(image, h=0.8 * sigma, sigma=sigma, **settings)
-        )
-
-    return run
 
 
 def _measure(runs: dict[str, Contender], megapixels: float, repeats: int) -> list[RestoreTiming]:

@@ -183,10 +183,7 @@ def bench_scan(
 
 
 def limit(threads: int) -> float:
-    """Measure the machine's limit once.
-
-    Args:
-        threads: Threads that run the loop side by side.
+    """Measure once what the machine can do with so many threads side by side.
 
     Returns:
         State updates per second.

@@ -38,10 +38,7 @@ class ConvolutionYardstick(nn.Module):
 
 
 def in_onnx_runtime(network: ConvolutionYardstick) -> Callable[[Tensor], Tensor] | None:
-    """Return the same convolutions in ONNX Runtime, a faster engine for them than PyTorch.
-
-    Args:
-        network: Whose weights are taken.
+    """Return the convolutions of `network` in ONNX Runtime, a faster engine for them than PyTorch.
 
     Returns:
         Maps ``(1, 3, h, w)`` to the same shape, on as many threads as PyTorch uses; None where

@@ -77,10 +77,7 @@ def _root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line.
-
-    Args:
-        arguments: Words after the program's name; `sys.argv[1:]` when None.
+    """Run the command line; without `arguments`, with those of the process.
 
     Raises:
         SystemExit: Always: 0 for success, 1 for failure, 2 for wrong usage, 130 when cancelled.

@@ -31,10 +31,10 @@ def inspect(
     from unveil.inference.inspect import inspect_image
     from unveil.inference.restorer import Restorer
 
-    files, made = find_images(paths, recursive=recursive)
+    files, listing = find_images(paths, recursive=recursive)
     restorer = Restorer(model, device=device, max_megapixels=max_megapixels)
     results: list[dict[str, Any]] = []
-    failures = [str(error) for _, error in made.failed]
+    failures = [str(error) for _, error in listing.failed]
     for path in files:
         try:
             image = read_image(path, max_megapixels=max_megapixels)
@@ -49,8 +49,8 @@ def inspect(
         print_json({"results": results})
     for failure in failures:
         complain(failure)
-    if made.left_out:
-        complain(skipped_folders(made.left_out))
+    if listing.left_out:
+        complain(skipped_folders(listing.left_out))
     if failures:
         raise typer.Exit(1)
 

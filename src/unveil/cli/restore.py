@@ -27,6 +27,7 @@ from unveil.cli.shared_options import (
     MaxMegapixels,
     TaskOption,
     Threads,
+    given_options,
     use_threads,
     whole_number,
 )
@@ -45,6 +46,7 @@ _LOG_SECONDS = 30
 
 
 def restore(
+    context: typer.Context,
     paths: Annotated[
         list[str] | None,
         typer.Argument(help="Image files, folders, patterns, or clips.", show_default=False),
@@ -152,21 +154,13 @@ def restore(
     from unveil.batch.jobs import plan
     from unveil.errors import ImageFileError, InputError
     from unveil.imaging import Develop
-    from unveil.imaging.formats import MAX_MEGAPIXELS, format_named
+    from unveil.imaging.formats import format_named
     from unveil.inference.naming import Naming
     from unveil.inference.options import RestoreOptions, parse_tile
 
     paths = [*(paths or []), *listed_paths(listed)]
     clips = clips_among(paths)
-    given = {
-        "ray": ray is not None, "server": server is not None, "shard": shard is not None,
-        "threads": threads is not None, "workers": workers is not None, "cores": cores != 1,
-        "format": format_name is not None, "quality": quality is not None,
-        "device": device != "auto", "max-megapixels": max_megapixels != MAX_MEGAPIXELS,
-        "damping": damping > 0, "develop": bool(develop),
-        "in-place": in_place, "compare": compare, "keep-date": keep_date,
-    }  # fmt: skip
-    refuse_together({name for name, is_given in given.items() if is_given}, clips=bool(clips))
+    refuse_together(given_options(context), clips=bool(clips))
     try:
         options = vars(
             RestoreOptions(

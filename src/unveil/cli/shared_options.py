@@ -44,6 +44,15 @@ OnlyJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Repeats = Annotated[int, typer.Option(min=1, max=10_000, help="Turns; medians are printed.")]
 
 
+def given_options(context: typer.Context) -> set[str]:
+    """Return the names of the options that have another value than their default's."""
+    return {
+        option.opts[0].removeprefix("--")
+        for option in context.command.params
+        if option.name and context.params[option.name] != option.default
+    }
+
+
 def use_threads(threads: int | None) -> None:
     """Give torch so many threads; None leaves them as they are."""
     if threads is not None:

@@ -28,11 +28,7 @@ def counted(number: int, what: str) -> str:
 
 
 def complain(message: object) -> None:
-    """Print one line on stderr.
-
-    Args:
-        message: An error or its text.
-    """
+    """Print an error, or its text, as one line on stderr."""
     typer.echo(f"unveil: {one_line(str(message))}", err=True)
 
 

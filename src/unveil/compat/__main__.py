@@ -22,11 +22,7 @@ _GPU_IS_MISSING = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Put the stand-ins in place and run a script or a module as `__main__`.
-
-    Args:
-        arguments: Command line after the program's name; `sys.argv` when None.
-    """
+    """Put the stand-ins in place and run a script or a module as `__main__`."""
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(format="unveil.compat: %(message)s")

@@ -73,9 +73,6 @@ class Matching:
 def existing_folder(folder: str | Path) -> Path:
     """Expand ``~`` and ``$VARIABLES`` and make sure that a folder is there.
 
-    Args:
-        folder: For example ``$UNVEIL_DATA/bsd_clean``.
-
     Returns:
         The folder.
 
@@ -97,15 +94,10 @@ def existing_folder(folder: str | Path) -> Path:
     return path
 
 
-def is_kept(name: str, include: Patterns = None, exclude: Patterns = None) -> bool:
+def _is_kept(name: str, include: Patterns = None, exclude: Patterns = None) -> bool:
     """Return whether a file's name passes the filters.
 
-    Args:
-        name: Of the file, with its suffix.
-        include: Some pattern must match; None lets every name pass.
-        exclude: No pattern may match.
-
-    >>> is_kept("a_toy_1.jpg", include=["*_toy_*", "b_*"], exclude="*_2.jpg")
+    >>> _is_kept("a_toy_1.jpg", include=["*_toy_*", "b_*"], exclude="*_2.jpg")
     True
     """
     wanted = include is None or _matches(name, include)
@@ -139,7 +131,7 @@ def list_images(
         for path in root.rglob("*")
         if path.suffix.lower() in IMAGE_SUFFIXES
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and is_kept(path.name, include, exclude)
+        and _is_kept(path.name, include, exclude)
         and path.is_file()
     ]
     return sorted(found, key=lambda path: _natural(path.relative_to(root).as_posix()))
@@ -234,7 +226,7 @@ def _match(
         if found is None:
             continue
         degraded_files.add(path)
-        if not is_kept(path.name, include, exclude):
+        if not _is_kept(path.name, include, exclude):
             continue
         partners = [p for p in cleans.get(_expand(found, replacement, layout), []) if p != path]
         alike = [p for p in partners if p.suffix.lower() == path.suffix.lower()] or partners

@@ -221,8 +221,7 @@ def promptir_sources(root: str | Path) -> tuple[Source, ...]:
         One source per task found, weighted as in the papers' epoch: a clean photo counts nine
         times (three per sigma), a rain pair 200 times, a haze pair once.
 
-    Source:
-        MTAIR, arXiv 2412.15845, its training lists.
+    Source: MTAIR, arXiv 2412.15845, its training lists.
 
     Raises:
         DataError: None of the three tasks is there.

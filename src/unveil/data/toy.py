@@ -83,8 +83,7 @@ def draw_picture(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     Returns:
         (size, size, 3) uint8.
 
-    Source:
-        Lee, Mumford, Huang, "Occlusion models for natural images", IJCV 2001.
+    Source: Lee, Mumford, Huang, "Occlusion models for natural images", IJCV 2001.
 
     >>> draw_picture(32, np.random.default_rng(0)).shape
     (32, 32, 3)

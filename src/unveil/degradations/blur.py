@@ -78,8 +78,7 @@ def motion_kernel(rng: np.random.Generator, length: float, bend: float) -> NDArr
 def _blur_defocus(image: Image, rng: np.random.Generator, *, radius: float) -> Image:  # noqa: ARG001
     """Blur by a disc, the image of a point out of focus, in linear light; edges are mirrored.
 
-    Source:
-        The circle of confusion of geometrical optics.
+    Source: The circle of confusion of geometrical optics.
 
     >>> point = np.zeros((9, 9, 3), np.float32)
     >>> point[4, 4] = 1
@@ -91,10 +90,7 @@ def _blur_defocus(image: Image, rng: np.random.Generator, *, radius: float) -> I
 
 
 def disc_kernel(radius: float) -> NDArray[np.float32]:
-    """Draw a disc whose edge covers pixels in part.
-
-    Args:
-        radius: In pixels.
+    """Draw a disc of `radius` pixels whose edge covers pixels in part.
 
     Returns:
         (n, n), n odd, non-negative, sum 1.

@@ -24,8 +24,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 def _make_gray(image: Image, rng: np.random.Generator, *, amount: float) -> Image:  # noqa: ARG001
     """Take the colour out: ``I = J + amount (luma(J) - J)``.
 
-    Source:
-        Luma of ITU-R BT.601, as JPEG and most converters have it.
+    Source: Luma of ITU-R BT.601, as JPEG and most converters have it.
 
     >>> red = np.zeros((2, 2, 3), np.float32) + np.float32([1, 0, 0])
     >>> _make_gray(red, np.random.default_rng(0), amount=1)[0, 0].round(3).tolist()
@@ -52,9 +51,6 @@ def _change_tone(
 
     ``x = clip(2^(ev / 2.2) J)^gamma``; below 1, `contrast` pulls ``x`` towards middle gray; above,
     it mixes in the S-shaped ``3 x^2 - 2 x^3``; then ``I = black + (white - black) x``.
-
-    Source:
-        The usual controls of picture editors.
 
     >>> values = {"ev": 0, "gamma": 1, "contrast": 0.5, "black": 0, "white": 1}
     >>> ramp = np.float32([0, 0.5, 1]).reshape(1, 3, 1).repeat(3, axis=2)
@@ -83,9 +79,6 @@ def _change_colour(
 
     ``s`` is the saturation, ``g`` the gains of the channels, 1 for green.
 
-    Source:
-        The usual controls of picture editors.
-
     >>> image = np.full((1, 1, 3), 0.4, np.float32)
     >>> _change_colour(image, np.random.default_rng(0), saturation=1, red=1.5, blue=0.5)
     array([[[0.6, 0.4, 0.2]]], dtype=float32)
@@ -102,9 +95,6 @@ def _change_colour(
 def _soften(image: Image, rng: np.random.Generator, *, sigma: float) -> Image:  # noqa: ARG001
     """Blur with a Gaussian: a soft lens, a scan, a shallow focus.
 
-    Source:
-        The usual model of a soft picture.
-
     >>> _soften(np.ones((4, 4, 3), np.float32), np.random.default_rng(0), sigma=2).shape
     (4, 4, 3)
     """
@@ -113,9 +103,6 @@ def _soften(image: Image, rng: np.random.Generator, *, sigma: float) -> Image:  
 
 def _sharpen(image: Image, rng: np.random.Generator, *, amount: float, radius: float) -> Image:  # noqa: ARG001
     """Mask unsharply, as cameras and editors do: ``I = clip(J + amount (J - blur(J)))``.
-
-    Source:
-        The usual unsharp mask.
 
     >>> flat = np.full((4, 4, 3), 0.5, np.float32)
     >>> bool(np.allclose(_sharpen(flat, np.random.default_rng(0), amount=1, radius=1), flat))
@@ -138,8 +125,7 @@ def _resize_and_back(
     After noise or rain it makes them softer and coarser, and the truth with them, so that a
     network is not trained to invent what resizing lost.
 
-    Source:
-        Antialiased resampling, Keys, IEEE TASSP 1981, for the bicubic kernel.
+    Source: Antialiased resampling, Keys, IEEE TASSP 1981, for the bicubic kernel.
 
     >>> ones = np.ones((8, 8, 3), np.float32)
     >>> _resize_and_back(ones, np.random.default_rng(0), factor=0.5, kernel="bicubic").shape
@@ -155,9 +141,6 @@ def _resize_and_back(
 
 def _quantize(image: Image, rng: np.random.Generator, *, depth: float) -> Image:  # noqa: ARG001
     """Round to multiples of ``1 / (2^depth - 1)``, as files hold them; clipped to [0, 1].
-
-    Source:
-        Integer image files.
 
     >>> levels = _quantize(np.full((1, 1, 3), 0.503, np.float32), np.random.default_rng(0), depth=8)
     >>> round(float(levels[0, 0, 0]) * 255, 3)

@@ -186,8 +186,7 @@ def guided_filter(plane: Image, guide: Image, radius: int, eps: float) -> Image:
     Returns:
         (h, w).
 
-    Source:
-        He, Sun, Tang, "Guided image filtering", ECCV 2010, equations 5, 6 and 8.
+    Source: He, Sun, Tang, "Guided image filtering", ECCV 2010, equations 5, 6 and 8.
 
     >>> step = np.repeat(np.float32([0, 1]), 8)[None].repeat(16, axis=0)
     >>> smoothed = guided_filter(step, step, 3, 1e-4)

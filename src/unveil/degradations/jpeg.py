@@ -12,8 +12,7 @@ def _compress_jpeg(image: Image, rng: np.random.Generator, *, quality: float) ->
     The image is clipped and rounded to 8 bits first. Chroma is subsampled below quality 90, as
     cameras and web sites do.
 
-    Source:
-        ITU-T T.81.
+    Source: ITU-T T.81.
 
     >>> ramp = np.linspace(0, 1, 64, dtype=np.float32)[None, :, None] * np.ones((64, 1, 3), "f")
     >>> coarse = _compress_jpeg(ramp, np.random.default_rng(0), quality=5)

@@ -13,21 +13,14 @@ _COMMON = Parameter(
 _GRAIN = Parameter("grain", 0, 0, 4, "standard deviation of the grain, pixels; 0 is white")
 
 
-def channel_noise(shape: tuple[int, ...], rng: np.random.Generator, common: float) -> Image:
-    """Draw white Gaussian noise of variance 1 whose channels correlate by a given coefficient.
+def _channel_noise(shape: tuple[int, ...], rng: np.random.Generator, common: float) -> Image:
+    """Draw white Gaussian noise ``(h, w, 3)`` of variance 1 whose channels correlate by `common`.
 
     The covariance of the channels, ``(1 - r) I + r 1 1^T``, has the eigenvalue ``1 + 2 r`` for
-    what the channels share and ``1 - r`` for their differences.
+    what the channels share and ``1 - r`` for their differences. At ``r = -0.5`` the channels' mean
+    is free of noise, at 1 the channels are equal.
 
-    Args:
-        shape: (h, w, 3).
-        rng: Source of randomness.
-        common: ``r``, from -0.5 (the channels' mean is free of noise) to 1 (channels are equal).
-
-    Returns:
-        (h, w, 3).
-
-    >>> noise = channel_noise((64, 64, 3), np.random.default_rng(0), 1)
+    >>> noise = _channel_noise((64, 64, 3), np.random.default_rng(0), 1)
     >>> bool((noise[..., 0] == noise[..., 2]).all())
     True
     """
@@ -58,8 +51,7 @@ def _add_gaussian(
     Grain is a blur of the noise that keeps its variance: the blotches of pictures that were
     denoised or enlarged.
 
-    Source:
-        The protocol of the Gaussian denoising tables (DnCNN, arXiv 1608.03981, section IV).
+    Source: The protocol of the Gaussian denoising tables (DnCNN, arXiv 1608.03981, section IV).
 
     >>> gray = np.full((256, 256, 3), 0.5, np.float32)
     >>> noisy = _add_gaussian(gray, np.random.default_rng(0), sigma_255=51)
@@ -68,7 +60,7 @@ def _add_gaussian(
     """
     if sigma_255 == 0:
         return image.copy()
-    noise = channel_noise(image.shape, rng, common)
+    noise = _channel_noise(image.shape, rng, common)
     gain = 1.0
     if grain >= 0.1:
         noise, gain = smooth(noise, grain)
@@ -86,8 +78,7 @@ def _add_gaussian_uint8(
     first rounded to whole levels: the protocol starts from an 8-bit image. Truncation darkens by
     half a level on average. Numbers of this protocol and of `_add_gaussian` do not compare.
 
-    Source:
-        The training and test protocol of AirNet, PromptIR and MTAIR (arXiv 2412.15845).
+    Source: The training and test protocol of AirNet, PromptIR and MTAIR (arXiv 2412.15845).
 
     >>> gray = np.full((4, 4, 3), 0.5, np.float32)
     >>> levels = 255 * _add_gaussian_uint8(gray, np.random.default_rng(0), sigma_255=50)
@@ -96,7 +87,7 @@ def _add_gaussian_uint8(
     """
     levels = to_levels(image)
     if sigma_255 > 0:
-        levels += channel_noise(image.shape, rng, common) * np.float32(sigma_255)
+        levels += _channel_noise(image.shape, rng, common) * np.float32(sigma_255)
     np.clip(levels, 0, 255, out=levels)
     return from_levels(np.floor(levels))
 
@@ -104,8 +95,7 @@ def _add_gaussian_uint8(
 def to_linear(image: Image) -> Image:
     """Undo the sRGB tone curve; values are clipped to [0, 1].
 
-    Source:
-        IEC 61966-2-1.
+    Source: IEC 61966-2-1.
 
     >>> round(float(to_linear(np.float32([[[0.5]]])).item()), 3)
     0.214
@@ -118,8 +108,7 @@ def to_linear(image: Image) -> Image:
 def to_srgb(linear: Image) -> Image:
     """Apply the sRGB tone curve; values are clipped to [0, 1].
 
-    Source:
-        IEC 61966-2-1.
+    Source: IEC 61966-2-1.
 
     >>> round(float(to_srgb(np.float32([[[0.214]]])).item()), 3)
     0.5

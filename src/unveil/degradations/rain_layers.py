@@ -42,14 +42,13 @@ def noise_layer(
     Returns:
         (h, w), light from 0 on.
 
-    Source:
-        Chosen here; the ranges of the preset are those of a trial on three foreign sets.
+    Source: Chosen here; the ranges of the preset are those of a trial on three foreign sets.
 
     >>> light = noise_layer((64, 64), np.random.default_rng(0), 0.7, 0, 20, 1.5, 0.3, "dots")
     >>> bool(abs((light == 0).mean() - np.exp(-0.7)) < 0.1)
     True
     """
-    size = torus(shape, length)
+    size = _torus(shape, length)
     if grain == "dots":
         share, slope = rng.uniform(0.01, 0.1), rng.uniform(20, 200)
         noise = rng.random(size, dtype=np.float32)
@@ -58,7 +57,7 @@ def noise_layer(
         np.clip(noise, 0, 1, out=noise)
     else:
         noise = rng.standard_normal(size, dtype=np.float32)
-    streaks = along_fall(noise, angle, length, width / _FWHM)[: shape[0], : shape[1]]
+    streaks = _along_fall(noise, angle, length, width / _FWHM)[: shape[0], : shape[1]]
     return _cut(streaks, float(np.exp(-density)), brightness)
 
 
@@ -88,17 +87,16 @@ def sheets(
     Returns:
         (h, w), light from 0 on.
 
-    Source:
-        Chosen here, after photographs of squalls.
+    Source: Chosen here, after photographs of squalls.
 
     >>> light = sheets((64, 64), np.random.default_rng(0), 0.7, 0, 20, 1.5, 0.3)
     >>> light.shape, bool(light.min() >= 0)
     ((64, 64), True)
     """
-    size = torus(shape, length)
+    size = _torus(shape, length)
     noise = rng.standard_normal((2, *size), dtype=np.float32)
-    fine = along_fall(noise[0], angle, length, width / _FWHM)[: shape[0], : shape[1]]
-    band = along_fall(noise[1], angle, 5 * length, 12 * width / _FWHM)[: shape[0], : shape[1]]
+    fine = _along_fall(noise[0], angle, length, width / _FWHM)[: shape[0], : shape[1]]
+    band = _along_fall(noise[1], angle, 5 * length, 12 * width / _FWHM)[: shape[0], : shape[1]]
     band = _cut(band, float(np.exp(-density)), 1.0)
     fine = _cut(fine, 0.4, 1.0)
     light: Image = np.float32(brightness) * band * (np.float32(0.2) + np.float32(0.8) * fine)
@@ -130,8 +128,7 @@ def near_drops(
     Returns:
         (h, w), light from 0 on.
 
-    Source:
-        A disc is the image of a point out of focus; swept, it is flat with round ends.
+    Source: A disc is the image of a point out of focus; swept, it is flat with round ends.
 
     >>> light = near_drops((64, 64), np.random.default_rng(0), 0.3, (0, 0), (30, 8), 1.5, 0.1)
     >>> 0.01 < float(light.mean()) < 0.1
@@ -186,37 +183,25 @@ def _sweep(
     light[top:bottom, left:right] += (glow * cover).astype(np.float32)
 
 
-def torus(shape: Size, length: float) -> Size:
+def _torus(shape: Size, length: float) -> Size:
     """Return the size of a field to filter: no smaller than the image or the filter.
 
     The field is white, so it may be filtered as if its borders met.
 
-    Args:
-        shape: Height and width of the image, in pixels.
-        length: Of the filter, in pixels.
-
-    >>> torus((97, 60), 80)
+    >>> _torus((97, 60), 80)
     (100, 80)
     """
     return fast_size(max(shape[0], int(length))), fast_size(max(shape[1], int(length)))
 
 
-def along_fall(noise: Image, angle: float, length: float, sigma: float) -> Image:
-    """Blur with a line along the fall and a Gaussian across it, borders meeting.
+def _along_fall(noise: Image, angle: float, length: float, sigma: float) -> Image:
+    """Blur ``(h, w)`` with a line along the fall and a Gaussian across it, borders meeting.
 
     The transfer function is ``sinc(length f_along) exp(-2 (pi sigma f_across)^2)``, and a Gaussian
-    of half a pixel along the fall, which smooths the line's ends.
+    of half a pixel along the fall, which smooths the line's ends. Lengths are in pixels, the angle
+    in degrees from vertical; positive falls to the right.
 
-    Args:
-        noise: (h, w).
-        angle: Degrees from vertical; positive falls to the right.
-        length: Of the line, pixels.
-        sigma: Of the Gaussian, pixels.
-
-    Returns:
-        (h, w).
-
-    >>> bool(np.allclose(along_fall(np.ones((8, 8), np.float32), 30, 5, 1), 1))
+    >>> bool(np.allclose(_along_fall(np.ones((8, 8), np.float32), 30, 5, 1), 1))
     True
     """
     height, width = noise.shape

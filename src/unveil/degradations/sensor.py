@@ -124,10 +124,7 @@ def _mosaic_noise(signal: Image, rng: np.random.Generator, a: float, b: float) -
 
 
 def demosaicked(mosaic: Image) -> Image:
-    """Interpolate each channel of a Bayer mosaic (RGGB) from its nearest sites.
-
-    Args:
-        mosaic: (h, w).
+    """Interpolate each channel of a Bayer mosaic ``(h, w)``, RGGB, from its nearest sites.
 
     Returns:
         (h, w, 3).

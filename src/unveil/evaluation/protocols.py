@@ -200,10 +200,7 @@ ALIASES = {"rain-rgb": "paired-rgb"}
 
 
 def protocol_named(name: str) -> Protocol:
-    """Look a protocol up.
-
-    Args:
-        name: A key of `PROTOCOLS` or `ALIASES`.
+    """Look a protocol up by a key of `PROTOCOLS` or `ALIASES`.
 
     Raises:
         InputError: There is none of that name.

@@ -4,7 +4,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def evaluate(
                 done = number * len(test_set.entries) + len(images)
                 on_image(done, total, case, images[-1])
         results.append(CaseResult(case, tuple(images)))
-    return Report(**{**vars(report), "cases": tuple(results)})
+    return replace(report, cases=tuple(results))
 
 
 def _check_cases(protocol: Protocol, cases: Sequence[Case]) -> None:

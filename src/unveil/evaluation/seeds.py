@@ -61,9 +61,5 @@ def _resampled(means: NDArray[np.float64], rng: np.random.Generator) -> NDArray[
 
 
 def spread_of(scores: NDArray[np.float64]) -> float | None:
-    """Return the standard deviation over runs of their means; None for a single run.
-
-    Args:
-        scores: ``(k, n)`` scores of each run on each image.
-    """
+    """Return the deviation between the means of k runs' scores ``(k, n)``; None for one run."""
     return float(scores.mean(1).std(ddof=1)) if len(scores) > 1 else None

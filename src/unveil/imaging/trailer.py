@@ -29,12 +29,10 @@ _VIDEO = re.compile(rb"\A.{4}ftyp|ftyp(?:mp4|isom|qt  |3gp)|MotionPhoto_Data", r
 _PICTURE = re.compile(rb"\xff\xd8\xff[\xe0-\xef\xdb]")
 
 
-def end_of_picture(file: BinaryIO, scan: int) -> int | None:
+def _end_of_picture(file: BinaryIO, scan: int) -> int | None:
     """Return the offset after a JPEG picture's last marker; None when it has none.
 
-    Args:
-        file: A JPEG file.
-        scan: Offset of its first scan.
+    `scan` is the offset of its first scan.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = scan
@@ -55,7 +53,7 @@ def read_trailer(path: Path, scan: int, index: int | None) -> Trailer | None:
         index: Offset of the TIFF structure in its multi-picture segment, if it has one.
     """
     with path.open("rb") as file:
-        end = end_of_picture(file, scan)
+        end = _end_of_picture(file, scan)
         size = 0 if end is None else file.seek(0, 2) - end
         if end is None or size == 0:
             return None

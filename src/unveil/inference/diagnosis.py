@@ -12,7 +12,7 @@ Source: Alain and Bengio, Understanding intermediate layers using linear classif
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,7 @@ def fit_probe(
         bias=_short(np.array([row[-1] - row[:-1] @ (mean / scale) for row in rows])),
         means={c: _mean_logits(names, recorded, degradations, c) for c in DEGRADATIONS},
     )
-    table = _confusion(fitted, model, held_out)
-    return LinearProbe(**{**asdict(fitted), "confusion": table})
+    return replace(fitted, confusion=_confusion(fitted, model, held_out))
 
 
 def estimate_degradation(

@@ -36,10 +36,7 @@ class ModelCard(BaseModel):
 
 
 def read_card(model_id: str) -> ModelCard:
-    """Read what is stated of bundled weights.
-
-    Args:
-        model_id: A bundled model's id.
+    """Read what is stated of the bundled weights of `model_id`.
 
     Raises:
         CheckpointError: No weights of this id are bundled.

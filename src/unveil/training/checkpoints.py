@@ -88,9 +88,6 @@ def save_state(state: TrainingState, folder: Path) -> Path:
 def load_state(folder: Path) -> TrainingState:
     """Read the newest whole checkpoint of a run.
 
-    Args:
-        folder: Folder of checkpoints.
-
     Raises:
         CheckpointError: There is none, or none that can be read.
     """

@@ -38,12 +38,8 @@ from unveil.training.validation import ValidationImage
 _log = logging.getLogger(__name__)
 
 
-def open_source(source: SourceSection, degradation: dict[str, float]) -> Source:
-    """List a source's files.
-
-    Args:
-        source: The source in the recipe.
-        degradation: Descriptions with their shares, for clean images.
+def _open_source(source: SourceSection, degradation: dict[str, float]) -> Source:
+    """List a source's files; clean ones are degraded as `degradation` says, with its shares.
 
     Raises:
         DataError: The folder is missing or empty.
@@ -58,14 +54,10 @@ def open_source(source: SourceSection, degradation: dict[str, float]) -> Source:
     return clean_source(source.clean, degradation, shrink=source.shrink, **common)
 
 
-def training_sources(recipe: Recipe) -> list[Source]:
-    """List the files of all training sources.
-
-    Raises:
-        DataError: A folder is missing or empty.
-    """
+def _training_sources(recipe: Recipe) -> list[Source]:
+    """List the files of all training sources."""
     return [
-        open_source(source, _shares(recipe.degradation.get(source.task, [])))
+        _open_source(source, _shares(recipe.degradation.get(source.task, [])))
         for source in recipe.data.train
     ]
 
@@ -85,7 +77,7 @@ def training_set(recipe: Recipe) -> TrainingSet:
         DataError: A folder is missing or empty; or a file is unusable and `data.skip_bad` is off.
     """
     data = recipe.data
-    sources: Sequence[Source] = training_sources(recipe)
+    sources: Sequence[Source] = _training_sources(recipe)
     store = ImageStore(data.cache)
     largest = max(phase.patch for phase in recipe.schedule.phases)
     report = check_sources(sources, min_size=largest, store=store)
@@ -116,7 +108,7 @@ def validation_images(
     for source in evaluation.sets:
         ways = evaluation.degradations if source.clean is not None else [""]
         for way in ways:
-            opened = _few(open_source(source, {way: 1.0} if way else {}), evaluation.images)
+            opened = _few(_open_source(source, {way: 1.0} if way else {}), evaluation.images)
             group = way or source.task
             files.update(opened.files)
             images += [

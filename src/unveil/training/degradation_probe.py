@@ -169,9 +169,9 @@ def fit_degradation_probe(
     fitting = [path for path in paths if path not in held]
     if not fitting:
         raise InputError("no photographs to fit on are left: name more, or others to hold out")
-    examples = probe_examples(restorer, fitting, _KINDS, per_photo=per_photo, crops=_CROPS, seed=0)
+    examples = _probe_examples(restorer, fitting, _KINDS, per_photo=per_photo, crops=_CROPS, seed=0)
     tests = tuple(
-        probe_examples(
+        _probe_examples(
             restorer,
             held,
             _HELD_OUT_KINDS,
@@ -186,7 +186,7 @@ def fit_degradation_probe(
         held_out=((e.statistics, e.types, e.sigma_255) for e in tests),
     )
     tried = spread(photographs, _MOST_TRIED) if tried is None else tried
-    probe, scores = choose_conditioning(restorer, probe, tried)
+    probe, scores = _choose_conditioning(restorer, probe, tried)
     store_probe(weights, probe)
     return FittedProbe(probe, restorer, tests, scores)
 
@@ -205,7 +205,7 @@ def spread(paths: Sequence[Path], most: int) -> list[Path]:
     return [paths[i] for i in places]
 
 
-def probe_examples(
+def _probe_examples(
     restorer: Restorer,
     paths: Sequence[Path],
     kinds: Sequence[tuple[str, ...]],
@@ -216,13 +216,8 @@ def probe_examples(
 ) -> Iterator[ProbeExample]:
     """Yield, for each photograph degraded in some of the ways, the network's statistics.
 
-    Args:
-        restorer: Of the network.
-        paths: Of clean photographs.
-        kinds: What is done to photographs, in turn.
-        per_photo: Pictures made of each.
-        crops: Sides of squares, of which one is drawn; 0 is the whole photograph.
-        seed: Of all randomness.
+    Of each, `per_photo` pictures are made by the `kinds` in turn, cut to a square whose side is
+    drawn from `crops`; 0 is the whole photograph.
     """
     rng = np.random.default_rng(seed)
     number = 0
@@ -267,15 +262,10 @@ def degrade(
     return image, frozenset(types), sigma * 255 if "noise" in types else 0.0
 
 
-def choose_conditioning(
+def _choose_conditioning(
     restorer: Restorer, probe: LinearProbe, paths: Sequence[Path]
 ) -> tuple[LinearProbe, dict[str, dict[str, float]]]:
-    """Find what helps each task.
-
-    Args:
-        restorer: Of the network.
-        probe: Fitted on it.
-        paths: Clean photographs to try on.
+    """Find on clean photographs what helps each task.
 
     Returns:
         The linear probe with it, and the PSNR of each way in dB, by type of degradation.

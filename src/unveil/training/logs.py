@@ -85,7 +85,7 @@ class CsvTable:
             raise OutputError(f"cannot write {self.path}: {error.strerror or error}") from error
 
 
-class Board:
+class _Board:
     """TensorBoard's event files.
 
     Args:
@@ -103,29 +103,15 @@ class Board:
         self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Add numbers by name.
-
-        Args:
-            step: Steps done.
-            values: Numbers by name.
-        """
         for name, value in values.items():
             if self._writer is not None:
                 self._writer.add_scalar(name, value, step)
 
     def image(self, step: int, name: str, pixels: NDArray[np.uint8]) -> None:
-        """Add an image.
-
-        Args:
-            step: Steps done.
-            name: Its name.
-            pixels: ``(h, w, 3)``.
-        """
         if self._writer is not None:
             self._writer.add_image(name, pixels, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still buffered."""
         if self._writer is not None:
             self._writer.close()
 
@@ -143,7 +129,7 @@ class RunLogs:
         self._train = CsvTable(out / "train.csv", TRAIN_COLUMNS, start)
         columns = ["step", "psnr", *groups, "seconds"]
         self._validation = CsvTable(out / "validation.csv", columns, start)
-        self._board = Board(out / "tensorboard", start)
+        self._board = _Board(out / "tensorboard", start)
 
     def progress(self, values: Mapping[str, float]) -> None:
         """Log a stretch of steps, see `TRAIN_COLUMNS`."""

@@ -59,7 +59,7 @@ def micro_batches(recipe: Recipe, network: nn.Module, processes: int) -> tuple[i
             chosen.append(min(optim.micro_batch, batch))
         elif optim.memory is not None:
             per_image = saved_bytes(network, recipe.loss(phase), phase.patch)
-            chosen.append(largest_micro_batch(network, per_image, batch, optim.memory, in_use))
+            chosen.append(_largest_micro_batch(network, per_image, batch, optim.memory, in_use))
         else:
             chosen.append(batch)
     return tuple(chosen)
@@ -123,17 +123,10 @@ def step_bytes(network: nn.Module, per_image: int, images: int) -> int:
     return _COPIES_OF_WEIGHTS * weights + int(_TEMPORARIES * per_image * images)
 
 
-def largest_micro_batch(
+def _largest_micro_batch(
     network: nn.Module, per_image: int, batch: int, limit: int, in_use: int
 ) -> int:
-    """Return the most images per pass, up to `batch`, that keep a step within the limit.
-
-    Args:
-        network: The network.
-        per_image: Bytes kept per image, from `saved_bytes`.
-        batch: Images per step and process.
-        limit: Bytes allowed in all.
-        in_use: Bytes in use before the first step.
+    """Return the most images per pass, up to `batch`, that keep a step within `limit` bytes.
 
     Raises:
         RecipeError: Not even one image fits.

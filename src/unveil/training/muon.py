@@ -34,10 +34,7 @@ _MATCH_ADAMW = 0.2
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Send the singular values of matrices to about 1.
-
-    Args:
-        matrices: ``(k, m, n)``, float32 or float64.
+    """Send the singular values of matrices ``(k, m, n)`` of float32 or float64 to about 1.
 
     Returns:
         Same shape. Singular values above 0.003 of the matrix's norm come out between about 0.8 and
@@ -90,11 +87,7 @@ class MuonAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step.
-
-        Args:
-            closure: As in AdamW.
-        """
+        """Take one step, as AdamW does."""
         groups = self.param_groups
         # AdamW steps all of `param_groups`: for the call they hold its part alone.
         self.param_groups = [group for group in groups if not group["muon"]]

@@ -33,15 +33,10 @@ class Clock:
         return taken
 
 
-def weighted_loss(loss: Loss, restored: Tensor, clean: Tensor, weights: Sequence[float]) -> Tensor:
-    """Return the mean over images of their losses, each times its weight.
+def _weighted_loss(loss: Loss, restored: Tensor, clean: Tensor, weights: Sequence[float]) -> Tensor:
+    """Return the mean over images ``(b, c, h, w)`` of their losses, each times its weight.
 
-    Args:
-        loss: Mean over images.
-        restored: ``(b, c, h, w)``, nominal range [0, 1].
-        clean: ``(b, c, h, w)``, same shape and range.
-        weights: One per image; not divided by their sum, so that an image's gradient does not
-            depend on its neighbours.
+    It is not divided by the weights' sum: an image's gradient does not depend on its neighbours.
     """
     if set(weights) == {1.0}:
         return loss(restored, clean)
@@ -91,7 +86,7 @@ def accumulate_gradients(
             with clock.part("forward"):
                 share = len(degraded[part]) / images
                 restored = network(degraded[part])
-                value = weighted_loss(loss, restored, clean[part], weights[part]) * share
+                value = _weighted_loss(loss, restored, clean[part], weights[part]) * share
             with clock.part("backward"):
                 backward(value)
         total = total + value.detach()
