@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from unveil.imaging.formats import BMP, FORMATS, HEIC, JXL, PPM, Format
 from unveil.inference.diagnosis import DegradationEstimate
+from unveil.serve.catalogue import Model
 from unveil.serve.engine import Engine
-from unveil.serve.error_responses import UPLOAD_ERRORS, described
+from unveil.serve.error_responses import UPLOAD_ERRORS, described, sends
 from unveil.serve.forms import MULTIPART, InspectForm, Models, RestoreForm, Seen, ServerLimits
 from unveil.serve.results import RESULT, result_file
 from unveil.serve.uploads import check_form, result, upload
@@ -20,28 +21,22 @@ from unveil.serve.uploads import check_form, result, upload
 def api_router(engine: Engine) -> APIRouter:
     """Return the routes below ``/v1`` for single pictures; `engine` does the work."""
     router = APIRouter(prefix="/v1", tags=["api"], dependencies=[Depends(check_form)])
-    timeout_s = engine.settings.timeout_s
 
-    @router.post(
-        "/restore", response_class=Response, responses={**RESULT, **described(*UPLOAD_ERRORS)}
-    )
+    @router.post("/restore", **sends(RESULT, *UPLOAD_ERRORS))
     async def restore(request: Request, form: Annotated[RestoreForm, MULTIPART]) -> Response:
         """Restore a picture: the same kind of file comes back, with its metadata."""
         options = form.options()
         engine.check(options)
-        async with upload(engine, form.image) as held:
-            job = held.job = engine.submit(held.source, options)
-            return await result_file(engine, await result(request, job, timeout_s), form)
+        async with upload(engine, form.image) as source:
+            restored = await result(request, engine.submit(source, options))
+            return await result_file(engine, restored, form)
 
     @router.post("/inspect", responses=described(404, *UPLOAD_ERRORS))
     async def inspect(request: Request, form: Annotated[InspectForm, MULTIPART]) -> Seen:
         """Say whether a picture is noisy (and how much), rainy, hazy or clean."""
-        if engine.catalogue.inspector(form.model) is None:
-            which = "no model here can" if form.model is None else f"{form.model} cannot"
-            raise HTTPException(404, f"{which} say what it sees; see /v1/models")
-        async with upload(engine, form.image) as held:
-            job = held.job = engine.submit_inspection(held.source, form.model)
-            return seen_in(await result(request, job, timeout_s))
+        offer = inspector(engine, form.model)
+        async with upload(engine, form.image) as source:
+            return seen_in(await result(request, engine.submit_inspection(source, offer)))
 
     @router.get("/models", responses=described(401, 403))
     async def models() -> Models:
@@ -64,9 +59,25 @@ def api_router(engine: Engine) -> APIRouter:
     return router
 
 
-def seen_in(found: DegradationEstimate | None) -> Seen:
+def inspector(engine: Engine, model: str | None = None) -> Model:
+    """Return the network that says what is wrong with a picture.
+
+    Args:
+        engine: Offers networks.
+        model: Id of a network; None leaves it open.
+
+    Raises:
+        HTTPException: If it cannot, or none can.
+    """
+    offer = engine.catalogue.inspector(model)
+    if offer is None:
+        which = "no model here can" if model is None else f"{model} cannot"
+        raise HTTPException(404, f"{which} say what it sees; see /v1/models")
+    return offer
+
+
+def seen_in(found: DegradationEstimate) -> Seen:
     """Return a degradation estimate as clients get it."""
-    assert found is not None
     return Seen(
         verdict=list(found.verdict),
         probabilities={cause: round(p, 4) for cause, p in found.probabilities.items()},

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -16,11 +17,11 @@ from unveil.serve.api import api_router
 from unveil.serve.batches import Batches
 from unveil.serve.docs_page import docs_page
 from unveil.serve.engine import Engine
-from unveil.serve.error_responses import answer_errors, described
+from unveil.serve.error_responses import answer_errors, described, sends
 from unveil.serve.guard import Guard
 from unveil.serve.jobs_api import jobs_router
 from unveil.serve.limits import Limits
-from unveil.serve.metrics import CONTENT_TYPE, Counted, Metrics
+from unveil.serve.metrics import Metrics
 from unveil.serve.settings import Settings
 from unveil.serve.tools_api import tools_router
 
@@ -41,13 +42,22 @@ def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = 
     """
     engine = engine or Engine(settings)
     batches = Batches(engine)
+
+    @asynccontextmanager
+    async def running(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            engine.stop(_STOP_S)
+            await batches.close()
+
     app = FastAPI(
         title="unveil",
         version=__version__,
         summary="Removes noise, rain and haze from photographs.",
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(engine, batches),
+        lifespan=running,
     )
     app.state.engine = engine
     metrics = Metrics(engine)
@@ -63,20 +73,8 @@ def build_app(settings: Settings, *, engine: Engine | None = None, page: bool = 
     # The last is the outermost.
     app.add_middleware(Limits, engine=engine)
     app.add_middleware(Guard, settings=settings)
-    app.add_middleware(Counted, metrics=metrics)
+    app.add_middleware(metrics.counting)
     return app
-
-
-def _lifespan(engine: Engine, batches: Batches) -> Any:
-    @asynccontextmanager
-    async def running(_app: FastAPI) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            engine.stop(_STOP_S)
-            await batches.close()
-
-    return running
 
 
 def _add_service_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
@@ -88,15 +86,10 @@ def _add_service_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
             raise BusyError("the server is stopping", 10)
         return {"status": "ok"}
 
-    @app.get(
-        "/metrics",
-        tags=["service"],
-        response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **described(401, 403)},
-    )
+    @app.get("/metrics", tags=["service"], **sends({"content": {"text/plain": {}}}, 401, 403))
     async def show_metrics() -> Response:
         """Tell Prometheus about requests, images, the queue and memory."""
-        return Response(metrics.page(), media_type=CONTENT_TYPE)
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

@@ -8,8 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from unveil.errors import CheckpointError, InputError
-from unveil.inference.conditioning import probe_of, task_conditioning
-from unveil.inference.diagnosis import LinearProbe
+from unveil.inference.conditioning import task_conditioning
 from unveil.inference.loading import LoadedModel, default_model, load
 from unveil.inference.options import TASKS, TaskChoice
 from unveil.models.base import count_parameters
@@ -61,7 +60,7 @@ class Catalogue:
         return Model(
             id=name,
             tasks=tasks_of(loaded),
-            inspects=readout_of(loaded) is not None,
+            inspects=loaded.probe is not None,
             parameters=count_parameters(loaded.network),
             paper=get_record(model_id).paper if model_id in list_models() else "",
             default=name == self._preferred,
@@ -145,11 +144,3 @@ def tasks_of(loaded: LoadedModel) -> list[TaskChoice]:
             task_conditioning(loaded, task)
             found.append(task)
     return found
-
-
-def readout_of(loaded: LoadedModel) -> LinearProbe | None:
-    """Return a network's degradation estimate; None where its weights hold none."""
-    try:
-        return probe_of(loaded)
-    except CheckpointError:
-        return None

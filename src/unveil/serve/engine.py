@@ -68,13 +68,13 @@ class Engine:
         self.listeners: list[Callable[[Restored], None]] = []
         self._seconds_per_megapixel: dict[str, float] = {}
 
-    def check(self, options: RestoreOptions) -> None:
-        """Refuse options that no job could be done with.
+    def check(self, options: RestoreOptions) -> Model:
+        """Return the network that options choose.
 
         Raises:
             InputError: If no network does that.
         """
-        self.catalogue.choose(cast("str | None", options.model), options.task)
+        return self.catalogue.choose(cast("str | None", options.model), options.task)
 
     def submit(self, source: Path, options: RestoreOptions) -> QueuedJob[Restored]:
         """Queue a picture of the store to be restored.
@@ -87,35 +87,31 @@ class Engine:
             BusyError: If the line is full or the engine is stopping.
             InputError: If the options make no sense.
         """
-        self.check(options)
-        return self._submit(source, lambda job: self._restore(job, source, options))
+        offer = self.check(options)
+        return self.submit_work(source, lambda job: self._restore(job, source, options, offer))
 
-    def submit_inspection(
-        self, source: Path, model: str | None = None
-    ) -> QueuedJob[DegradationEstimate | None]:
-        """Queue a degradation estimate; the result is None where no network makes one.
+    def submit_inspection(self, source: Path, offer: Model) -> QueuedJob[DegradationEstimate]:
+        """Queue a degradation estimate.
 
         Args:
             source: The picture, in the store.
-            model: Id of a network; None for the default.
+            offer: A network that makes one.
 
         Raises:
             BusyError: If the line is full or the engine is stopping.
-            InputError: If there is no such model.
         """
-        offer = self.catalogue.inspector(model)
 
-        def work(job: QueuedJob[DegradationEstimate | None]) -> DegradationEstimate | None:
-            if offer is None:
-                return None
+        def work(job: QueuedJob[DegradationEstimate]) -> DegradationEstimate:
             image = self._read(source)
             job.report(0.1)
             return inspect_image(self._restorer(offer, RestoreOptions()), image)
 
-        return self._submit(source, work)
+        return self.submit_work(source, work)
 
-    def submit_work(self, source: Path, work: Callable[[], Result]) -> QueuedJob[Result]:
-        """Queue other work on an upload.
+    def submit_work(
+        self, source: Path, work: Callable[[QueuedJob[Result]], Result]
+    ) -> QueuedJob[Result]:
+        """Queue work on an upload.
 
         Args:
             source: The upload, which is kept until the work is done.
@@ -124,7 +120,15 @@ class Engine:
         Raises:
             BusyError: If the line is full or the engine is stopping.
         """
-        return self._submit(source, lambda _: work())
+
+        def held(job: QueuedJob[Result]) -> Result:
+            try:
+                with self.store.holding(source):
+                    return work(job)
+            finally:
+                trim()
+
+        return self.queue.submit(held)
 
     def preview(self, source: Path) -> Path:
         """Return the JPEG that shows an upload in a browser: 8 bits, upright, at full size.
@@ -147,23 +151,14 @@ class Engine:
         self.queue.stop(grace_s)
         self.store.close()
 
-    def _submit(self, source: Path, work: Callable[[QueuedJob[Any]], Any]) -> QueuedJob[Any]:
-        def held(job: QueuedJob[Any]) -> Any:
-            try:
-                with self.store.holding(source):
-                    return work(job)
-            finally:
-                trim()
-
-        return self.queue.submit(held)
-
     def _begin(self) -> None:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
 
-    def _restore(self, job: QueuedJob[Restored], source: Path, options: RestoreOptions) -> Restored:
+    def _restore(
+        self, job: QueuedJob[Restored], source: Path, options: RestoreOptions, offer: Model
+    ) -> Restored:
         image = self._read(source)
-        offer = self.catalogue.choose(cast("str | None", options.model), options.task)
         restorer = self._restorer(offer, options)
         self._check_pass(image, restorer, options.tile)
         height, width, _ = image.pixels.shape

@@ -10,31 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from unveil.errors import (
-    BusyError,
-    CancelledError,
-    ImageFileError,
-    ImageTooLargeError,
-    InputError,
-    MissingExtraError,
-    OutputError,
-    TimedOutError,
-    UnveilError,
-)
-from unveil.serve.guard import refusal
+from unveil import errors
+from unveil.serve.guard import refusal, retry_after
 from unveil.serve.store import plain_message
-
-# The first class that fits.
-_STATUS: tuple[tuple[type[UnveilError], int], ...] = (
-    (BusyError, 503),
-    (CancelledError, 503),
-    (TimedOutError, 504),
-    (ImageTooLargeError, 413),
-    (MissingExtraError, 415),
-    (ImageFileError, 422),
-    (InputError, 422),
-    (OutputError, 422),
-)
 
 _REASONS = {
     400: "The form cannot be read.",
@@ -63,8 +41,22 @@ class Problem(BaseModel):
     error: str = Field(description="What was given, what was expected, what to do; one line.")
 
 
-class NotAnImageError(ImageFileError):
+class NotAnImageError(errors.ImageFileError):
     """The upload's first bytes are of no kind of image."""
+
+
+# The nearest class of an error counts.
+_STATUS: dict[type, int] = {
+    errors.BusyError: 503,
+    errors.CancelledError: 503,
+    errors.TimedOutError: 504,
+    errors.ImageTooLargeError: 413,
+    errors.MissingExtraError: 415,
+    NotAnImageError: 415,
+    errors.ImageFileError: 422,
+    errors.InputError: 422,
+    errors.OutputError: 422,
+}
 
 
 def described(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -78,10 +70,20 @@ def described(*codes: int) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def file_of(*media_types: str) -> dict[int | str, dict[str, Any]]:
+def file_of(*media_types: str) -> dict[str, Any]:
     """Return what the OpenAPI document says about an answer that is a file of these kinds."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"content": dict.fromkeys(media_types, binary)}}
+    return {"content": dict.fromkeys(media_types, binary)}
+
+
+def sends(answer: dict[str, Any], *codes: int) -> dict[str, Any]:
+    """Return the options of a route that answers with something else than JSON.
+
+    Args:
+        answer: What the OpenAPI document says about it.
+        codes: Of errors, as `described`.
+    """
+    return {"response_class": Response, "responses": {200: answer, **described(*codes)}}
 
 
 def answer_errors(app: FastAPI, folder: Path) -> None:
@@ -93,11 +95,9 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
     """
 
     async def answer(request: Request, error: Exception) -> Response:
-        if isinstance(error, UnveilError):
-            retry = None
-            if isinstance(error, BusyError):
-                retry = {"Retry-After": str(error.retry_after_s)}
-            return refusal(_status(error), plain_message(error, folder), retry)
+        if isinstance(error, errors.UnveilError):
+            status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+            return refusal(status, plain_message(error, folder), retry_after(error))
         if isinstance(error, HTTPException):
             headers = dict(error.headers or {})
             if "Allow" in headers:
@@ -109,7 +109,7 @@ def answer_errors(app: FastAPI, folder: Path) -> None:
         # The server logs the traceback.
         return refusal(500, "internal error; the server's log says more", {"Connection": "close"})
 
-    for kind in (UnveilError, HTTPException, RequestValidationError, Exception):
+    for kind in (errors.UnveilError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer)
 
 
@@ -124,24 +124,14 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted(found))
 
 
-def _status(error: UnveilError) -> int:
-    if isinstance(error, NotAnImageError):
-        return 415
-    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
-def _plain_value_error(message: str) -> str:
-    if "UploadFile" in message:
-        return "expected a file, such as image=@photo.jpg for curl -F"
-    return message.removeprefix("Value error, ")
-
-
 def _sentence(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+    plain = problem["msg"].removeprefix("Value error, ")
+    no_file = "expected a file, such as image=@photo.jpg for curl -F"
     texts = {
         "extra_forbidden": "no such field",
         "missing": "missing; send it as a field of a multipart form",
-        "value_error": _plain_value_error(problem["msg"]),
+        "value_error": no_file if "UploadFile" in plain else plain,
         "string_pattern_mismatch": f"{str(problem['input'])[:50]!r} is not of the form expected",
     }
     return f"{place}: {texts.get(problem['type'], problem['msg'])}; see /docs"

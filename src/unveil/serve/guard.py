@@ -7,14 +7,13 @@ import hmac
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
-from markupsafe import Markup
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from unveil.errors import BusyError
 from unveil.html import render
-from unveil.serve.docs_page import STYLE as DOCS_STYLE
 from unveil.serve.settings import LOOPBACK_NAMES, Settings, hostname, is_address, is_loopback
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -27,24 +26,14 @@ _LOGIN_S = 10.0
 _WRONG_TOKEN_S = 1.0
 # What is sent must not come back inside an error.
 _LONGEST = 400
-_LOGIN_STYLE = """
-:root { color-scheme: light dark; font-family: system-ui, sans-serif; }
-form { max-width: 20rem; margin: 20vh auto; padding: 1rem; display: grid; gap: .75rem; }
-input, button { font: inherit; padding: .5rem; }
-"""
-
-
-def _allowed(style: str) -> str:
-    """Return the word that allows one inline style sheet."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
-
+# Allows the one inline style sheet.
+_STYLE = base64.b64encode(hashlib.sha256((_TEMPLATES / "plain.css").read_bytes()).digest()).decode()
 
 # Nothing is fetched from elsewhere, and no script runs but the page's own files.
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
-        f"style-src 'self' {_allowed(_LOGIN_STYLE)} {_allowed(DOCS_STYLE)}; "
+        f"style-src 'self' 'sha256-{_STYLE}'; "
         "frame-ancestors 'self'; form-action 'self'; base-uri 'none'"
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -164,9 +153,8 @@ class Guard:
         return self._login_page(401, "That token is wrong.")
 
     def _login_page(self, status: int, problem: str = "") -> Response:
-        page = _TEMPLATES / "login.html"
-        text = render(page, style=Markup(_LOGIN_STYLE), root=self._root, problem=problem)
-        return HTMLResponse(text, status)
+        page = render(_TEMPLATES / "login.html", root=self._root, problem=problem)
+        return HTMLResponse(page, status)
 
     def _welcome(self, scope: Scope, target: str) -> Response:
         response = HTMLResponse(render(_TEMPLATES / "welcome.html", target=target))
@@ -206,6 +194,11 @@ def refusal(status: int, reason: str, headers: dict[str, str] | None = None) -> 
     line = " ".join(reason.split())
     line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
     return JSONResponse({"error": line}, status, headers)
+
+
+def retry_after(error: Exception) -> dict[str, str]:
+    """Return the header that says when to try again, where an error says so."""
+    return {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else {}
 
 
 def _with_headers(send: Send) -> Send:

@@ -4,7 +4,6 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Generic, Literal, TypeVar
@@ -35,6 +34,7 @@ class QueuedJob(Generic[Result]):
         # An event loop cancels what it no longer waits for: only `cancel` may end this one.
         self.future.set_running_or_notify_cancel()
         self.expected_s: float | None = None
+        self.timeout_s = queue.timeout_s
         self._queue, self._work = queue, work
         self._share = 0.0
         self._began: float | None = None
@@ -53,7 +53,7 @@ class QueuedJob(Generic[Result]):
     @property
     def position(self) -> int:
         """How many jobs are to be done before this one, the running one included."""
-        return self._queue.position(self)
+        return max(len(self._queue.until(self)) - 1, 0)
 
     @property
     def share(self) -> float:
@@ -63,26 +63,9 @@ class QueuedJob(Generic[Result]):
     @property
     def eta_s(self) -> float | None:
         """Estimated seconds until the job is done; None afterwards."""
-        return None if self.future.done() else self._queue.eta_s(self)
-
-    def report(self, share: float) -> None:
-        """Note progress; called by the work, between its steps.
-
-        Raises:
-            CancelledError: If the job has been cancelled.
-            TimedOutError: If it has taken longer than a job may.
-        """
-        self._share = share
-        if self._cancelled.is_set():
-            raise CancelledError("cancelled")
-        limit = self._queue.timeout_s
-        if self.elapsed_s > limit:
-            raise TimedOutError(f"not done after {limit:g} s; try a smaller image")
-
-    def cancel(self) -> None:
-        """Give the job up: a waiting one at once, a running one after the tile it is at."""
-        self._cancelled.set()
-        self._queue.drop(self)
+        if self.future.done():
+            return None
+        return sum(job.remaining_s() for job in self._queue.until(self) or [self])
 
     @property
     def elapsed_s(self) -> float:
@@ -95,6 +78,25 @@ class QueuedJob(Generic[Result]):
             return self.elapsed_s * (1 - self._share) / self._share
         expected = self._queue.typical_s if self.expected_s is None else self.expected_s
         return max(expected - self.elapsed_s, 0.0)
+
+    def report(self, share: float) -> None:
+        """Note progress; called by the work, between its steps.
+
+        Raises:
+            CancelledError: If the job has been cancelled.
+            TimedOutError: If it has taken longer than a job may.
+        """
+        self._share = share
+        if self._cancelled.is_set():
+            raise CancelledError("cancelled")
+        if self.elapsed_s > self.timeout_s:
+            raise TimedOutError(f"not done after {self.timeout_s:g} s; try a smaller image")
+
+    def cancel(self) -> None:
+        """Give the job up: a waiting one at once, a running one after the tile it is at."""
+        self._cancelled.set()
+        if self._queue.drop(self):
+            self.settle(CancelledError("cancelled"))
 
     def settle(self, error: BaseException) -> None:
         """End the job with `error` unless it has ended already."""
@@ -128,28 +130,24 @@ class Queue:
     def __init__(self, limit: int, timeout_s: float, begin: Callable[[], None]) -> None:
         self.timeout_s = timeout_s
         self.typical_s = _TYPICAL_S
+        self.stopping = False
         self._limit, self._begin = limit, begin
-        self._waiting: deque[QueuedJob[Any]] = deque()
+        # The running job, if any, comes first.
+        self._line: list[QueuedJob[Any]] = []
         self._running: QueuedJob[Any] | None = None
         self._changed = threading.Condition()
-        self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="unveil-worker", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
         """Number of jobs that wait."""
-        return len(self._waiting)
+        return len(self._line) - self.running
 
     @property
     def running(self) -> bool:
         """Whether the worker is at a job."""
         return self._running is not None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether new jobs are refused for good."""
-        return self._stopping
 
     def submit(self, work: Callable[[QueuedJob[Result]], Result]) -> QueuedJob[Result]:
         """Put work in line.
@@ -160,7 +158,7 @@ class Queue:
         job = QueuedJob(self, work)
         with self._changed:
             self.check()
-            self._waiting.append(job)
+            self._line.append(job)
             self._changed.notify()
         return job
 
@@ -170,69 +168,57 @@ class Queue:
         Raises:
             BusyError: If not.
         """
-        if self._stopping:
+        if self.stopping:
             raise BusyError(_STOPPING, _STOPPING_RETRY_S)
-        ahead = len(self._waiting) + (self._running is not None)
+        ahead = len(self._line)
         if ahead > self._limit:
             wait = min(max(round(self.typical_s), 1), 60)
             raise BusyError(f"{ahead} images are in line already; try again in {wait} s", wait)
 
-    def position(self, job: QueuedJob[Any]) -> int:
-        """As `QueuedJob.position`."""
+    def until(self, job: QueuedJob[Any]) -> list[QueuedJob[Any]]:
+        """Return the jobs in line up to and with this one; none where it is not in line."""
         with self._changed:
-            if job not in self._waiting:
-                return 0
-            return self._waiting.index(job) + (self._running is not None)
+            return self._line[: self._line.index(job) + 1] if job in self._line else []
 
-    def eta_s(self, job: QueuedJob[Any]) -> float:
-        """As `QueuedJob.eta_s`."""
+    def drop(self, job: QueuedJob[Any]) -> bool:
+        """Take a job out of the line if it waits; return whether it did."""
         with self._changed:
-            line = [self._running] if self._running else []
-            line += self._waiting
-            ahead = line[: line.index(job) + 1] if job in line else [job]
-        return sum(one.remaining_s() for one in ahead)
-
-    def drop(self, job: QueuedJob[Any]) -> None:
-        """Take a cancelled job out of the line if it waits."""
-        with self._changed:
-            if job not in self._waiting:
-                return
-            self._waiting.remove(job)
-        job.settle(CancelledError("cancelled"))
+            waits = job in self._line and job is not self._running
+            if waits:
+                self._line.remove(job)
+        return waits
 
     def stop(self, grace_s: float) -> None:
         """Refuse what waits, give the running job `grace_s` to finish, then cancel it.
 
         When this returns every job has been answered.
         """
-        deadline = time.monotonic() + grace_s
         with self._changed:
-            self._stopping = True
-            refused = [*self._waiting]
-            self._waiting.clear()
+            self.stopping = True
+            last = self._running
+            refused = [job for job in self._line if job is not last]
+            self._line = [last] if last else []
             self._changed.notify()
         for job in refused:
             job.settle(BusyError(_STOPPING, _STOPPING_RETRY_S))
-        self._thread.join(max(deadline - time.monotonic(), 0.0))
-        last = self._running
+        self._thread.join(grace_s)
         if last is not None:
-            last.settle(
-                BusyError(f"{_STOPPING}, the image was not done in time", _STOPPING_RETRY_S)
-            )
+            reason = f"{_STOPPING}, the image was not done in time"
+            last.settle(BusyError(reason, _STOPPING_RETRY_S))
             last.cancel()
 
     def _serve(self) -> None:
         self._begin()
         while job := self._next():
             job.run()
-            with self._changed:
-                self._running = None
             if job.state == "done":
                 self.typical_s += 0.2 * (job.elapsed_s - self.typical_s)
+            with self._changed:
+                self._line.remove(job)
+                self._running = None
 
     def _next(self) -> QueuedJob[Any] | None:
         with self._changed:
-            while not self._waiting and not self._stopping:
-                self._changed.wait()
-            self._running = self._waiting.popleft() if self._waiting else None
+            self._changed.wait_for(lambda: self._line or self.stopping)
+            self._running = self._line[0] if self._line else None
             return self._running

@@ -1,34 +1,24 @@
 """The routes below /v1/jobs: many files, progress as server-sent events, results for a while."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, UploadFile
 from fastapi import Path as InPath
-from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from unveil.errors import BusyError, InputError, UnveilError
 from unveil.imaging import load_rgb
 from unveil.imaging.image import Uint8Image
-from unveil.serve.api import seen_in
+from unveil.serve import forms
+from unveil.serve.api import inspector, seen_in
 from unveil.serve.batches import MOST_IMAGES, Batch, Batches, Item
 from unveil.serve.engine import Engine
-from unveil.serve.error_responses import described, file_of
-from unveil.serve.forms import (
-    MULTIPART,
-    JobForm,
-    JobStatus,
-    ResultForm,
-    RunForm,
-    Seen,
-    StrengthForm,
-)
+from unveil.serve.error_responses import described, file_of, sends
 from unveil.serve.results import RESULT, result_file
 from unveil.serve.store import plain_message
 from unveil.serve.uploads import check_form, named, received, result
@@ -64,10 +54,10 @@ def jobs_router(engine: Engine, batches: Batches) -> APIRouter:
 
 
 def _add_jobs(router: APIRouter, engine: Engine, batches: Batches) -> None:
-    streams = CapacityLimiter(_MOST_STREAMS)
+    streams = asyncio.Semaphore(_MOST_STREAMS)
 
     @router.post("", status_code=201, responses=described(*_SENDING_ERRORS))
-    async def create(form: Annotated[JobForm, MULTIPART]) -> JobStatus:
+    async def create(form: Annotated[forms.JobForm, forms.MULTIPART]) -> forms.JobStatus:
         """Take pictures in, and restore them one after the other."""
         options = form.options()
         engine.check(options)
@@ -79,19 +69,19 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches) -> None:
         return batch.status()
 
     @router.get("/{job}", responses=described(*_ERRORS))
-    async def show(job: str) -> JobStatus:
+    async def show(job: str) -> forms.JobStatus:
         """Say how far a job is."""
         return batches.job(job).status()
 
     @router.post("/{job}/start", responses=described(*_SENDING_ERRORS))
-    async def start(job: str, form: Annotated[RunForm, MULTIPART]) -> JobStatus:
+    async def start(job: str, form: Annotated[forms.RunForm, forms.MULTIPART]) -> forms.JobStatus:
         """Restore the pictures of a job, or restore them again with other options."""
         batch = batches.job(job)
         batches.start(batch, form.options())
         return batch.status()
 
     @router.post("/{job}/cancel", responses=described(*_ERRORS))
-    async def cancel(job: str) -> JobStatus:
+    async def cancel(job: str) -> forms.JobStatus:
         """Stop restoring; the pictures and what has been restored stay."""
         batch = batches.job(job)
         batches.cancel(batch)
@@ -103,46 +93,32 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches) -> None:
         batches.remove(batches.job(job))
         return Response(status_code=204)
 
-    @router.get(
-        "/{job}/events",
-        response_class=Response,
-        responses={200: _EVENTS, **described(*_ERRORS)},
-    )
+    @router.get("/{job}/events", **sends(_EVENTS, *_ERRORS))
     async def events(job: str) -> Response:
         """Send the progress of a job as server-sent events."""
         batch = batches.job(job)
-        if streams.available_tokens < 1:
+        if streams.locked():
             raise BusyError(f"{_MOST_STREAMS} streams are open already; try again in 2 s", 2)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        sent = _limited(streams, _events(engine, batch))
+        sent = _events(engine, batch, streams)
         return StreamingResponse(sent, media_type="text/event-stream", headers=headers)
 
 
 def _add_pictures(router: APIRouter, engine: Engine, batches: Batches) -> None:
     @router.get("/{job}/images/{number}/seen", responses=described(504, *_ERRORS))
-    async def seen(request: Request, job: str, number: Annotated[int, _NUMBER]) -> Seen:
+    async def seen(request: Request, job: str, number: Annotated[int, _NUMBER]) -> forms.Seen:
         """Say what the network sees in a picture."""
         _, source = batches.picture(job, number)
-        if engine.catalogue.inspector() is None:
-            raise HTTPException(404, "no model here can say what it sees; see /v1/models")
-        looking = engine.submit_inspection(source)
-        return seen_in(await result(request, looking, engine.settings.timeout_s))
+        looking = engine.submit_inspection(source, inspector(engine))
+        return seen_in(await result(request, looking))
 
-    @router.get(
-        "/{job}/images/{number}/before",
-        response_class=Response,
-        responses={**_JPEG, **described(413, 415, *_ERRORS)},
-    )
+    @router.get("/{job}/images/{number}/before", **sends(_JPEG, 413, 415, *_ERRORS))
     async def before(job: str, number: Annotated[int, _NUMBER]) -> Response:
         """Return the picture as it came, as a JPEG that browsers can show."""
         _, source = batches.picture(job, number)
         return _shown(await to_thread.run_sync(engine.preview, source, limiter=engine.writers))
 
-    @router.get(
-        "/{job}/images/{number}/after",
-        response_class=Response,
-        responses={**_JPEG, **described(*_ERRORS)},
-    )
+    @router.get("/{job}/images/{number}/after", **sends(_JPEG, *_ERRORS))
     async def after(job: str, number: Annotated[int, _NUMBER]) -> Response:
         """Return the restored picture at full strength, as a JPEG that browsers can show."""
         preview = batches.restored(job, number).preview
@@ -150,24 +126,18 @@ def _add_pictures(router: APIRouter, engine: Engine, batches: Batches) -> None:
 
 
 def _add_results(router: APIRouter, engine: Engine, batches: Batches) -> None:
-    @router.get(
-        "/{job}/images/{number}/result",
-        response_class=Response,
-        responses={**RESULT, **described(*_ERRORS)},
-    )
+    @router.get("/{job}/images/{number}/result", **sends(RESULT, *_ERRORS))
     async def fetch(
-        job: str, number: Annotated[int, _NUMBER], form: Annotated[StrengthForm, Query()]
+        job: str, number: Annotated[int, _NUMBER], form: Annotated[forms.StrengthForm, Query()]
     ) -> Response:
         """Return a restored picture at any strength; the network does not run again."""
         return await result_file(engine, batches.restored(job, number), form)
 
-    @router.post(
-        "/{job}/images/{number}/result",
-        response_class=Response,
-        responses={**RESULT, **described(*_SENDING_ERRORS)},
-    )
+    @router.post("/{job}/images/{number}/result", **sends(RESULT, *_SENDING_ERRORS))
     async def fetch_masked(
-        job: str, number: Annotated[int, _NUMBER], form: Annotated[ResultForm, MULTIPART]
+        job: str,
+        number: Annotated[int, _NUMBER],
+        form: Annotated[forms.ResultForm, forms.MULTIPART],
     ) -> Response:
         """Return a restored picture, with parts kept as they were."""
         made = batches.restored(job, number)
@@ -185,37 +155,32 @@ async def _item(engine: Engine, image: UploadFile) -> Item:
         return Item(name, None, plain_message(error, engine.store.folder), state="failed")
 
 
-async def _events(engine: Engine, batch: Batch) -> AsyncIterator[str]:
-    last = batch.status()
-    yield _event("job", last.model_dump())
-    quiet, running = 0.0, True
-    # Once more after its end, so that the last changes are told.
-    while running:
-        running = batch.running and not engine.queue.stopping
-        if running:
-            await asyncio.sleep(_TICK_S)
-        quiet += _TICK_S
-        now = batch.status()
-        for i, image in enumerate(now.images):
-            if image != last.images[i]:
+async def _events(engine: Engine, batch: Batch, streams: asyncio.Semaphore) -> AsyncIterator[str]:
+    async with streams:
+        last = batch.status()
+        yield _event("job", last.model_dump())
+        quiet, running = 0.0, True
+        # Once more after its end, so that the last changes are sent.
+        while running:
+            running = batch.running and not engine.queue.stopping
+            if running:
+                await asyncio.sleep(_TICK_S)
+            quiet += _TICK_S
+            now = batch.status()
+            for i, image in enumerate(now.images):
+                if image != last.images[i]:
+                    quiet = 0.0
+                    yield _event("image", {"index": i, **image.model_dump()})
+            last = now
+            if quiet > _ALIVE_S:
                 quiet = 0.0
-                yield _event("image", {"index": i, **image.model_dump()})
-        last = now
-        if quiet > _ALIVE_S:
-            quiet = 0.0
-            batch.touch()
-            yield ": waiting\n\n"
-    yield _event("end", batch.status().model_dump())
+                batch.touch()
+                yield ": waiting\n\n"
+        yield _event("end", batch.status().model_dump())
 
 
 def _event(kind: str, data: object) -> str:
     return f"event: {kind}\ndata: {json.dumps(data)}\n\n"
-
-
-async def _limited(limiter: CapacityLimiter, stream: AsyncIterator[str]) -> AsyncIterator[str]:
-    async with limiter, contextlib.aclosing(stream) as parts:  # type: ignore[type-var]
-        async for part in parts:
-            yield part
 
 
 async def _mask(engine: Engine, mask: UploadFile) -> Uint8Image:

@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unveil.errors import BusyError
 from unveil.serve.engine import Engine
-from unveil.serve.guard import refusal
+from unveil.serve.guard import refusal, retry_after
 from unveil.serve.store import Store, disk_is_full
 
-# Paths that take files, and how many times the largest file their bodies may be.
-UPLOADS = {"/v1/restore": 1, "/v1/inspect": 1, "/v1/degrade": 1, "/v1/score": 2, "/v1/jobs": 20}
-# Of these, those whose image is put in line at once.
-_AT_ONCE = frozenset({"/v1/restore", "/v1/inspect", "/v1/degrade", "/v1/score"})
+# Paths that take files, and how many times the largest file their bodies may be. All but those of
+# jobs are put in line at once.
+_JOBS = "/v1/jobs"
+UPLOADS = {"/v1/restore": 1, "/v1/inspect": 1, "/v1/degrade": 1, "/v1/score": 2, _JOBS: 20}
 
 # An upload of which nothing comes for so long is given up.
 IDLE_S = 30.0
@@ -86,12 +86,12 @@ class Limits:
         if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
             return refusal(415, _NO_FORM)
         try:
-            if path in _AT_ONCE or self._engine.queue.stopping:
+            if (path in UPLOADS and path != _JOBS) or self._engine.queue.stopping:
                 self._engine.queue.check()
             if self._at_once >= self._max_at_once:
                 raise BusyError(f"{self._at_once} requests are being served; try again in 1 s", 1)
         except BusyError as error:
-            return refusal(503, str(error), _retry(error))
+            return refusal(503, str(error), retry_after(error))
         return None
 
 
@@ -126,7 +126,7 @@ def _counted(receive: Receive, limit: int, store: Store | None) -> Receive:
         elif store is not None and not store.has_room():
             # FastAPI takes any other error for a torn form.
             error = disk_is_full()
-            refused = HTTPException(503, str(error), _retry(error))
+            refused = HTTPException(503, str(error), retry_after(error))
         if refused is not None:
             if not whole:
                 await _drain(receive, limit)
@@ -134,10 +134,6 @@ def _counted(receive: Receive, limit: int, store: Store | None) -> Receive:
         return message
 
     return counting
-
-
-def _retry(error: BusyError) -> dict[str, str]:
-    return {"Retry-After": str(error.retry_after_s)}
 
 
 async def _drain(receive: Receive, limit: int) -> None:

@@ -28,15 +28,13 @@ _HEADERS = {
     "X-Unveil-Seconds": ("number", "Time the network took."),
     "X-Unveil-Left-Out": ("string", "What the result does not keep; absent where it keeps all."),
 }
-RESULT: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The restored picture.",
-        **file_of(*(f"image/{kind.name}" for kind in FORMATS))[200],
-        "headers": {
-            name: {"description": text, "schema": {"type": kind}}
-            for name, (kind, text) in _HEADERS.items()
-        },
-    }
+RESULT: dict[str, Any] = {
+    "description": "The restored picture.",
+    **file_of(*(f"image/{kind.name}" for kind in FORMATS)),
+    "headers": {
+        name: {"description": text, "schema": {"type": kind}}
+        for name, (kind, text) in _HEADERS.items()
+    },
 }
 
 

@@ -86,11 +86,6 @@ def _thumbnail(sample: SampleImage) -> bytes:
     return png(reduced(to_uint8(picture), max(1, picture.shape[0] // height)))
 
 
-def sample_named(name: str) -> SampleImage | None:
-    """Return the sample with this id, if there is one."""
-    return next((sample for sample in (*SAMPLES, *CLEAN) if sample.id == name), None)
-
-
 def png(picture: Array) -> bytes:
     """Return ``(h, w, 3)`` samples of any type as a PNG file of 8 bits."""
     with tempfile.TemporaryDirectory(prefix="unveil-") as folder:

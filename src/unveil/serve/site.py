@@ -14,7 +14,7 @@ from unveil.inference.conditioning import task_conditioning
 from unveil.inference.loading import default_model, load
 from unveil.inference.options import TASKS
 from unveil.serve.app import WEB
-from unveil.serve.catalogue import names_of, readout_of, tasks_of
+from unveil.serve.catalogue import names_of, tasks_of
 from unveil.serve.samples import SAMPLES
 
 _POLICY = (
@@ -95,7 +95,7 @@ def _write_samples(folder: Path, removes: Sequence[str]) -> list[dict[str, str]]
 def _write_model(site: Path, folder: Path, model: str) -> dict[str, Any]:
     """Write a network into a folder of the site; return its entry in `site.json`."""
     loaded = load(model)
-    readout = readout_of(loaded)
+    readout = loaded.probe
     removes = tasks_of(loaded)
     # Graphs hold the network as it is, not turned to one of its tasks.
     tasks = [

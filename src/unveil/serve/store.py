@@ -57,8 +57,9 @@ class Store:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._max_bytes, self._keep_s, self._keep_bytes = max_bytes, keep_s, keep_bytes
         self._held: Counter[Path] = Counter()
+        self._unwanted: set[Path] = set()
         self._names: dict[Path, str] = {}
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_often, name="unveil-sweep", daemon=True)
         self._sweeper.start()
@@ -150,14 +151,23 @@ class Store:
             with self._guard:
                 self._held[file.parent] -= 1
                 self._held += Counter()
+                if file.parent in self._unwanted:
+                    self.discard(file)
             with contextlib.suppress(OSError):
                 os.utime(file.parent)
 
     def discard(self, file: Path) -> None:
-        """Remove the folder of `file`, if it is one of the store's."""
-        if file.parent.parent == self.folder:
-            self._names.pop(file.parent, None)
-            shutil.rmtree(file.parent, ignore_errors=True)
+        """Remove the folder of `file`, if it is one of the store's, once nobody holds it."""
+        folder = file.parent
+        if folder.parent != self.folder:
+            return
+        with self._guard:
+            if folder in self._held:
+                self._unwanted.add(folder)
+                return
+            self._unwanted.discard(folder)
+            self._names.pop(folder, None)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove folders that were long unused, and further ones while all take too much room."""

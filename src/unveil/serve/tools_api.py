@@ -17,13 +17,12 @@ from unveil.imaging.convert import to_uint8, to_unit
 from unveil.imaging.image import Array
 from unveil.metrics import psnr, ssim
 from unveil.serve.engine import Engine
-from unveil.serve.error_responses import UPLOAD_ERRORS, described, file_of
+from unveil.serve.error_responses import UPLOAD_ERRORS, described, file_of, sends
 from unveil.serve.forms import MULTIPART, DegradeForm, SampleInfo, ScoreForm, Scores
 from unveil.serve.preview import reduced
-from unveil.serve.samples import CLEAN, SAMPLES, SampleImage, png, sample_named
+from unveil.serve.samples import CLEAN, SAMPLES, SampleImage, png
 from unveil.serve.uploads import check_form, result, upload
 
-_PNG, _FILE = file_of("image/png"), file_of("image/png", "image/jpeg")
 _KEPT = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -36,54 +35,38 @@ def tools_router(engine: Engine) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["tools"], dependencies=[Depends(check_form)])
     read = partial(load_rgb, max_megapixels=engine.settings.max_megapixels)
 
-    @router.post(
-        "/degrade", response_class=Response, responses={**_PNG, **described(*UPLOAD_ERRORS)}
-    )
+    @router.post("/degrade", **sends(file_of("image/png"), *UPLOAD_ERRORS))
     async def degrade(request: Request, form: Annotated[DegradeForm, MULTIPART]) -> Response:
         """Add noise, rain, haze and more to a clean picture; the answer is a PNG of 8 bits."""
         pipeline = parse(form.degradation or "")
-        async with upload(engine, form.image) as held:
-            source = held.source
+        async with upload(engine, form.image) as source:
 
-            def work() -> bytes:
+            def work(_: object) -> bytes:
                 clean = _reduced(read(source), form.max_megapixels)
                 if not form.degradation:
                     return png(clean)
                 return png(pipeline(to_unit(clean), np.random.default_rng(form.seed)))
 
-            held.job = job = engine.submit_work(source, work)
-            made = await result(request, job, engine.settings.timeout_s)
+            made = await result(request, engine.submit_work(source, work))
         return Response(made, media_type="image/png")
 
     @router.post("/score", responses=described(*UPLOAD_ERRORS))
     async def score(request: Request, form: Annotated[ScoreForm, MULTIPART]) -> Scores:
         """Measure PSNR and SSIM of a picture against a clean one."""
-        async with upload(engine, form.image) as held, upload(engine, form.reference) as other:
+        async with upload(engine, form.image) as picture, upload(engine, form.reference) as clean:
 
-            def work() -> Scores:
-                with engine.store.holding(other.source):
-                    return scores(read(held.source), read(other.source))
+            def work(_: object) -> Scores:
+                with engine.store.holding(clean):
+                    return scores(read(picture), read(clean))
 
-            held.job = other.job = job = engine.submit_work(held.source, work)
-            return await result(request, job, engine.settings.timeout_s)
+            return await result(request, engine.submit_work(picture, work))
 
-    @router.get("/samples", responses=described(401, 403))
-    async def samples() -> list[SampleInfo]:
+    @router.get("/samples", response_model=list[SampleInfo], responses=described(401, 403))
+    async def samples() -> list[SampleImage]:
         """List pictures to try: degraded ones that a network here restores, and clean ones."""
-        tasks = engine.catalogue.tasks
-        return [
-            SampleInfo(
-                id=s.id, title=s.title, about=s.about, degradation=s.degradation, task=s.task
-            )
-            for s in (*SAMPLES, *CLEAN)
-            if s.task in tasks
-        ]
+        return [s for s in (*SAMPLES, *CLEAN) if s.task in engine.catalogue.tasks]
 
-    @router.get(
-        "/samples/{sample}",
-        response_class=Response,
-        responses={**_FILE, **described(401, 403, 404)},
-    )
+    @router.get("/samples/{sample}", **sends(file_of("image/png", "image/jpeg"), 401, 403, 404))
     async def sample(sample: str) -> Response:
         """Return a picture to try, as its file."""
         found = _sample(sample)
@@ -91,11 +74,7 @@ def tools_router(engine: Engine) -> APIRouter:
         kind = "image/png" if found.degradation else "image/jpeg"
         return Response(made, media_type=kind, headers=_KEPT)
 
-    @router.get(
-        "/samples/{sample}/thumbnail",
-        response_class=Response,
-        responses={**_PNG, **described(401, 403, 404)},
-    )
+    @router.get("/samples/{sample}/thumbnail", **sends(file_of("image/png"), 401, 403, 404))
     async def thumbnail(sample: str) -> Response:
         """Return a small PNG of a picture to try."""
         made = await run_in_threadpool(_sample(sample).thumbnail)
@@ -133,7 +112,7 @@ def _reduced(picture: Array, max_megapixels: float) -> Array:
 
 
 def _sample(name: str) -> SampleImage:
-    found = sample_named(name)
-    if found is None:
-        raise HTTPException(404, "no such sample; see /v1/samples")
-    return found
+    for sample in (*SAMPLES, *CLEAN):
+        if sample.id == name:
+            return sample
+    raise HTTPException(404, "no such sample; see /v1/samples")

@@ -18,19 +18,6 @@ from unveil.serve.job_queue import QueuedJob
 Result = TypeVar("Result")
 
 
-class Upload:
-    """An upload of one request; removed afterwards, once no work on it runs.
-
-    Attributes:
-        source: The file.
-        job: The work on it.
-    """
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-        self.job: QueuedJob[Any] | None = None
-
-
 async def check_form(request: Request) -> None:
     """Refuse what the parser lets pass: fields that are empty, or there twice.
 
@@ -78,31 +65,21 @@ def named(image: UploadFile) -> str:
 
 
 @contextlib.asynccontextmanager
-async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Upload]:
-    """Hold an upload while it is served.
-
-    Args:
-        engine: Whose store it goes to.
-        image: The form's file.
-    """
-    held = Upload(await received(engine, image))
+async def upload(engine: Engine, image: UploadFile) -> AsyncIterator[Path]:
+    """Keep an uploaded file while its request is served; arguments and errors as `received`."""
+    source = await received(engine, image)
     try:
-        yield held
+        yield source
     finally:
-        if held.job is not None and not held.job.future.done():
-            held.job.cancel()
-            held.job.future.add_done_callback(lambda _: engine.store.discard(held.source))
-        else:
-            engine.store.discard(held.source)
+        engine.store.discard(source)
 
 
-async def result(request: Request, job: QueuedJob[Result], timeout_s: float) -> Result:
-    """Wait for a job as long as its client does.
+async def result(request: Request, job: QueuedJob[Result]) -> Result:
+    """Wait for a job as long as its client does, and no longer than jobs may take.
 
     Args:
         request: Of the client who waits.
-        job: To wait for.
-        timeout_s: The longest wait, in seconds.
+        job: To wait for; cancelled where nobody waits any more.
 
     Raises:
         TimedOutError: If it is not done in time.
@@ -115,15 +92,16 @@ async def result(request: Request, job: QueuedJob[Result], timeout_s: float) -> 
     gone = asyncio.ensure_future(_gone(request))
     try:
         either: set[asyncio.Future[Any]] = {done, gone}
-        await asyncio.wait(either, timeout=timeout_s, return_when="FIRST_COMPLETED")
+        await asyncio.wait(either, timeout=job.timeout_s, return_when="FIRST_COMPLETED")
     finally:
         gone.cancel()
+        if not done.done():
+            job.cancel()
     if done.done():
         return done.result()
-    job.cancel()
-    if gone.done() and not gone.cancelled():
+    if gone.done():
         raise CancelledError("the client has gone")
-    raise TimedOutError(f"not done after {timeout_s:g} s; try a smaller image, or later")
+    raise TimedOutError(f"not done after {job.timeout_s:g} s; try a smaller image, or later")
 
 
 async def _gone(request: Request) -> None:
