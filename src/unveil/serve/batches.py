@@ -51,26 +51,23 @@ class Item:
 
     def status(self) -> JobImage:
         """Return what clients see of it."""
-        job, made, state = self.job, self.restored, self.state
-        if state == "waiting" and job is not None and job.state == "running":
-            state = "running"
         status = JobImage(
-            name=self.name,
-            state=state,
-            error=self.error,
-            share=float(state == "done"),
-            position=0,
-            eta_s=None,
-            version=self.version,
-        )
-        if job is not None and state in ("waiting", "running"):
+            name=self.name, state=self.state, error=self.error, version=self.version,
+            share=float(self.state == "done"), position=0, eta_s=None,
+        )  # fmt: skip
+        if self.state == "waiting" and (job := self.job) is not None:
+            status.state = "running" if job.state == "running" else "waiting"
             status.share, status.position = round(job.share, 4), job.position
             status.eta_s = None if job.eta_s is None else round(job.eta_s, 1)
-        if made is not None:
+        if (made := self.restored) is not None:
             status.width, status.height = made.size
             status.model, status.task, status.tiles = made.model, made.task, made.tiles
             status.seconds = round(made.seconds, 3)
         return status
+
+    def failed(self, error: str) -> None:
+        """Note in one line why it could not be restored."""
+        self.state, self.error = "failed", error
 
 
 @dataclass
@@ -89,6 +86,11 @@ class Batch:
     stopping: bool = False
 
     @property
+    def sources(self) -> list[Path]:
+        """The files of its pictures."""
+        return [item.source for item in self.items if item.source is not None]
+
+    @property
     def running(self) -> bool:
         """Whether any picture waits or is being restored."""
         return self.task is not None and not self.task.done()
@@ -103,10 +105,9 @@ class Batch:
 
     def touch(self) -> None:
         """Say that the files are still in use."""
-        for item in self.items:
-            if item.source is not None:
-                with contextlib.suppress(OSError):
-                    os.utime(item.source.parent)
+        for source in self.sources:
+            with contextlib.suppress(OSError):
+                os.utime(source.parent)
 
 
 class Batches:
@@ -127,7 +128,7 @@ class Batches:
             BusyError: If there are too many jobs.
         """
         for batch in [*self._batches.values()]:
-            if not batch.running and not any(_is_there(item) for item in batch.items):
+            if not batch.running and not any(s.exists() for s in batch.sources):
                 del self._batches[batch.id]
         if len(self._batches) >= _MOST_BATCHES:
             raise BusyError(f"{_MOST_BATCHES} jobs are kept already; try again in 60 s", 60)
@@ -148,11 +149,11 @@ class Batches:
         return batch
 
     def picture(self, key: str, number: int) -> tuple[Item, Path]:
-        """Return a picture of a job and its file; errors as `job`.
+        """Return the picture of this number, from 0, of a job, and its file; errors as `job`.
 
         Args:
             key: Id of the job.
-            number: Of the picture, from 0.
+            number: Of the picture.
         """
         items = self.job(key).items
         if number >= len(items):
@@ -163,12 +164,7 @@ class Batches:
         return item, item.source
 
     def restored(self, key: str, number: int) -> Restored:
-        """Return the result for a picture of a job; errors as `job`.
-
-        Args:
-            key: Id of the job.
-            number: Of the picture, from 0.
-        """
+        """Return the result for a picture; arguments and errors as `picture`."""
         item, _ = self.picture(key, number)
         if item.restored is None:
             raise HTTPException(404, f"{item.name}: not restored yet")
@@ -188,10 +184,10 @@ class Batches:
             raise InputError("this job is running; wait for its end, or cancel it first")
         self._engine.check(options)
         batch.stopping = False
-        todo = [item for item in batch.items if item.source is not None]
-        for item in todo:
-            item.state, item.job, item.error = "waiting", None, None
-        batch.task = asyncio.create_task(self._run(batch, todo, options))
+        for item in batch.items:
+            if item.source is not None:
+                item.state, item.job, item.error = "waiting", None, None
+        batch.task = asyncio.create_task(self._run(batch, options))
 
     def cancel(self, batch: Batch) -> None:
         """Stop restoring; the pictures stay."""
@@ -204,9 +200,8 @@ class Batches:
         """Stop restoring and delete all files of a job."""
         self.cancel(batch)
         self._batches.pop(batch.id, None)
-        for item in batch.items:
-            if item.source is not None:
-                self._engine.store.discard(item.source)
+        for source in batch.sources:
+            self._engine.store.discard(source)
 
     async def close(self) -> None:
         """End all work."""
@@ -215,44 +210,38 @@ class Batches:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, batch: Batch, items: list[Item], options: RestoreOptions) -> None:
+    async def _run(self, batch: Batch, options: RestoreOptions) -> None:
+        todo = [(item, item.source) for item in batch.items if item.source is not None]
+        store = self._engine.store
         with contextlib.ExitStack() as held:
-            for item in items:
-                assert item.source is not None
-                held.enter_context(self._engine.store.holding(item.source))
-            for item in items:
+            for _, source in todo:
+                held.enter_context(store.holding(source))
+            for item, source in todo:
                 try:
-                    await self._restore(batch, item, options)
+                    await self._restore(batch, item, source, options)
                 except CancelledError:
                     item.state = "cancelled"
                 except UnveilError as error:
-                    item.state, item.error = (
-                        "failed",
-                        plain_message(error, self._engine.store.folder),
-                    )
+                    item.failed(plain_message(error, store.folder))
                 except Exception:
                     _log.exception("a job failed")
-                    item.state, item.error = "failed", "internal error; the server's log says more"
+                    item.failed("internal error; the server's log says more")
 
-    async def _restore(self, batch: Batch, item: Item, options: RestoreOptions) -> None:
-        assert item.source is not None
-        while True:
+    async def _restore(
+        self, batch: Batch, item: Item, source: Path, options: RestoreOptions
+    ) -> None:
+        item.job = None
+        while item.job is None:
             if batch.stopping:
                 raise CancelledError("cancelled")
             try:
-                item.job = self._engine.submit(item.source, options)
-                break
+                item.job = self._engine.submit(source, options)
             except BusyError:
                 if self._engine.queue.stopping:
                     raise
                 await asyncio.sleep(_RETRY_S)
         made = await asyncio.wrap_future(item.job.future)
-        older, item.restored = item.restored, made
+        if item.restored is not None:
+            item.restored.discard()
+        item.restored, item.state = made, "done"
         item.version += 1
-        item.state = "done"
-        if older is not None:
-            older.discard()
-
-
-def _is_there(item: Item) -> bool:
-    return item.source is not None and item.source.exists()

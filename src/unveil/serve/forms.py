@@ -1,6 +1,6 @@
 """What clients send and receive: the forms and answers of the API."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import Form, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -20,9 +20,10 @@ State = Literal["received", "waiting", "running", "done", "failed", "cancelled"]
 MULTIPART = Form(media_type="multipart/form-data")
 _TENS, _ONES = divmod(SMALLEST_TILE, 10)
 _TILES = f"^(auto|off|{_TENS}[{_ONES}-9]|[{_TENS + 1}-9][0-9]|[1-9][0-9]{{2,4}})$"
+_STRENGTHS = {"strength", "strength_luma", "strength_chroma"}
 _IMAGE = "JPEG, PNG, TIFF, WebP, AVIF, HEIC, BMP, JPEG XL, PPM or a raw photograph."
-
-
+# Left out of a form; the document has no word for it.
+Unset = SkipJsonSchema[None]
 # Generators of clients know files by their format, which FastAPI leaves out.
 File = Annotated[
     UploadFile,
@@ -30,6 +31,10 @@ File = Annotated[
         {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     ),
 ]
+
+
+def _unset(description: str) -> Any:
+    return Field(default=None, description=description)
 
 
 class _Form(BaseModel):
@@ -40,44 +45,28 @@ class StrengthForm(_Form):
     """How much of the change is applied, and what the result is stored as."""
 
     strength: Share = Field(default=1.0, description="Share of the change that is applied.")
-    strength_luma: Share | SkipJsonSchema[None] = Field(
-        default=None, description="The same of luminance; default: as strength."
-    )
-    strength_chroma: Share | SkipJsonSchema[None] = Field(
-        default=None, description="The same of colour; default: as strength."
-    )
-    format: FormatName | SkipJsonSchema[None] = Field(
-        default=None, description="Of the result; default: as the upload."
-    )
-    quality: Annotated[int, Field(ge=1, le=100)] | SkipJsonSchema[None] = Field(
-        default=None, description="Of lossy formats."
-    )
+    strength_luma: Share | Unset = _unset("The same of luminance; default: as strength.")
+    strength_chroma: Share | Unset = _unset("The same of colour; default: as strength.")
+    format: FormatName | Unset = _unset("Of the result; default: as the upload.")
+    quality: Annotated[int, Field(ge=1, le=100)] | Unset = _unset("Of lossy formats.")
 
     def shares(self) -> Strength:
         """Return the strength of luminance and of colour."""
-        return RestoreOptions(
-            strength=self.strength,
-            strength_luma=self.strength_luma,
-            strength_chroma=self.strength_chroma,
-        ).applied
+        return RestoreOptions(**self.model_dump(include=_STRENGTHS)).applied
 
 
 class ResultForm(StrengthForm):
     """How a result of a job is written."""
 
-    mask: File | SkipJsonSchema[None] = Field(
-        default=None,
-        description="Picture of any size and the same proportions: restored where white, as it "
-        "was where black.",
+    mask: File | Unset = _unset(
+        "Picture of any size and the same proportions: restored where white, as it was where black."
     )
 
 
 class RunForm(_Form):
     """What a network does with a picture."""
 
-    model: str | SkipJsonSchema[None] = Field(
-        default=None, description="Of /v1/models; default: the server's choice."
-    )
+    model: str | Unset = _unset("Of /v1/models; default: the server's choice.")
     task: str = Field(
         default="auto", description="What to do; auto lets the network see for itself."
     )
@@ -113,16 +102,14 @@ class InspectForm(_Form):
     """What a client sends to have a picture looked at."""
 
     image: File = Field(description=_IMAGE)
-    model: str | SkipJsonSchema[None] = Field(
-        default=None, description="Of /v1/models; default: the server's choice."
-    )
+    model: str | Unset = _unset("Of /v1/models; default: the server's choice.")
 
 
 class DegradeForm(_Form):
     """What a client sends to have a clean picture degraded."""
 
     image: File = Field(description=_IMAGE)
-    degradation: str | SkipJsonSchema[None] = Field(
+    degradation: str | Unset = Field(
         default=None,
         max_length=500,
         description="As for `unveil degrade`, such as noise:sigma_255=25; default: none, which "
