@@ -17,7 +17,7 @@ from unveil.export.graph_modules import (
     prepared,
     restoration_model,
 )
-from unveil.export.onnx import TILE, check_whole
+from unveil.export.onnx import check_whole
 from unveil.export.parts import statistics_of
 from unveil.export.stages import PARTS, stage_forms
 from unveil.inference.diagnosis import LinearProbe
@@ -55,7 +55,7 @@ def write_network(folder: Path, loaded: LoadedModel, readout: LinearProbe | None
         (folder / f"{name}.onnx").write_bytes(graph.SerializeToString())
     return {
         "size_multiple": network.size_multiple,
-        "tile": min(tiling.tile, TILE),
+        "tile": tiling.tile,
         "overlap": tiling.overlap,
         "whole_megapixels": tiling.whole_megapixels,
         "statistics": network.has_statistics,

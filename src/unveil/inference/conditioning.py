@@ -1,5 +1,6 @@
 """Task conditioning: what sets an all-in-one network to one task."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from unveil.errors import CheckpointError, InputError
 from unveil.inference.diagnosis import LinearProbe, mixer_names
-from unveil.inference.options import DEFAULT_MODEL, TaskChoice
+from unveil.inference.options import DEFAULT_MODEL, TASKS, TaskChoice
 from unveil.models.registry import get_record, list_models
 
 if TYPE_CHECKING:
@@ -67,3 +68,13 @@ def task_conditioning(
     means = probe.means.get(degradation, {}) if degradation in probe.by_prompts else {}
     prompts = {name: torch.tensor([values]) for name, values in means.items()}
     return prompts, probe.windows.get(degradation, loaded.tiling.window)
+
+
+def tasks_of(loaded: "LoadedModel") -> list[TaskChoice]:
+    """Return what a network does beside ``"auto"``."""
+    found = []
+    for task in TASKS[1:]:
+        with suppress(InputError, CheckpointError):
+            task_conditioning(loaded, task)
+            found.append(task)
+    return found

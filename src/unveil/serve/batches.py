@@ -111,11 +111,7 @@ class Batch:
 
 
 class Batches:
-    """All jobs of the API.
-
-    Args:
-        engine: Restores; the files are its store's.
-    """
+    """All jobs of the API; their files are the engine's."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -149,11 +145,11 @@ class Batches:
         return batch
 
     def picture(self, key: str, number: int) -> tuple[Item, Path]:
-        """Return the picture of this number, from 0, of a job, and its file; errors as `job`.
+        """Return a picture of a job, and its file; errors as `job`.
 
         Args:
             key: Id of the job.
-            number: Of the picture.
+            number: Of the picture, from 0.
         """
         items = self.job(key).items
         if number >= len(items):
@@ -164,7 +160,12 @@ class Batches:
         return item, item.source
 
     def restored(self, key: str, number: int) -> Restored:
-        """Return the result for a picture; arguments and errors as `picture`."""
+        """Return the result for a picture of a job; errors as `job`.
+
+        Args:
+            key: Id of the job.
+            number: Of the picture, from 0.
+        """
         item, _ = self.picture(key, number)
         if item.restored is None:
             raise HTTPException(404, f"{item.name}: not restored yet")

@@ -1,14 +1,13 @@
 """Which networks a server offers, and what each of them does."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from unveil.errors import CheckpointError, InputError
-from unveil.inference.conditioning import task_conditioning
+from unveil.errors import InputError
+from unveil.inference.conditioning import tasks_of
 from unveil.inference.loading import LoadedModel, default_model, load
 from unveil.inference.options import TASKS, TaskChoice
 from unveil.models.base import count_parameters
@@ -134,13 +133,3 @@ def names_of(given: Sequence[Path]) -> list[str]:
         if full.count(name) > 1:
             raise InputError(f"two models called {name}; rename one, or give it once")
     return full
-
-
-def tasks_of(loaded: LoadedModel) -> list[TaskChoice]:
-    """Return what a network does beside ``"auto"``."""
-    found = []
-    for task in TASKS[1:]:
-        with suppress(InputError, CheckpointError):
-            task_conditioning(loaded, task)
-            found.append(task)
-    return found

@@ -10,11 +10,7 @@ _TEMPLATE = Path(__file__).with_name("templates") / "docs.html"
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """Return an OpenAPI document as an HTML page.
-
-    Args:
-        document: As `fastapi.FastAPI.openapi` makes it.
-    """
+    """Return an OpenAPI document, as `fastapi.FastAPI.openapi` makes it, as an HTML page."""
     operations = [
         (f"{method.upper()} {path}", operation, _form(document, path, operation))
         for path, methods in document["paths"].items()

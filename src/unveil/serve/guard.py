@@ -43,12 +43,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Middleware in front of the page and the API.
-
-    Args:
-        app: What it protects.
-        settings: Host, token and the names the server is known by.
-    """
+    """Middleware in front of the page and the API."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings

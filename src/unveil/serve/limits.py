@@ -23,6 +23,11 @@ IDLE_S = 30.0
 # One that drips is given up when it has been slower than that beyond those seconds.
 _SLOWEST_BYTES_PER_S = 2000
 
+_NO_FORM = (
+    "expected a multipart form, as `curl -F image=@photo.jpg` sends; the body is something else"
+)
+_TOO_LARGE = "the upload is larger than {:g} MB, which is the most taken here"
+
 # Beyond what is allowed: the other fields of a form, and what stands between them.
 _FORM_BYTES = 64 * 1024
 _MESSAGE_BYTES = 10**6
@@ -37,10 +42,6 @@ class Limits:
 
     A refused body is read and dropped, within limits: a client that is still sending would
     otherwise see a broken connection instead of the answer.
-
-    Args:
-        app: What it protects.
-        engine: Whose queue and limits count.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -80,7 +81,7 @@ class Limits:
         """Return the answer to a request that its head alone rules out."""
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limit + _FORM_BYTES:
-            return refusal(413, _too_large(limit))
+            return refusal(413, _TOO_LARGE.format(limit / 1e6))
         if not takes_file:
             return None
         if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -93,15 +94,6 @@ class Limits:
         except BusyError as error:
             return refusal(503, str(error), retry_after(error))
         return None
-
-
-_NO_FORM = (
-    "expected a multipart form, as `curl -F image=@photo.jpg` sends; the body is something else"
-)
-
-
-def _too_large(limit: int) -> str:
-    return f"the upload is larger than {limit / 1e6:g} MB, which is the most taken here"
 
 
 def _counted(receive: Receive, limit: int, store: Store | None) -> Receive:
@@ -122,7 +114,7 @@ def _counted(receive: Receive, limit: int, store: Store | None) -> Receive:
         whole = not message.get("more_body", False)
         refused = None
         if size > limit + _FORM_BYTES:
-            refused = HTTPException(413, _too_large(limit))
+            refused = HTTPException(413, _TOO_LARGE.format(limit / 1e6))
         elif store is not None and not store.has_room():
             # FastAPI takes any other error for a torn form.
             error = disk_is_full()

@@ -13,11 +13,7 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """Counters of one server, in a registry of their own.
-
-    Args:
-        engine: Whose queue and files are shown.
-    """
+    """Counters of one server and of its engine's queue, in a registry of their own."""
 
     def __init__(self, engine: Engine) -> None:
         self._registry = CollectorRegistry()

@@ -1,7 +1,6 @@
 """A restored picture as the network's change to it, so that any strength is a blend."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -10,7 +9,6 @@ import numpy as np
 
 from unveil.errors import OutputError
 from unveil.imaging import Image, write_image
-from unveil.imaging.convert import to_unit
 from unveil.imaging.format_losses import losses
 from unveil.imaging.formats import format_named, format_of_suffix
 from unveil.imaging.image import Array, Uint8Image
@@ -121,39 +119,5 @@ class Restored:
         pages = []
         for page, file in zip([image, *image.pages], self.changes, strict=True):
             change = cast("Array", np.load(file, mmap_mode="r"))
-            shares = None if mask is None else spread_over(mask, page.pixels.shape[:2])
-            pages.append(with_change(page, change, strength, shares))
+            pages.append(with_change(page, change, strength, mask))
         return replace(pages[0], pages=tuple(pages[1:]))
-
-
-def spread_over(mask: Uint8Image, size: tuple[int, ...]) -> Callable[[slice], Array]:
-    """Return a function that gives rows of a mask at another size, interpolated linearly.
-
-    Args:
-        mask: ``(h', w')`` uint8.
-        size: Height and width of the picture.
-
-    Returns:
-        Maps a slice of rows to ``(n, w, 1)`` float32 in 0–1.
-
-    >>> spread_over(np.array([[0, 255]], np.uint8), (1, 4))(slice(0, 1))[0, :, 0].tolist()
-    [0.0, 0.25, 0.75, 1.0]
-    """
-    height, width = size
-    left, right, across = _between(np.arange(width), width, mask.shape[1])
-
-    def rows_of(rows: slice) -> Array:
-        top, bottom, down = _between(np.arange(rows.start, rows.stop), height, mask.shape[0])
-        lines = to_unit(mask[top[0] : bottom[-1] + 1])
-        wide = lines[:, left] * (1 - across) + lines[:, right] * across
-        upper, lower = wide[top - top[0]], wide[bottom - top[0]]
-        return np.asarray((upper + (lower - upper) * down[:, None])[..., None])
-
-    return rows_of
-
-
-def _between(at: Array, length: int, count: int) -> tuple[Array, Array, Array]:
-    """Return the two of `count` samples each place lies between, and the share of the second."""
-    place = np.clip((at + 0.5) * (count / length) - 0.5, 0, count - 1).astype(np.float32)
-    first = place.astype(np.intp)
-    return first, np.minimum(first + 1, count - 1), place - first

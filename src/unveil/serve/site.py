@@ -10,11 +10,11 @@ from typing import Any
 from unveil.errors import OutputError
 from unveil.export.web import WEIGHTS, write_network
 from unveil.imaging.atomic import replacing_folder
-from unveil.inference.conditioning import task_conditioning
+from unveil.inference.conditioning import task_conditioning, tasks_of
 from unveil.inference.loading import default_model, load
 from unveil.inference.options import TASKS
 from unveil.serve.app import WEB
-from unveil.serve.catalogue import names_of, tasks_of
+from unveil.serve.catalogue import names_of
 from unveil.serve.samples import SAMPLES
 
 _POLICY = (

@@ -219,11 +219,7 @@ def disk_is_full() -> BusyError:
 
 
 def remove_stale(place: Path) -> None:
-    """Remove the folders of servers that were killed: those whose lock is free.
-
-    Args:
-        place: Folder in which servers make theirs.
-    """
+    """Remove the folders that killed servers left in `place`: those whose lock is free."""
     for folder in place.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if fcntl is None or folder.is_symlink() or folder.stat().st_uid != os.getuid():

@@ -27,11 +27,7 @@ _KEPT = {"Cache-Control": "public, max-age=86400"}
 
 
 def tools_router(engine: Engine) -> APIRouter:
-    """Return the routes ``/v1/degrade``, ``/v1/score`` and ``/v1/samples``.
-
-    Args:
-        engine: Does the work.
-    """
+    """Return the routes ``/v1/degrade``, ``/v1/score`` and ``/v1/samples``."""
     router = APIRouter(prefix="/v1", tags=["tools"], dependencies=[Depends(check_form)])
     read = partial(load_rgb, max_megapixels=engine.settings.max_megapixels)
 

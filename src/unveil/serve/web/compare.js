@@ -1,6 +1,7 @@
 // Two pictures of one size on top of each other, a line between them; full size, with zoom, pan,
 // the strength of luminance and colour, and a brush for parts that stay as they were.
 
+import { canvasOf } from "./canvas.js";
 import { html, render } from "./vendor/lit-html.js";
 import { t } from "./texts.js";
 
@@ -326,7 +327,9 @@ class UnveilCompare extends HTMLElement {
     const { size } = this.given;
     const longer = Math.max(...size);
     if (!this.pending) {
-      this.pending = copied(this.given.mask) || blankMask(size);
+      const scale = Math.min(1, MASK_SIDE / longer);
+      const [width, height] = size.map((side) => Math.round(side * scale));
+      this.pending = this.given.mask ? canvasOf(this.given.mask) : canvasOf(null, { width, height, ground: "#fff" });
       [this.stroke.width, this.stroke.height] = [this.pending.width, this.pending.height];
       this.stroke.hidden = false;
     }
@@ -368,27 +371,8 @@ class UnveilCompare extends HTMLElement {
       this.maskAddress = address;
     };
     if (!mask) set(null);
-    else mask.toBlob((blob) => mask === this.maskShown && set(URL.createObjectURL(blob)));
+    else mask.convertToBlob().then((blob) => mask === this.maskShown && set(URL.createObjectURL(blob)));
   }
-}
-
-function blankMask([width, height]) {
-  const scale = Math.min(1, MASK_SIDE / Math.max(width, height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.max(1, Math.round(height * scale));
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  return canvas;
-}
-
-function copied(canvas) {
-  if (!canvas) return null;
-  const copy = document.createElement("canvas");
-  [copy.width, copy.height] = [canvas.width, canvas.height];
-  copy.getContext("2d").drawImage(canvas, 0, 0);
-  return copy;
 }
 
 function line(canvas, from, to, width, operation, colour) {

@@ -1,5 +1,6 @@
 // The engine that works in the browser: decoding and encoding here, the network in a worker.
 
+import { canvasOf } from "./canvas.js";
 import { images } from "./drop.js";
 import { t } from "./texts.js";
 import { carried, withMetadata } from "./metadata.js";
@@ -170,19 +171,17 @@ async function decoded(file) {
   }
 }
 
-function canvasOf(picture) {
-  const canvas = new OffscreenCanvas(picture.width, picture.height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(picture, 0, 0);
-  // Large pictures must not wait for the garbage collector.
+// Large pictures must not wait for the garbage collector.
+function drawn(picture) {
+  const canvas = canvasOf(picture);
   picture.close();
-  return { canvas, context };
+  return canvas;
 }
 
 function pixels(picture) {
-  const { width, height } = picture;
-  const { canvas, context } = canvasOf(picture);
-  const { data } = context.getImageData(0, 0, width, height);
+  const canvas = drawn(picture);
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
   canvas.width = canvas.height = 0;
   return { rgba: data, width, height };
 }
@@ -195,9 +194,10 @@ async function encoded(canvas, type, quality) {
 
 // Return a canvas with the change applied, by rows: as `Strength.scaled` and `add_residual` do.
 async function blended(picture, saved, { luma, chroma, mask }) {
-  const { canvas, context } = canvasOf(picture);
+  const canvas = drawn(picture);
+  const context = canvas.getContext("2d");
   const { width, height } = canvas;
-  const shares = mask && spread(mask, width, height);
+  const shares = mask && canvasOf(mask, { width, height }).getContext("2d");
   const rows = Math.max(1, Math.floor(2 ** 22 / width));
   for (let top = 0; top < height; top += rows) {
     const count = Math.min(rows, height - top);
@@ -215,12 +215,6 @@ async function blended(picture, saved, { luma, chroma, mask }) {
     context.putImageData(part, 0, top);
   }
   return canvas;
-}
-
-function spread(mask, width, height) {
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(mask, 0, 0, width, height);
-  return context;
 }
 
 // A PNG of 16 bits: the browser hands out 8 of them.

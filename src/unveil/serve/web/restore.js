@@ -1,5 +1,6 @@
 // The first tab: drop photos, restore them, look, save them.
 
+import { canvasOf } from "./canvas.js";
 import { html } from "./vendor/lit-html.js";
 import { downloadZip } from "./vendor/client-zip.js";
 import { shares } from "./command.js";
@@ -369,8 +370,7 @@ const isDone = ({ made, ran, options }) => Boolean(made) && (!ran || RUN_OPTIONS
 
 async function thumbnail(picture) {
   const scale = Math.min(1, THUMB / Math.max(picture.width, picture.height));
-  const canvas = new OffscreenCanvas(Math.max(1, picture.width * scale), Math.max(1, picture.height * scale));
-  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const canvas = canvasOf(picture, { width: picture.width * scale, height: picture.height * scale });
   return canvas.convertToBlob({ type: "image/jpeg", quality: 0.85 });
 }
 

@@ -1,5 +1,7 @@
 // The engine that works on the server: the page's way to the API below /v1.
 
+import { canvasOf } from "./canvas.js";
+
 const BASE = document.baseURI;
 const RETRY_MS = 1500;
 
@@ -44,9 +46,7 @@ class ServerEngine {
       const [size, most] = [file.size, this.limits.max_bytes].map((bytes) => Math.ceil(bytes / 1e6));
       throw new Error(`${file.name}: ${size} MB; this server takes up to ${most} MB`);
     }
-    const form = new FormData();
-    form.append("image", file, file.name || "photo");
-    form.append("start", "false");
+    const form = formOf({ image: [file, file.name || "photo"], start: false });
     const job = await posted("v1/jobs", form, progress, signal);
     const [image] = job.images;
     if (image.error) throw new Error(image.error);
@@ -78,17 +78,14 @@ class ServerEngine {
   }
 
   async start(saved, { task, model, ensemble }, signal) {
-    const form = new FormData();
-    form.append("task", task);
-    if (model) form.append("model", model);
-    form.append("ensemble", String(Boolean(ensemble)));
     const { state } = await (await asked(`v1/jobs/${saved.job}`, { signal })).json();
     if (state === "running") {
       // Another tab's, perhaps with other options.
       await asked(`v1/jobs/${saved.job}/cancel`, { method: "POST", signal });
       await this.followed(saved.job, () => {}, signal);
     }
-    await asked(`v1/jobs/${saved.job}/start`, { method: "POST", body: form, signal });
+    const body = formOf({ task, model, ensemble: Boolean(ensemble) });
+    await asked(`v1/jobs/${saved.job}/start`, { method: "POST", body, signal });
   }
 
   async made(saved, image) {
@@ -124,13 +121,10 @@ class ServerEngine {
   }
 
   async result(saved, { luma, chroma, format, quality, mask }) {
-    const form = new FormData();
-    form.append("strength_luma", String(luma));
-    form.append("strength_chroma", String(chroma));
-    if (format) form.append("format", format);
-    if (quality) form.append("quality", String(quality));
-    if (mask) form.append("mask", await gray(mask), "mask.png");
-    const answer = await asked(`v1/jobs/${saved.job}/images/0/result`, { method: "POST", body: form });
+    // White where the photo is restored.
+    const gray = mask && [await canvasOf(mask, { ground: "#000" }).convertToBlob(), "mask.png"];
+    const body = formOf({ strength_luma: luma, strength_chroma: chroma, format, quality, mask: gray });
+    const answer = await asked(`v1/jobs/${saved.job}/images/0/result`, { method: "POST", body });
     return { blob: await answer.blob(), name: named(answer) || "restored" };
   }
 
@@ -145,20 +139,15 @@ class ServerEngine {
   }
 
   async degrade(file, degradation) {
-    const form = new FormData();
-    form.append("image", file, file.name);
-    form.append("max_megapixels", "2");
-    if (degradation) form.append("degradation", degradation);
-    const blob = await (await asked("v1/degrade", { method: "POST", body: form, patient: true })).blob();
+    const body = formOf({ image: [file, file.name], max_megapixels: 2, degradation });
+    const blob = await (await asked("v1/degrade", { method: "POST", body, patient: true })).blob();
     const stem = file.name.replace(/\.[^.]*$/, "");
     return new File([blob], degradation ? `${stem}-degraded.png` : `${stem}.png`, { type: "image/png" });
   }
 
   async score(file, clean) {
-    const form = new FormData();
-    form.append("image", file, "image.png");
-    form.append("reference", clean, "reference.png");
-    return (await asked("v1/score", { method: "POST", body: form, patient: true })).json();
+    const body = formOf({ image: [file, "image.png"], reference: [clean, "reference.png"] });
+    return (await asked("v1/score", { method: "POST", body, patient: true })).json();
   }
 }
 
@@ -211,13 +200,12 @@ function named(answer) {
   return encoded ? decodeURIComponent(encoded) : /filename="([^"]+)"/.exec(header)?.[1];
 }
 
-// The mask as the API takes it: white where the photo is restored.
-function gray(mask) {
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [mask.width, mask.height];
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#000";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(mask, 0, 0);
-  return new Promise((resolve) => canvas.toBlob(resolve));
+// Fields as a form; a file with its name is a list, and what is empty is left out.
+function formOf(fields) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    if (Array.isArray(value)) form.append(name, ...value);
+    else if (value !== null && value !== undefined && value !== "") form.append(name, String(value));
+  }
+  return form;
 }

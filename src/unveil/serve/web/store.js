@@ -1,5 +1,6 @@
 // The list of photos, kept in this browser so that it survives a reload.
 
+import { canvasOf } from "./canvas.js";
 import { createStore, del, entries, set } from "./vendor/idb-keyval.js";
 
 const store = createStore("unveil", "photos");
@@ -21,7 +22,7 @@ async function tried(action) {
 export const keep = (photo) =>
   tried(async () => {
     const { id, order, name, file, thumb, size, options, seen, saved, asked, ran, error } = photo;
-    const mask = photo.mask ? await maskBlob(photo.mask) : null;
+    const mask = photo.mask ? await photo.mask.convertToBlob() : null;
     await set(id, { id, order, name, file, thumb, size, options, seen, saved, asked, ran, error, mask }, store);
   });
 
@@ -30,16 +31,6 @@ export const forget = (photo) => tried(() => del(photo.id, store));
 export async function kept() {
   const found = (await tried(() => entries(store))) || [];
   const photos = found.map(([, photo]) => photo).sort((a, b) => a.order - b.order);
-  for (const photo of photos) photo.mask = photo.mask ? await maskOf(photo.mask) : null;
+  for (const photo of photos) photo.mask &&= canvasOf(await createImageBitmap(photo.mask));
   return photos;
-}
-
-const maskBlob = (canvas) => new Promise((resolve) => canvas.toBlob(resolve));
-
-async function maskOf(blob) {
-  const picture = await createImageBitmap(blob);
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [picture.width, picture.height];
-  canvas.getContext("2d").drawImage(picture, 0, 0);
-  return canvas;
 }

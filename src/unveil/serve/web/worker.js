@@ -11,7 +11,7 @@ let base;
 const STEPS = 64; // as in local.js
 const MOST_PIXELS = 2 ** 20;
 const WINDOW = 512;
-const TILES_AT_ONCE = 4;
+const CROPS_AT_ONCE = 4;
 
 onmessage = async ({ data }) => {
   try {
@@ -103,13 +103,14 @@ function evenly(value) {
   return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
 
-// As many crops at once as a pass of tiles holds: they share every layer's statistics.
+// Crops of one pass share every layer's statistics.
 async function statistics(image) {
   const { width, height } = image;
   const whole = isWhole(image);
-  const parts = crops(height, width, whole ? Math.max(width, height) : Math.min(WINDOW, model.tile));
+  const side = Math.min(WINDOW, model.tile);
+  const parts = crops(height, width, whole ? Math.max(width, height) : side);
   const sides = [parts[0].tall, parts[0].wide].map((side) => Math.ceil(side / model.size_multiple) * model.size_multiple);
-  const number = whole ? parts.length : Math.max(Math.floor((TILES_AT_ONCE * model.tile ** 2) / (sides[0] * sides[1])), 1);
+  const number = whole ? parts.length : Math.max(Math.floor((CROPS_AT_ONCE * side ** 2) / (sides[0] * sides[1])), 1);
   const batches = Math.ceil(parts.length / number);
   const total = {};
   for (let i = 0; i < batches; i += 1) {
