@@ -186,3 +186,15 @@ def test_too_many_pictures_are_refused(served: Served, monkeypatch: pytest.Monke
     answer = served.client.post("/v1/jobs", files=files)
     assert answer.status_code == 422
     assert "2 pictures, not 3" in answer.json()["error"]
+
+
+def test_a_job_that_is_refused_leaves_no_file(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = set(uploads(served.engine))
+    monkeypatch.setattr("unveil.serve.batches._MOST_BATCHES", 0)
+    files = [("image", (f"{i}.png", photo((9, 9)))) for i in range(2)]
+    answer = served.client.post("/v1/jobs", files=files)
+    assert answer.status_code == 503
+    assert "jobs are kept already" in answer.json()["error"]
+    until(lambda: set(uploads(served.engine)) <= earlier)

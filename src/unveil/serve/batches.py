@@ -201,8 +201,7 @@ class Batches:
         """Stop restoring and delete all files of a job."""
         self.cancel(batch)
         self._batches.pop(batch.id, None)
-        for source in batch.sources:
-            self._engine.store.discard(source)
+        self._engine.store.discard(*batch.sources)
 
     async def close(self) -> None:
         """End all work."""

@@ -63,7 +63,15 @@ def _add_jobs(router: APIRouter, engine: Engine, batches: Batches) -> None:
         engine.check(options)
         if len(form.image) > MOST_IMAGES:
             raise InputError(f"a job holds {MOST_IMAGES} pictures, not {len(form.image)}")
-        batch = batches.add([await _item(engine, image) for image in form.image])
+        items: list[Item] = []
+        try:
+            for image in form.image:
+                items.append(await _item(engine, image))  # noqa: PERF401
+            batch = batches.add(items)
+        except BaseException:
+            # Nobody could ask for these files.
+            engine.store.discard(*(item.source for item in items if item.source is not None))
+            raise
         if form.start:
             batches.start(batch, options)
         return batch.status()

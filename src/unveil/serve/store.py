@@ -156,18 +156,16 @@ class Store:
             with contextlib.suppress(OSError):
                 os.utime(file.parent)
 
-    def discard(self, file: Path) -> None:
-        """Remove the folder of `file`, if it is one of the store's, once nobody holds it."""
-        folder = file.parent
-        if folder.parent != self.folder:
-            return
-        with self._guard:
-            if folder in self._held:
-                self._unwanted.add(folder)
-                return
-            self._unwanted.discard(folder)
-            self._names.pop(folder, None)
-            shutil.rmtree(folder, ignore_errors=True)
+    def discard(self, *files: Path) -> None:
+        """Remove the folders of files, those that are the store's, once nobody holds them."""
+        for folder in {file.parent for file in files if file.parent.parent == self.folder}:
+            with self._guard:
+                if folder in self._held:
+                    self._unwanted.add(folder)
+                    continue
+                self._unwanted.discard(folder)
+                self._names.pop(folder, None)
+                shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
         """Remove folders that were long unused, and further ones while all take too much room."""
