@@ -165,3 +165,9 @@ def test_stopping_removes_all_files(engine: Engine) -> None:
     engine.store.receive("a.png", photo())
     engine.stop(1)
     until(lambda: not engine.store.folder.exists())
+
+
+def test_tiles_that_wait_for_each_other_are_counted_once(engine: Engine) -> None:
+    source = engine.store.receive("a.png", photo((200, 100)))
+    options = Options(model="mtair_small", tile=128)
+    assert engine.submit(source, options).future.result(WAIT_S).tiles == 2

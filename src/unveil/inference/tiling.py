@@ -45,6 +45,7 @@ class TiledInference:
         conditioning: Statistics, by layer, that replace the image's own.
         together: Whether tiles wait for each other where the statistics of the whole are needed, if
             the network can; else these are gathered from crops.
+        tiles: In how many parts the last image was done.
     """
 
     model: nn.Module
@@ -55,6 +56,7 @@ class TiledInference:
     ensemble: bool = False
     conditioning: dict[str, Tensor] = field(default_factory=dict)
     together: bool = True
+    tiles: int = field(default=0, init=False)
 
     def restore(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
         """Restore ``(h, w, c)`` samples, c 1 or 3, into `out`.
@@ -121,6 +123,7 @@ class TiledInference:
         def tick() -> None:
             progress(done)
 
+        self.tiles = 1
         if grid is None or whole:
             network = self._network(tick)
             change = network.change(to_network(pixels), self._shared_statistics(network, pixels))
@@ -128,7 +131,8 @@ class TiledInference:
             progress(1.0)
             return
         share, steps = self._preparation()
-        passes = len(grid.tiles(height, width)) * steps
+        self.tiles = len(grid.tiles(height, width))
+        passes = self.tiles * steps
 
         def stepped() -> None:
             nonlocal done

@@ -165,14 +165,21 @@ class Engine:
         kind, megapixels = f"{offer.id} {options.ensemble}", height * width / 1e6
         if kind in self._seconds_per_megapixel:
             job.expected_s = self._seconds_per_megapixel[kind] * megapixels
-        tally = _Tally(job)
         start = time.perf_counter()
         pages = [image, *image.pages]
         changes = tuple(source.with_name(f"{job.id}.{i}.change") for i in range(len(pages)))
+        tiles = 0
+
+        def report(share: float) -> None:
+            job.report((i + share) / len(pages))
+
         try:
             for i, page in enumerate(pages):
                 out = self.store.create(changes[i], page.pixels.shape, np.float32)
-                change_of(restorer, page, out, tally.of(i, len(pages)))
+                # Of a page of which nothing can be seen there are none.
+                restorer.engine.tiles = 0
+                change_of(restorer, page, out, report)
+                tiles += restorer.engine.tiles
         except BaseException:
             for file in changes:
                 file.unlink(missing_ok=True)
@@ -185,7 +192,7 @@ class Engine:
             seconds=seconds,
             model=offer.id,
             task=options.task,
-            tiles=tally.tiles,
+            tiles=tiles,
             changes=changes,
             max_megapixels=self.settings.max_megapixels,
             store=self.store,
@@ -228,20 +235,3 @@ class Engine:
                 f"tile {tile}: {pixels / 1e6:.1f} megapixels at once, above this server's limit of "
                 f"{limit:g}; take auto or a smaller tile"
             )
-
-
-class _Tally:
-    """Passes progress on and counts tiles, anew when the restorer starts over in smaller ones."""
-
-    def __init__(self, job: QueuedJob[Restored]) -> None:
-        self.tiles, self._job, self._last = 0, job, 0.0
-
-    def of(self, page: int, count: int) -> Callable[[float], None]:
-        """Return what takes the progress of one page of several."""
-        return lambda share: self((page + share) / count)
-
-    def __call__(self, share: float) -> None:
-        if share != self._last:
-            self.tiles = self.tiles + 1 if share > self._last else int(share > 0)
-        self._last = share
-        self._job.report(share)
