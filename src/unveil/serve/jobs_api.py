@@ -21,7 +21,7 @@ from unveil.serve.engine import Engine
 from unveil.serve.error_responses import described, file_of, sends
 from unveil.serve.results import RESULT, result_file
 from unveil.serve.store import plain_message
-from unveil.serve.uploads import check_form, named, received, result
+from unveil.serve.uploads import check_form, named, received, result, upload
 
 # Of a picture, from 0.
 _NUMBER = InPath(ge=0, le=MOST_IMAGES)
@@ -192,16 +192,13 @@ def _event(kind: str, data: object) -> str:
 
 
 async def _mask(engine: Engine, mask: UploadFile) -> Uint8Image:
-    source = await received(engine, mask)
+    async with upload(engine, mask) as source:
 
-    def read() -> Uint8Image:
-        with engine.store.holding(source):
-            return load_rgb(source, max_megapixels=_MASK_MEGAPIXELS)[..., 0].copy()
+        def read() -> Uint8Image:
+            with engine.store.holding(source):
+                return load_rgb(source, max_megapixels=_MASK_MEGAPIXELS)[..., 0].copy()
 
-    try:
         return await to_thread.run_sync(read)
-    finally:
-        engine.store.discard(source)
 
 
 def _shown(file: Path) -> Response:

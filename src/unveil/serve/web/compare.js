@@ -2,7 +2,7 @@
 // the strength of luminance and colour, and a brush for parts that stay as they were.
 
 import { canvasOf } from "./canvas.js";
-import { html, render } from "./vendor/lit-html.js";
+import { html, nothing, render } from "./vendor/lit-html.js";
 import { t } from "./texts.js";
 
 const STEP = 1.25;
@@ -88,9 +88,8 @@ class UnveilCompare extends HTMLElement {
 
   drawBar() {
     const { name = "", size } = this.given;
-    const button = (label, act, text, pressed) => html`<button type="button" aria-label=${label} title=${label}
-      aria-pressed=${String(pressed)} @click=${act}>${text}</button>`;
-    const plain = (label, act, text) => html`<button type="button" aria-label=${label} title=${label} @click=${act}>${text}</button>`;
+    const button = (label, act, text, pressed = nothing) => html`<button type="button" aria-label=${label} title=${label}
+      aria-pressed=${pressed} @click=${act}>${text}</button>`;
     const hold = html`<button type="button" class="hold" @pointerdown=${() => this.hold(true)}
       @pointerup=${() => this.hold(false)} @pointerleave=${() => this.hold(false)} @blur=${() => this.hold(false)}
       @keydown=${(e) => [" ", "Enter"].includes(e.key) && this.hold(true)} @keyup=${() => this.hold(false)}>${t("hold")}</button>`;
@@ -104,15 +103,15 @@ class UnveilCompare extends HTMLElement {
       ${this.brush || this.given.mask ? button(t("restoreBrushHelp"), choose("restore"), t("restoreBrush"), this.brush === "restore") : ""}
       ${this.brush ? html`<label class="size">${t("brushSize")} <input type="range" min="0.01" max="0.25" step="0.01"
         .value=${String(this.brushSize)} @input=${(e) => (this.brushSize = Number(e.target.value))}></label>` : ""}
-      ${this.given.mask ? plain(t("clearMaskHelp"), () => this.setMask(null), t("clearMask")) : ""}`;
+      ${this.given.mask ? button(t("clearMaskHelp"), () => this.setMask(null), t("clearMask")) : ""}`;
     render(
       html`<span class="say">${name} · ${size[0]} × ${size[1]}</span>
         ${this.compares ? hold : ""} ${paints ? brushes : ""}
-        <span class="zooms">${plain(t("zoomOut"), () => this.act("out"), "−")}
+        <span class="zooms">${button(t("zoomOut"), () => this.act("out"), "−")}
         <output aria-live="polite" aria-label=${t("zoom")}></output>
-        ${plain(t("zoomIn"), () => this.act("in"), "+")} ${plain(t("fitHelp"), () => this.act("fit"), t("fit"))}
-        ${plain(t("fullHelp"), () => this.act("full"), "100 %")}
-        ${plain(t("fullScreen"), () => this.fullScreen(), html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" /></svg>`)}</span>`,
+        ${button(t("zoomIn"), () => this.act("in"), "+")} ${button(t("fitHelp"), () => this.act("fit"), t("fit"))}
+        ${button(t("fullHelp"), () => this.act("full"), "100 %")}
+        ${button(t("fullScreen"), () => this.fullScreen(), html`<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5" /></svg>`)}</span>`,
       this.bar,
     );
     this.percent = this.bar.querySelector("output");

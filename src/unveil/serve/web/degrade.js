@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/lit-html.js";
 import { ACCEPT, dropArea, sampleList } from "./drop.js";
-import { bar } from "./panel.js";
+import { bar, slider } from "./panel.js";
 import { t } from "./texts.js";
 
 const PAIRS = [["degraded", "restored1"], ["clean1", "restored1"], ["clean1", "degraded"]];
@@ -128,12 +128,11 @@ export class DegradeTab {
   }
 
   side() {
-    const slider = (which, label, top, step) => html`<label class="slider"><span>${label}</span><input type="range" id="degrade-${which}" min="0" max=${top}
-      step=${step} .value=${String(this.values[which])} @input=${(e) => this.move(which, Number(e.target.value))}>
-      <output>${this.values[which]}</output></label>`;
+    const degrading = (which, label, max, step) =>
+      slider(`degrade-${which}`, label, { value: this.values[which], max, step }, (value) => this.move(which, value));
     const now = this.progress;
-    return html`<div class="fields">${slider("noise", t("sliderNoise"), 75, 1)} ${slider("rain", t("sliderRain"), 1, 0.01)}
-      ${slider("haze", t("sliderHaze"), 1, 0.01)}</div>
+    return html`<div class="fields">${degrading("noise", t("sliderNoise"), 75, 1)} ${degrading("rain", t("sliderRain"), 1, 0.01)}
+      ${degrading("haze", t("sliderHaze"), 1, 0.01)}</div>
       ${now ? bar(now.share ? t("progress", { percent: Math.round(100 * now.share) }) : t("preparing"), now.share || null) : ""}
       <button type="button" id="degrade-go" class=${now ? "" : "main"} @click=${() => (this.run ? this.run.abort() : this.restore())}>
         ${t(now ? "cancel" : "restore")}</button>

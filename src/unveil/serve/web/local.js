@@ -119,35 +119,30 @@ class LocalEngine {
 
   // Ask the worker, which does one thing at a time; to stop it is to end it.
   ask(kind, model, image, progress, signal) {
-    const turn = async () => {
+    const turn = () => new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      this.worker ??= new Worker(new URL("worker.js", BASE), { type: "module" });
-      const { worker } = this;
-      return new Promise((resolve, reject) => {
-        const stop = () => {
-          worker.terminate();
-          this.worker = null;
-          reject(new DOMException("cancelled", "AbortError"));
-        };
-        signal?.addEventListener("abort", stop, { once: true });
-        const end = (act, value) => {
-          signal?.removeEventListener("abort", stop);
-          act(value);
-        };
-        worker.onmessage = ({ data }) => {
-          if (data.progress) progress?.(data.progress);
-          else if (data.error) end(reject, new Error(data.error));
-          else end(resolve, data.result);
-        };
-        worker.onerror = (event) => {
-          this.worker = null;
-          end(reject, new Error(event.message || t("outOfMemory")));
-        };
-        const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
-        const { weights } = this.site;
-        worker.postMessage({ kind, model, weights, base: BASE, threads, ...image }, [image.rgba.buffer]);
-      });
-    };
+      const worker = (this.worker ??= new Worker(new URL("worker.js", BASE), { type: "module" }));
+      const end = (act, value) => {
+        signal?.removeEventListener("abort", stop);
+        act(value);
+      };
+      const lose = (error) => {
+        worker.terminate();
+        this.worker = null;
+        end(reject, error);
+      };
+      const stop = () => lose(new DOMException("cancelled", "AbortError"));
+      signal?.addEventListener("abort", stop);
+      worker.onmessage = ({ data }) => {
+        if (data.progress) progress?.(data.progress);
+        else if (data.error) end(reject, new Error(data.error));
+        else end(resolve, data.result);
+      };
+      worker.onerror = (event) => lose(new Error(event.message || t("outOfMemory")));
+      const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, 8) : 1;
+      const { weights } = this.site;
+      worker.postMessage({ kind, model, weights, base: BASE, threads, ...image }, [image.rgba.buffer]);
+    });
     const asked = (this.last ?? Promise.resolve()).catch(() => {}).then(turn);
     this.last = asked;
     // What waits for its turn is given up at once, too.

@@ -87,15 +87,12 @@ export class Panel {
     const apart = options.luma !== null || options.chroma !== null;
     // What is drawn may be older than the last event.
     const now = () => shares(this.tab.photo.options);
-    const slider = (id, label, value, act) => html`<label class="slider"><span>${label}</span>
-      <input type="range" id=${id} min="0" max="1" step="0.01" .value=${String(value)} @input=${(e) => act(Number(e.target.value))}>
-      <output>${value.toFixed(2)}</output></label>`;
     return html`<div class="fields" role="group" aria-label=${t("strength")}>
-      ${slider("strength", t("strength"), options.strength, (strength) => this.tab.set({ strength, luma: null, chroma: null }))}
+      ${slider("strength", t("strength"), { value: options.strength }, (strength) => this.tab.set({ strength, luma: null, chroma: null }))}
       <p class="quiet">${t("strengthHelp")}</p>
       <details ?open=${apart}><summary>${t("apart")}</summary>
-        ${slider("luma", t("luma"), luma, (value) => this.tab.set({ luma: value, chroma: now()[1] }))}
-        ${slider("chroma", t("chroma"), chroma, (value) => this.tab.set({ luma: now()[0], chroma: value }))}</details></div>`;
+        ${slider("luma", t("luma"), { value: luma }, (value) => this.tab.set({ luma: value, chroma: now()[1] }))}
+        ${slider("chroma", t("chroma"), { value: chroma }, (value) => this.tab.set({ luma: now()[0], chroma: value }))}</details></div>`;
   }
 
   saveAs({ options }) {
@@ -131,6 +128,10 @@ export class Panel {
 export const bar = (text, share) => html`<div class="progress">
   ${share === null ? html`<progress max="1" aria-label=${text}></progress>` : html`<progress max="1" .value=${share} aria-label=${text}></progress>`}
   <p>${text}</p></div>`;
+
+export const slider = (id, label, { value, max = 1, step = 0.01 }, act) => html`<label class="slider"><span>${label}</span>
+  <input type="range" id=${id} min="0" max=${max} step=${step} .value=${String(value)} @input=${(e) => act(Number(e.target.value))}>
+  <output>${step < 1 ? value.toFixed(2) : value}</output></label>`;
 
 // What a network sees, in a sentence; how sure it is where that is nothing.
 function sentence(seen) {

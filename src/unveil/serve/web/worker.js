@@ -194,14 +194,14 @@ async function restoreTogether(image, tiles, blend) {
     const features = { height, width };
     await together("encode", tiles, { ...shared, unit: multiple, begin: (tile) => pixels(image, tile),
       end: (tile, result) => gather(features, tile, result) });
-    const refined = { ...features, data: new Float32Array(features.data.length) };
     const pieces = piecesOf(height, width, model.tile);
-    const write = (top, values) => refined.data.set(values, top * width * features.depth);
+    // In place: pieces come row by row, and those to come lie below what is written.
+    const write = (top, values) => features.data.set(values, top * width * features.depth);
     const latent = new Blend(width, features.depth, PIECE_OVERLAP, write);
     await together("refine", pieces, { ...shared, unit: 1, begin: (piece) => region(features, piece, 1),
       end: (piece, { data, dims }) => latent.add(piece, data, dims.slice(1, 3), false) });
     latent.flush(height);
-    await together("restore", tiles, { ...shared, unit: multiple, begin: (tile) => region(refined, tile, multiple),
+    await together("restore", tiles, { ...shared, unit: multiple, begin: (tile) => region(features, tile, multiple),
       end: (tile, { data, dims }) => blend.add(tile, data, dims.slice(2), true) });
   } finally {
     await store.close();
