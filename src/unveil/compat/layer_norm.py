@@ -157,19 +157,10 @@ def layer_norm_linear_fn(
     residual_in_fp32: bool = False,
     is_rms_norm: bool = False,
 ) -> Any:
-    """Add a residual, normalise and map linearly.
+    """Add a residual and normalise as `layer_norm_fn` does, then map linearly.
 
-    Args:
-        x: `(..., d)`.
-        norm_weight: `(d,)`.
-        norm_bias: `(d,)` or None.
-        linear_weight: `(m, d)`.
-        linear_bias: `(m,)` or None.
-        residual: Shaped as `x`, or None.
-        eps: Added to the variance or the mean square.
-        prenorm: Also return the sum.
-        residual_in_fp32: Return that sum in fp32 if no residual gives it a dtype.
-        is_rms_norm: Divide by the root mean square, without taking the mean out.
+    `norm_weight` and `norm_bias` are its `weight` and `bias`; `linear_weight` is `(m, d)`,
+    `linear_bias` `(m,)` or None.
 
     Returns:
         `(..., m)`; with `prenorm`, a pair.

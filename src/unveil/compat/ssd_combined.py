@@ -180,21 +180,9 @@ def mamba_conv1d_scan_ref(
 ) -> Tensor:
     """Convolve and scan, by the plain loop.
 
-    Args:
-        xBC: `(b, l, h p + 2 g n)`.
-        conv1d_weight: `(h p + 2 g n, width)`.
-        conv1d_bias: `(h p + 2 g n,)` or None.
-        dt: `(b, l, h)`.
-        A: `(h,)`.
-        chunk_size: Not needed.
-        D: `(h,)` or `(h, p)`, or None.
-        z: `(b, l, h p)` or None.
-        dt_bias: `(h,)` or None.
-        dt_softplus: Apply softplus to `dt` after the bias.
-        dt_limit: Range that `dt` is held to.
-        activation: Of the convolution.
-        headdim: p, where `D` does not give it.
-        ngroups: g.
+    The arguments are those of `mamba_split_conv1d_scan_combined`, whose input comes in parts here:
+    `xBC`, `(b, l, h p + 2 g n)`, the step sizes `dt`, `(b, l, h)`, and the gate `z`, `(b, l, h p)`
+    or None. With `dt_softplus`, `dt` passes through softplus after the bias.
 
     Returns:
         `(b, l, h p)`.

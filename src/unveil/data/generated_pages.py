@@ -26,9 +26,7 @@ def text(side: int, rng: np.random.Generator) -> FloatImage:
 def drawing(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw lines, circles and boxes on paper, some filled: line art, plans, cartoons.
 
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
+    The arguments are those of `text`.
     """
     ink, paper = _ink_and_paper(rng)
     picture = np.full((side, side, 3), paper, np.float32)
@@ -58,9 +56,7 @@ def drawing(side: int, rng: np.random.Generator) -> FloatImage:
 def screen(side: int, rng: np.random.Generator) -> FloatImage:
     """Draw windows, panels, rows and letters, all with hard edges, as screenshots have them.
 
-    Args:
-        side: Side of the square picture, in pixels.
-        rng: Source of all draws.
+    The arguments are those of `text`.
     """
     ink, paper = _ink_and_paper(rng)
     picture = np.full((side, side, 3), paper, np.float32)

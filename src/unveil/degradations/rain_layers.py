@@ -73,19 +73,8 @@ def sheets(
     """Draw curtains of fine rain: broad bands along the fall, with streaks too fine to tell apart.
 
     ``S = s * band * (0.2 + 0.8 * fine)`` with Gaussian noise blurred along the fall for both: the
-    band 5 times as long and 12 times as wide as the fine streaks.
-
-    Args:
-        shape: (h, w).
-        rng: Source of randomness.
-        density: Bands leave ``exp(-density)`` of the pixels dry.
-        angle: Direction in degrees from vertical; positive falls to the right.
-        length: Of the fine streaks, pixels.
-        width: Of the fine streaks, full width at half maximum, pixels.
-        brightness: The light that 1 pixel in 500 exceeds.
-
-    Returns:
-        (h, w), light from 0 on.
+    band 5 times as long and 12 times as wide as the fine streaks, of which the arguments speak as
+    in `noise_layer`. The bands leave ``exp(-density)`` of the pixels dry.
 
     Source: Chosen here, after photographs of squalls.
 

@@ -57,14 +57,7 @@ def comparison_to_json(
     *,
     confidence: float,
 ) -> dict[str, Any]:
-    """Return the differences of two reports as plain values.
-
-    Args:
-        a: One report, or one of each training run.
-        b: The other side.
-        differences: From `compare`.
-        confidence: That they were made with.
-    """
+    """Return what `comparison_to_markdown` writes as plain values."""
     one, two = _sides(a, b)
     return {
         "a": _plain_side(one),

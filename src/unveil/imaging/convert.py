@@ -139,10 +139,6 @@ def spread_bits(samples: Array, bits: int) -> Array:
 def shorten_bits(samples: Array, bits: int) -> Array:
     """Undo `spread_bits`: return uint16 samples rounded to `bits`, in the upper ones.
 
-    Args:
-        samples: uint16 of any shape.
-        bits: 8 to 16.
-
     >>> (shorten_bits(np.array([0, 32800, 65535], np.uint16), 10) >> 6).tolist()
     [0, 512, 1023]
     """

@@ -28,33 +28,18 @@ def transformed(x: Tensor, number: int) -> Tensor:
 
 
 def restored_orientation(x: Tensor, number: int) -> Tensor:
-    """Undo `transformed`.
-
-    Args:
-        x: From `transformed`.
-        number: Of the transform.
-    """
+    """Undo `transformed`, whose result `x` is."""
     x = x.rot90(-(number & 3), (-2, -1))
     return x.flip(-1) if number & 4 else x
 
 
 def transformed_features(x: Tensor, number: int) -> Tensor:
-    """Transform features ``(b, h, w, c)`` as `transformed` does images.
-
-    Args:
-        x: ``(b, h, w, c)``.
-        number: Of the transform.
-    """
+    """Transform features ``(b, h, w, c)`` as `transformed` does images."""
     return transformed(x.movedim(-1, 1), number).movedim(1, -1).contiguous()
 
 
 def restored_feature_orientation(x: Tensor, number: int) -> Tensor:
-    """Undo `transformed_features`.
-
-    Args:
-        x: From `transformed_features`.
-        number: Of the transform.
-    """
+    """Undo `transformed_features`, whose result `x` is."""
     return restored_orientation(x.movedim(-1, 1), number).movedim(1, -1)
 
 
