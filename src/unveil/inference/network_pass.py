@@ -206,8 +206,8 @@ class NetworkPass:
             def refine(features: Tensor) -> Tensor:
                 turned = transformed_features(features.to(self.device, dtype), number)
                 # What is the whole image needs no statistics gathered elsewhere.
-                whole = not trained_on_crops and features.shape[1:3] == size
-                seen = self._own_statistics() if whole else image_statistics
+                at_once = not trained_on_crops and features.shape[1:3] == size
+                seen = self._own_statistics() if at_once else image_statistics
                 return restored_feature_orientation(model.refine_latent(turned, seen), number)
 
             whole = encoded((pixels.shape[0], pixels.shape[1]), grid, self.multiple, encode)

@@ -1,4 +1,9 @@
-"""Restore pixels of any size: whole, or tile by tile with shared image-wide statistics."""
+"""Restore pixels of any size, in one of three ways.
+
+- Whole: one `NetworkPass`.
+- In tiles that wait for each other at every layer that looks at the whole image: `SinglePass`.
+- In tiles that are given what the whole image says, gathered before: a `NetworkPass` for each.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
