@@ -21,15 +21,10 @@ _FOLDER = Path(__file__).parent / "sample_images"
 
 @dataclass(frozen=True)
 class SampleImage:
-    """A photo to try.
+    """A photo to try; `unveil.serve.forms.SampleInfo` describes what clients see of it.
 
     Attributes:
-        id: What clients call it.
         file: Its clean file.
-        title: What is wrong with it, in a word or two.
-        about: What it shows.
-        degradation: As `unveil.degradations.parse` takes it; empty for the clean photo.
-        task: What a network must do to restore it.
         focus: Where its small picture begins, as shares of height and width.
     """
 

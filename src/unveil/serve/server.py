@@ -1,6 +1,7 @@
 """Run the application: listen, serve until a signal, answer running requests, clean up."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -37,8 +38,7 @@ def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool =
         InputError: If the address cannot be listened on.
         UnveilError: As `Engine`.
     """
-    listening = _listen(settings.host, settings.port)
-    try:
+    with contextlib.closing(_listen(settings.host, settings.port)) as listening:
         engine = Engine(settings)
         try:
             app = build_app(settings, engine=engine, page=page)
@@ -53,11 +53,11 @@ def run_server(settings: Settings, ready: Callable[[str], None], *, page: bool =
                 timeout_keep_alive=_KEEP_ALIVE_S,
             )
             server = _Server(config, engine, lambda: ready(_address(settings, listening)))
-            _until_stopped(server, listening)
+            # uvicorn raises the signal again afterwards, which must not end us before we clean.
+            with stop_signals(lambda *_: None):
+                asyncio.run(server.serve(sockets=[listening]))
         finally:
             engine.stop(0)
-    finally:
-        listening.close()
 
 
 class _Server(uvicorn.Server):
@@ -78,12 +78,6 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         # In a thread: a signal may have interrupted the holder of any lock.
         threading.Thread(target=self._engine.queue.stop, args=(_GRACE_S,), daemon=True).start()
-
-
-def _until_stopped(server: _Server, listening: socket.socket) -> None:
-    """Serve; uvicorn raises the signal again afterwards, which must not end us before we clean."""
-    with stop_signals(lambda *_: None):
-        asyncio.run(server.serve(sockets=[listening]))
 
 
 def _listen(host: str, port: int) -> socket.socket:
