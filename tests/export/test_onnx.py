@@ -15,8 +15,10 @@ ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from unveil.export import export_onnx, parity  # noqa: E402
+from unveil.export.graph import build_graph  # noqa: E402
 from unveil.export.graph_modules import padded  # noqa: E402
 from unveil.inference.padding import pad_to_multiple  # noqa: E402
+from unveil.layers.attention import cosines  # noqa: E402
 
 SIZES = ((1, 1), (7, 5), (65, 47))
 
@@ -81,7 +83,7 @@ def test_metadata_says_what_the_file_is(network, exported):
     assert entries["unveil.id"] == "cu_mamba_tiny"
     assert entries["unveil.part"] == "whole"
     assert json.loads(entries["unveil.config"]) == network[0].config.model_dump(mode="json")
-    assert (entries["unveil.tile"], entries["unveil.overlap"]) == ("512", "32")
+    assert (entries["unveil.tile"], entries["unveil.overlap"]) == ("1024", "32")
     assert len(entries["unveil.sha256"]) == 64
 
 
@@ -120,3 +122,16 @@ def test_what_is_there_stays_and_what_does_not_fit_is_refused(network, tmp_path)
 def test_padding_inside_the_graph_is_that_of_inference(size):
     image = torch.rand(1, 3, *size)
     assert torch.equal(padded(image, 8), pad_to_multiple(image, 8))
+
+
+def test_cosines_of_channels_without_power_are_numbers():
+    class Cosines(torch.nn.Module):
+        def forward(self, gram, query, key):
+            return cosines(gram, query, key)
+
+    gram, power = torch.zeros(2, 4, 4), torch.tensor([0.0, 1.0, -1e-9, 4.0]).expand(2, 4)
+    given = {"gram": gram + 1e-3, "query": power.clone(), "key": power.clone()}
+    graph = build_graph(Cosines(), (*given.values(),), [*given], ["out"], dynamic=False)
+    (found,) = parity.open_session(graph).run(None, {n: x.numpy() for n, x in given.items()})
+    np.testing.assert_allclose(found, cosines(*given.values()).numpy(), rtol=1e-5)
+    assert np.isfinite(found).all()

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ OPSET = 18
 IR_VERSION = 8
 # Of an image.
 _CHANNELS = 3
+# What the exporter calls a free size.
+_SYMBOL = re.compile(r"\bs\d+\b")
 
 _FOLDED: dict[str, Callable[[Constant], Constant]] = {
     "Exp": np.exp,
@@ -198,18 +201,35 @@ def _name_axes(model: onnx.ModelProto, *, several: bool) -> None:
         model: The graph.
         several: Whether its examples were several images, so that the batch is free.
     """
-    for item in [*model.graph.input, *model.graph.output]:
+    items = [*model.graph.input, *model.graph.output]
+    symbols: dict[str, str] = {}
+    for item in items:
         axes = item.type.tensor_type.shape.dim
-        names = {}
-        if item.name in ("image", "restored"):
-            names = {0: "batch", 2: "height", 3: "width"}
-        elif item.name == "places":
-            names = {0: "batch"}
-        elif item.name in ("latent", "refined") or item.name.startswith("skip."):
-            level = item.name.removeprefix("skip.") if item.name.startswith("skip.") else "latent"
-            names = {0: "batch", 1: f"height.{level}", 2: f"width.{level}"}
-        if not several:
-            names.pop(0, None)
-        for axis, name in names.items():
+        for axis, name in _axis_names(item.name, axes).items():
+            if name == "batch" and not several:
+                continue
             assert not axes[axis].HasField("dim_value"), f"{item.name}: {name} became a constant"
+            symbols.setdefault(axes[axis].dim_param, name)
             axes[axis].dim_param = name
+    for item in items:
+        for size in item.type.tensor_type.shape.dim:
+            if size.dim_param:
+                # Such as s11//2.
+                size.dim_param = _SYMBOL.sub(lambda m: symbols.get(m[0], m[0]), size.dim_param)
+
+
+def _axis_names(item: str, axes: Sequence[Any]) -> dict[int, str]:
+    """Return the names of an input's or output's free axes, by axis.
+
+    Args:
+        item: Its name.
+        axes: Its sizes.
+    """
+    if item in ("rows", "columns"):
+        return {0: item}
+    if item == "places":
+        return {0: "batch"}
+    if item not in ("image", "restored", "held.0"):
+        return {}
+    down = 2 if axes[1].dim_value == _CHANNELS else 1
+    return {0: "batch", down: "height", down + 1: "width"}

@@ -105,8 +105,8 @@ class ImageStatistics(nn.Module):
         return (*found, scores + torch.tensor(self.probe.bias))
 
 
-class StatisticsAsInputs(nn.Module):
-    """Base of what takes statistics of the whole image: a network, or a part of one.
+class TilesOfAnImage(nn.Module):
+    """``image`` and statistics → ``restored``, for tiles of the image they were gathered from.
 
     Args:
         model: The network.
@@ -120,18 +120,6 @@ class StatisticsAsInputs(nn.Module):
         super().__init__()
         self.model, self.names, self.fixed = model, names, dict(fixed)
 
-    def by_layer(self, statistics: list[Tensor]) -> dict[str, Tensor]:
-        """Return statistics by layer, the fixed ones among them.
-
-        Args:
-            statistics: The inputs, one tensor per layer.
-        """
-        return dict(zip(self.names, statistics, strict=True)) | self.fixed
-
-
-class TilesOfAnImage(StatisticsAsInputs):
-    """``image`` and statistics → ``restored``, for tiles of the image they were gathered from."""
-
     def forward(self, image: Tensor, statistics: list[Tensor]) -> Tensor:
         """Restore tiles ``(n, 3, h, w)``, not clipped.
 
@@ -139,7 +127,7 @@ class TilesOfAnImage(StatisticsAsInputs):
             image: The tiles, floats in [0, 1].
             statistics: Of the image, one tensor per layer.
         """
-        known = GlobalStatistics(self.by_layer(statistics))
+        known = GlobalStatistics(dict(zip(self.names, statistics, strict=True)) | self.fixed)
         restored: Tensor = self.model(padded(image, self.model.size_multiple), known)
         return restored[..., : image.shape[2], : image.shape[3]]
 

@@ -16,7 +16,7 @@ from unveil.errors import InputError, OutputError
 from unveil.export.graph import build_graph
 from unveil.export.graph_modules import FixedStatistics, WholeImages, prepared, restoration_model
 from unveil.export.parity import SIZES, Agreement, compare, open_session
-from unveil.export.parts import build_tiles, check_tiles, parts_of
+from unveil.export.parts import check_tiles, tile_forms
 from unveil.imaging.atomic import write_bytes
 from unveil.inference.loading import LoadedModel, load
 from unveil.inference.options import TaskChoice
@@ -27,8 +27,6 @@ from unveil.models.checkpoint import bundled_weights
 SMALLEST, LARGEST = 1, 8192
 # Sizes of the examples that are exported: not multiples, and different from each other.
 _EXAMPLE = (2, 3, 52, 68)
-# Side of a tile in programs that run the files: they need more memory per pixel than we do.
-TILE = 512
 
 
 @dataclass(frozen=True)
@@ -64,9 +62,10 @@ def export_onnx(
         target: The file.
         size: Side of square images, or ``"dynamic"`` for images of every size.
         tiles: For networks that look at the whole image: write files whose tiles share what is
-            decided by all of it, ``NAME.encode.onnx``, ``NAME.refine.onnx`` and
-            ``NAME.restore.onnx``; of networks whose tiles make their own latent
-            ``NAME.statistics.onnx`` and ``NAME.restore.onnx``. Metadata names inputs and outputs.
+            decided by all of it, ``NAME.encode.0.onnx``, … ``NAME.restore.3.onnx``, see
+            `unveil.export.stages`; of networks whose tiles make their own latent
+            ``NAME.statistics.onnx`` and ``NAME.restore.onnx``. Metadata gives their order, and
+            names inputs and outputs.
         task: Turn an all-in-one network to one task.
         force: Replace files that are there.
 
@@ -90,13 +89,14 @@ def export_onnx(
     if tiles and size != "dynamic":
         raise InputError("tiles are of several sizes: give size or tiles, not both")
     stem = target.name.removesuffix(".onnx")
-    parts = parts_of(loaded) if tiles else ("whole",)
+    forms = tile_forms(loaded) if tiles else {}
+    parts = (*forms,) or ("whole",)
     files = tuple(target.with_name(f"{stem}.{part}.onnx") if tiles else target for part in parts)
     refuse_existing(files, force)
     if tiles:
-        graphs = build_tiles(loaded)
+        graphs = {part: build_graph(*form, dynamic=True) for part, form in forms.items()}
         for part, graph in graphs.items():
-            _describe(graph, loaded, part)
+            _describe(graph, loaded, part, parts)
         agreements = check_tiles(loaded, graphs)
     else:
         graphs = {"whole": build_whole(loaded, size)}
@@ -134,7 +134,7 @@ def build_whole(loaded: LoadedModel, size: int | Literal["dynamic"] = "dynamic")
     graph = build_graph(
         form, (torch.rand(shape),), ["image"], ["restored"], dynamic=size == "dynamic"
     )
-    _describe(graph, loaded, "whole")
+    _describe(graph, loaded, "whole", ())
     return graph
 
 
@@ -163,8 +163,10 @@ def _network(loaded: LoadedModel) -> Callable[[Tensor], Tensor]:
     return lambda image: restore_tensor(model, image, statistics)
 
 
-def _describe(graph: onnx.ModelProto, loaded: LoadedModel, part: str) -> None:
-    """Write into a graph what it is and how it is used."""
+def _describe(
+    graph: onnx.ModelProto, loaded: LoadedModel, part: str, parts: tuple[str, ...]
+) -> None:
+    """Write into a graph what it is, and among which parts in which order it is used."""
     network, tiling = restoration_model(loaded), loaded.tiling
     entries: dict[str, Any] = {
         "id": network.model_id,
@@ -175,35 +177,26 @@ def _describe(graph: onnx.ModelProto, loaded: LoadedModel, part: str) -> None:
         "part": part,
         "task": loaded.task,
         "size_multiple": network.size_multiple,
-        "tile": min(tiling.tile, TILE),
+        "tile": tiling.tile,
         "overlap": tiling.overlap,
         "samples": "sRGB-encoded, 0 to 1, planes red, green, blue; the result is not clipped",
     }
-    if part != "whole":
-        entries |= {key: json.dumps(value) for key, value in _interface(graph).items()}
-        entries["parts"] = ", ".join(parts_of(loaded))
-        entries["places"] = "top, bottom, left, right of each sample as shares of its image"
+    if parts:
+        entries["inputs"] = json.dumps(_axes(graph.graph.input))
+        entries["outputs"] = json.dumps(_axes(graph.graph.output))
+        entries["parts"] = ", ".join(parts)
+        entries["place"] = "top, bottom, left, right as shares of the image"
     for key, value in entries.items():
         entry = graph.metadata_props.add()
         entry.key, entry.value = f"unveil.{key}", str(value)
 
 
-def _interface(graph: onnx.ModelProto) -> dict[str, dict[str, list[int | str]]]:
-    """Return names and axes of inputs, outputs, and of the statistics among them."""
-
-    def axes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:
-        return {
-            value.name: [a.dim_param or a.dim_value for a in value.type.tensor_type.shape.dim]
-            for value in values
-        }
-
-    inputs, outputs = axes(graph.graph.input), axes(graph.graph.output)
-    statistics = {
-        name.removeprefix("statistic.").removeprefix("given."): shape
-        for name, shape in (inputs | outputs).items()
-        if name.startswith(("statistic.", "given."))
+def _axes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:
+    """Return the axes of inputs or outputs by name."""
+    return {
+        value.name: [a.dim_param or a.dim_value for a in value.type.tensor_type.shape.dim]
+        for value in values
     }
-    return {"inputs": inputs, "outputs": outputs, "statistics": statistics}
 
 
 def weights_digest(network: torch.nn.Module) -> str:

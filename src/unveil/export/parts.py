@@ -1,14 +1,15 @@
-"""Networks that look at the whole image, in files that share out its statistics over tiles."""
+"""Networks that look at the whole image, in files that share its statistics between tiles."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
+import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from unveil.export.graph import build_graph
+from unveil.errors import InputError
 from unveil.export.graph_modules import (
     Form,
     ImageStatistics,
@@ -16,99 +17,162 @@ from unveil.export.graph_modules import (
     prepared,
     restoration_model,
 )
-from unveil.export.latent import PARTS, latent_forms
 from unveil.export.parity import MOST_OF_TILES, SIZES, Agreement, compare, open_session
+from unveil.export.stages import stage_forms
+from unveil.imaging.image import Array
+from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
+from unveil.inference.once import SinglePass
+from unveil.inference.tiles import Grid
 from unveil.inference.tiling import TiledInference
-from unveil.layers.statistics import GlobalStatistics
-from unveil.models.base import ModelConfig, RestorationModel
+from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
+from unveil.models.base import ModelConfig, Pauses, RestorationModel, Skips
 
-PAIR = ("statistics", "restore")
-Graphs = dict[str, onnx.ModelProto]
+Graphs = Mapping[str, onnx.ModelProto]
 _EXAMPLE = (2, 3, 52, 68)
 _WHOLE_IMAGE = (0.0, 1.0, 0.0, 1.0)
 
 
-def parts_of(loaded: LoadedModel) -> tuple[str, ...]:
-    """Return the names of the files that restore tiles with a network."""
-    return PARTS if loaded.tiling.whole_latent else PAIR
+def tile_forms(loaded: LoadedModel) -> dict[str, Form]:
+    """Return the graphs that restore tiles with a network, in the order they run in.
 
-
-def build_tiles(loaded: LoadedModel) -> Graphs:
-    """Return the graphs that restore tiles, by `parts_of`.
+    They are the stages of `unveil.export.stages`; of networks whose tiles make their own latent
+    ``statistics``, from `statistics_form`, and ``restore``.
 
     Args:
         loaded: The network.
+
+    Raises:
+        InputError: Its tiles take other statistics than those of the whole image.
     """
-    forms = latent_forms(loaded) if loaded.tiling.whole_latent else _pair_forms(loaded)
-    return {name: build_graph(*form, dynamic=True) for name, form in forms.items()}
-
-
-def statistics_of(network: RestorationModel) -> dict[str, Tensor]:
-    """Return statistics of a small random image by layer, as examples of names and shapes."""
-    side = network.size_multiple * 2
-    return dict(network.collect_statistics(torch.rand(1, 3, side, side)).statistics)
-
-
-def _pair_forms(loaded: LoadedModel) -> dict[str, Form]:
-    network = prepared(loaded)
-    statistics = statistics_of(restoration_model(loaded))
-    names = [name for name in statistics if name not in loaded.conditioning]
-    outputs, given = [f"statistic.{name}" for name in names], [statistics[name] for name in names]
-    image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
-    gather = ImageStatistics(network, names)
-    restore = TilesOfAnImage(network, names, loaded.conditioning)
+    if loaded.tiling.whole_latent:
+        if loaded.tiling.window is not None:
+            raise InputError(
+                f"{loaded.name} with task {loaded.task} gathers its statistics from crops, which "
+                "files for tiles cannot; give another --task, or leave out --tiles"
+            )
+        return stage_forms(loaded)
+    statistics = statistics_form(loaded)
+    known, image = _statistics_of(loaded), torch.rand(_EXAMPLE)
+    restore = TilesOfAnImage(prepared(loaded), [*known], loaded.conditioning)
+    given = [f"statistic.{name}" for name in known]
     return {
-        "statistics": Form(gather, (image, places), ["image", "places"], outputs),
-        "restore": Form(restore, (image, given), ["image", *outputs], ["restored"]),
+        "statistics": statistics,
+        "restore": Form(restore, (image, [*known.values()]), ["image", *given], ["restored"]),
     }
+
+
+def statistics_form(loaded: LoadedModel, probe: LinearProbe | None = None) -> Form:
+    """Return what gathers a network's statistics from crops of an image.
+
+    It maps ``image`` and ``places`` to ``statistic.LAYER``, one for each layer.
+
+    Args:
+        loaded: The network.
+        probe: Adds ``scores``, see `ImageStatistics`.
+    """
+    names = [*_statistics_of(loaded)]
+    outputs = [*(f"statistic.{name}" for name in names), *(["scores"] if probe else [])]
+    image, places = torch.rand(_EXAMPLE), torch.tensor([_WHOLE_IMAGE] * _EXAMPLE[0])
+    gather = ImageStatistics(prepared(loaded), names, probe)
+    return Form(gather, (image, places), ["image", "places"], outputs)
+
+
+def _statistics_of(loaded: LoadedModel) -> dict[str, Tensor]:
+    """Return statistics of a small random image by layer, as examples of names and shapes."""
+    network = restoration_model(loaded)
+    side = network.size_multiple * 2
+    found = network.collect_statistics(torch.rand(1, 3, side, side)).statistics
+    return {name: value for name, value in found.items() if name not in loaded.conditioning}
 
 
 def check_tiles(loaded: LoadedModel, graphs: Graphs) -> list[Agreement]:
     """Compare images that the package's engine restores with the graphs and the network.
 
-    Images of both are cut into tiles by the same rules, which are the network's, except that none
-    is too small for it. Statistics of both are gathered from crops: tiles of `unveil restore` wait
-    for each other instead, which graphs cannot. See `compare`.
+    Both restore an image in the network's tiles, whatever its size. See `compare`.
 
     Args:
         loaded: The network.
-        graphs: From `build_tiles`.
+        graphs: Of `tile_forms`.
     """
-    kind = _Parts if loaded.tiling.whole_latent else _Pair
-    tiling = replace(loaded.tiling, whole_megapixels=0.0)
-
-    def restored(network: nn.Module, image: Tensor) -> Tensor:
-        engine = TiledInference(
-            network,
-            torch.device("cpu"),
-            tiling,
-            forced=True,
-            conditioning=loaded.conditioning,
-            together=False,
-        )
-        pixels = image[0].permute(1, 2, 0).contiguous().numpy()
-        change = torch.empty_like(torch.from_numpy(pixels))
-        engine.change(pixels, change.numpy())
-        return change
-
-    exported = kind(restoration_model(loaded), graphs)
+    network = restoration_model(loaded)
+    stages = {name: open_stage(graph) for name, graph in graphs.items()}
+    staged = loaded.tiling.whole_latent
+    exported = (StagedNetwork if staged else _Pair)(network.size_multiple, stages)
+    change = _change_in_stages if staged else _change
     return compare(
-        lambda image: restored(exported, image),
-        lambda image: restored(restoration_model(loaded), image),
+        lambda image: change(exported, image, loaded),
+        lambda image: change(network, image, loaded),
         SIZES,
         MOST_OF_TILES,
     )
 
 
-class _Exported(RestorationModel):
-    """A network whose parts run in ONNX Runtime."""
+def _change_in_stages(network: RestorationModel, image: Tensor, loaded: LoadedModel) -> Tensor:
+    """Return what a network changes about tiles that wait for each other, one after the other."""
+    tiling, pixels = loaded.tiling, _rows_first(image)
+    grid = Grid(tiling.tile, tiling.overlap)
+    once = SinglePass(network, pixels, grid, loaded.conditioning, lambda: None)
+    once.prepare()
+    tiles = once.grid.tiles(*pixels.shape[:2])
+    return torch.cat([once.change(*tile).flatten() for tile in tiles])
 
-    def __init__(self, model: RestorationModel, graphs: Graphs) -> None:
+
+def _change(network: RestorationModel, image: Tensor, loaded: LoadedModel) -> Tensor:
+    """Return what a network changes about an image in tiles."""
+    tiling, pixels = replace(loaded.tiling, whole_megapixels=0.0), _rows_first(image)
+    change = np.empty_like(pixels)
+    device = torch.device("cpu")
+    TiledInference(network, device, tiling, forced=True, conditioning=loaded.conditioning).change(
+        pixels, change
+    )
+    return torch.from_numpy(change)
+
+
+def _rows_first(image: Tensor) -> Array:
+    return np.asarray(image[0].permute(1, 2, 0).contiguous().numpy())
+
+
+class Stage(NamedTuple):
+    """A graph that can be run.
+
+    Attributes:
+        inputs: Names of its inputs.
+        run: Maps inputs to outputs, both by name.
+    """
+
+    inputs: list[str]
+    run: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+def open_stage(graph: onnx.ModelProto) -> Stage:
+    """Return a graph in ONNX Runtime.
+
+    Args:
+        graph: One of `tile_forms`.
+    """
+    session = open_session(graph)
+    names = [output.name for output in session.get_outputs()]
+
+    def run(given: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = session.run(names, {name: value.numpy() for name, value in given.items()})
+        return dict(zip(names, map(torch.from_numpy, found), strict=True))
+
+    return Stage([item.name for item in session.get_inputs()], run)
+
+
+class _ExportedNetwork(RestorationModel):
+    """A network that runs as the graphs of `tile_forms`.
+
+    Args:
+        size_multiple: Of the network.
+        stages: The graphs, in their order.
+    """
+
+    def __init__(self, size_multiple: int, stages: Mapping[str, Stage]) -> None:
         super().__init__(ModelConfig())
-        self._multiple = model.size_multiple
+        self._multiple, self._stages = size_multiple, stages
         self.register_parameter("like", nn.Parameter(torch.zeros(())))
-        self._sessions = {name: open_session(graph) for name, graph in graphs.items()}
 
     @property
     def size_multiple(self) -> int:
@@ -118,66 +182,85 @@ class _Exported(RestorationModel):
     def has_statistics(self) -> bool:
         return True
 
-    def run(self, part: str, given: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Run one of the graphs.
 
-        Args:
-            part: Its name.
-            given: Inputs; some may be another graph's.
-        """
-        session = self._sessions[part]
-        names = [output.name for output in session.get_outputs()]
-        feeds = {item.name: given[item.name].numpy() for item in session.get_inputs()}
-        return dict(zip(names, map(torch.from_numpy, session.run(names, feeds)), strict=True))
+class _Measured(ImageWide):
+    """A layer whose statistic of a tile a graph has measured."""
+
+    summed = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.statistic_name = name
+
+    def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        return x
 
 
-class _Parts(_Exported):
-    """A network in three parts, of `unveil.export.latent`."""
+class StagedNetwork(_ExportedNetwork):
+    """A network that runs as its stages, whose tiles the engine lets wait for each other."""
 
-    def encode(
-        self, degraded: Tensor, statistics: GlobalStatistics | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        found = self._run("encode", {"image": degraded}, statistics)
-        skips = [value for name, value in found.items() if name.startswith("skip.")]
-        return found["latent"], skips
+    @property
+    def runs_in_parts(self) -> bool:
+        """Whether tiles can wait for each other."""
+        return True
 
-    def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:
-        return self._run("refine", {"latent": features}, statistics)["refined"]
+    def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
+        """Refine the latent of a whole image, see `RestorationModel.refine_latent`."""
+        held, alone = [features], AccumulatedStatistics({})
+        for _ in self.refine_latent_in_parts(held, alone):
+            alone.finish()
+        return held[0]
 
-    def decode(
-        self, latent: Tensor, skips: list[Tensor], statistics: GlobalStatistics | None
-    ) -> Tensor:
-        sides = (self._multiple * side for side in latent.shape[1:3])
-        # Restored of nothing is the change.
-        image = torch.zeros(len(latent), 3, *sides)
-        named = {f"skip.{level}": skip for level, skip in enumerate(skips)}
-        return self._run("restore", {"image": image, "refined": latent, **named}, statistics)[
-            "restored"
+    def encode_in_parts(
+        self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
+    ) -> Pauses:
+        """Encode a tile, see `RestorationModel.encode_in_parts`."""
+        return self._passes("encode", held, skips, statistics)
+
+    def refine_latent_in_parts(
+        self, held: list[Tensor], statistics: AccumulatedStatistics
+    ) -> Pauses:
+        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        return self._passes("refine", held, [], statistics)
+
+    def decode_in_parts(
+        self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
+    ) -> Pauses:
+        """Decode a tile, see `RestorationModel.decode_in_parts`."""
+        return self._passes("restore", held, skips, statistics)
+
+    def _passes(
+        self, part: str, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
+    ) -> Pauses:
+        axis, unit = (2, self._multiple) if part == "encode" else (1, 1)
+        own = statistics.part
+        positions = [
+            torch.arange(*(round(end * length / unit) for end in ends))
+            for ends, length in zip(
+                (own.rows, own.columns), held[0].shape[axis : axis + 2], strict=True
+            )
         ]
-
-    def _run(
-        self, part: str, given: dict[str, Tensor], statistics: GlobalStatistics | None
-    ) -> dict[str, Tensor]:
-        gather = statistics is None or statistics.recording
-        places = None if statistics is None else statistics.places
-        number = len(next(iter(given.values())))
-        if places is None:
-            places = torch.tensor([_WHOLE_IMAGE] * number)
-        inputs: dict[str, Tensor] = {**given, "places": places, "gather": torch.tensor(gather)}
-        for item in self._sessions[part].get_inputs():
-            layer = item.name.removeprefix("given.")
-            if layer != item.name:
-                known = torch.zeros(item.shape) if gather else statistics.statistics[layer]  # type: ignore[union-attr]
-                inputs[item.name] = known
-        found = self.run(part, inputs)
-        if statistics is not None and gather:
-            for name, value in found.items():
-                if name.startswith("statistic."):
-                    statistics.statistics[name.removeprefix("statistic.")] = value
-        return found
+        names = [name for name in self._stages if name.startswith(part)]
+        for name in names:
+            stage = self._stages[name]
+            given = {"place": torch.tensor([own.place])}
+            given |= dict(zip(("rows", "columns"), positions, strict=True))
+            given |= {f"held.{i}": x if name == names[0] else x.half() for i, x in enumerate(held)}
+            given |= {f"given.{layer}": x for layer, x in statistics.statistics.items()}
+            # Coarsest first, as they are on the stack.
+            given |= {i: skips.pop().half() for i in stage.inputs if i.startswith("skip.")}
+            found = stage.run({name: given[name] for name in stage.inputs})
+            held[:] = [x.float() for n, x in found.items() if n.startswith(("next.", "result"))]
+            for output, value in found.items():
+                if output.startswith("skip."):
+                    skips.append(value.float())
+                if output.startswith("statistic."):
+                    statistics.add(_Measured(output.removeprefix("statistic.")), value)
+            if name != names[-1]:
+                yield
 
 
-class _Pair(_Exported):
+class _Pair(_ExportedNetwork):
     """A network in two graphs: statistics, and tiles."""
 
     def residual(
@@ -186,14 +269,17 @@ class _Pair(_Exported):
         statistics: GlobalStatistics | None = None,
         latent: Tensor | None = None,  # noqa: ARG002
     ) -> Tensor:
-        places = torch.tensor([_WHOLE_IMAGE] * len(degraded))
-        if statistics is not None and not statistics.recording:
-            given = {f"statistic.{name}": value for name, value in statistics.statistics.items()}
-            return self.run("restore", {"image": degraded, **given})["restored"] - degraded
-        if statistics is not None and statistics.places is not None:
-            places = statistics.places
-        found = self.run("statistics", {"image": degraded, "places": places})
-        if statistics is not None:
-            for name, value in found.items():
-                statistics.statistics[name.removeprefix("statistic.")] = value
-        return self.run("restore", {"image": degraded, **found})["restored"] - degraded
+        gather, restore = self._stages.values()
+        known = {"image": degraded}
+        if statistics is None or statistics.recording:
+            places = None if statistics is None else statistics.places
+            if places is None:
+                places = torch.tensor([_WHOLE_IMAGE] * len(degraded))
+            found = gather.run({**known, "places": places})
+            if statistics is not None:
+                for name, value in found.items():
+                    statistics.statistics[name.removeprefix("statistic.")] = value
+            known |= found
+        else:
+            known |= {f"statistic.{name}": x for name, x in statistics.statistics.items()}
+        return restore.run({name: known[name] for name in restore.inputs})["restored"] - degraded

@@ -9,17 +9,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from unveil.export.graph import build_graph
-from unveil.export.graph_modules import (
-    Form,
-    ImageStatistics,
-    TilesOfAnImage,
-    WholeImages,
-    prepared,
-    restoration_model,
-)
+from unveil.export.graph_modules import Form, WholeImages, prepared, restoration_model
 from unveil.export.onnx import check_whole
-from unveil.export.parts import statistics_of
-from unveil.export.stages import PARTS, stage_forms
+from unveil.export.parts import statistics_form, tile_forms
+from unveil.export.stages import PARTS
 from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
 
@@ -74,26 +67,12 @@ def network_forms(loaded: LoadedModel, readout: LinearProbe | None) -> dict[str,
         Module, example arguments (of two images, as a size of one would become a constant), names
         of the inputs and of the outputs.
     """
-    network = prepared(loaded)
     image = torch.rand(2, 3, 52, 68)
-    forms: dict[str, Form] = {
-        "whole": Form(WholeImages(network, loaded.conditioning), (image,), ["image"], ["restored"])
-    }
+    network = prepared(loaded)
+    whole = Form(WholeImages(network, loaded.conditioning), (image,), ["image"], ["restored"])
     if not network.has_statistics:
-        return forms
-    sample = statistics_of(network)
-    names = list(sample)
-    places = torch.tensor([[0.0, 1.0, 0.0, 1.0]] * 2)
-    outputs = names if readout is None else [*names, "scores"]
-    gather = ImageStatistics(network, names, readout)
-    forms["statistics"] = Form(gather, (image, places), ["image", "places"], outputs)
-
-    if not loaded.tiling.whole_latent:
-        given = [sample[name] for name in names]
-        tiles = TilesOfAnImage(network, names, loaded.conditioning)
-        forms["restore"] = Form(tiles, (image, given), ["image", *names], ["restored"])
-        return forms
-    return forms | stage_forms(loaded)
+        return {"whole": whole}
+    return {"whole": whole, **tile_forms(loaded), "statistics": statistics_form(loaded, readout)}
 
 
 def share_weights(graphs: list[onnx.ModelProto], location: str) -> bytes:

@@ -48,8 +48,6 @@ class TiledInference:
         strength: Share of the network's change that is applied.
         ensemble: Average over the 8 flips and rotations.
         conditioning: Statistics, by layer, that replace the image's own.
-        together: Whether tiles wait for each other where the statistics of the whole are needed, if
-            the network can; else these are gathered from crops.
         tiles: In how many parts the last image was done.
     """
 
@@ -60,7 +58,6 @@ class TiledInference:
     strength: Strength = field(default_factory=Strength)
     ensemble: bool = False
     conditioning: dict[str, Tensor] = field(default_factory=dict)
-    together: bool = True
     tiles: int = field(default=0, init=False)
 
     def restore(self, pixels: Array, out: Array, progress: Progress | None = None) -> None:
@@ -204,9 +201,8 @@ class TiledInference:
     @property
     def _runs_once(self) -> bool:
         """Whether tiles wait for each other where the statistics of the whole are needed."""
-        tiling = self.tiling
-        asked = self.together and tiling.whole_latent and tiling.window is None
-        return asked and not self.ensemble and bool(getattr(self.model, "runs_in_parts", False))
+        fits = self.tiling.whole_latent and self.tiling.window is None
+        return fits and not self.ensemble and bool(getattr(self.model, "runs_in_parts", False))
 
     def collect_statistics(self, pixels: Array) -> GlobalStatistics:
         """Gather the image-wide statistics of ``(h, w, c)`` samples, at most a whole image's worth.

@@ -36,7 +36,8 @@ def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
         key_power: ``(…, k)``, squared lengths.
     """
     lengths = query_power[..., :, None] * key_power[..., None, :]
-    return gram * torch.rsqrt(lengths.clamp(min=0.0) + 1e-12)
+    # Not a sum: ONNX exporters drop what they add, as small as this, for no sum at all.
+    return gram * torch.rsqrt(lengths.clamp(min=1e-12))
 
 
 def _matrix(attention: Tensor, out: Tensor) -> Tensor:
