@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import onnx
@@ -22,11 +22,12 @@ from unveil.export.stages import stage_forms
 from unveil.imaging.image import Array
 from unveil.inference.diagnosis import LinearProbe
 from unveil.inference.loading import LoadedModel
-from unveil.inference.once import SinglePass
+from unveil.inference.single_pass import SinglePass
 from unveil.inference.tiles import Grid
 from unveil.inference.tiling import TiledInference
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
-from unveil.models.base import ModelConfig, Pauses, RestorationModel, Skips
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.models.unet import Pauses, Skips, UNet
 
 Graphs = Mapping[str, onnx.ModelProto]
 _EXAMPLE = (2, 3, 52, 68)
@@ -112,7 +113,9 @@ def _change_in_stages(network: RestorationModel, image: Tensor, loaded: LoadedMo
     """Return what a network changes about tiles that wait for each other, one after the other."""
     tiling, pixels = loaded.tiling, _rows_first(image)
     grid = Grid(tiling.tile, tiling.overlap)
-    once = SinglePass(network, pixels, grid, loaded.conditioning, lambda: None)
+    # The part of it that the pass needs.
+    model = cast("UNet", network)
+    once = SinglePass(model, pixels, grid, loaded.conditioning, lambda: None)
     once.prepare()
     tiles = once.grid.tiles(*pixels.shape[:2])
     return torch.cat([once.change(*tile).flatten() for tile in tiles])
@@ -199,11 +202,6 @@ class _Measured(ImageWide):
 class StagedNetwork(_ExportedNetwork):
     """A network that runs as its stages, whose tiles the engine lets wait for each other."""
 
-    @property
-    def runs_in_parts(self) -> bool:
-        """Whether tiles can wait for each other."""
-        return True
-
     def refine_latent(self, features: Tensor, statistics: GlobalStatistics | None) -> Tensor:  # noqa: ARG002
         """Refine the latent of a whole image, see `RestorationModel.refine_latent`."""
         held, alone = [features], AccumulatedStatistics({})
@@ -214,19 +212,19 @@ class StagedNetwork(_ExportedNetwork):
     def encode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Encode a tile, see `RestorationModel.encode_in_parts`."""
+        """Encode a tile, see `UNet.encode_in_parts`."""
         return self._passes("encode", held, skips, statistics)
 
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Refine a piece of the latent, see `RestorationModel.refine_latent_in_parts`."""
+        """Refine a piece of the latent, see `UNet.refine_latent_in_parts`."""
         return self._passes("refine", held, [], statistics)
 
     def decode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Decode a tile, see `RestorationModel.decode_in_parts`."""
+        """Decode a tile, see `UNet.decode_in_parts`."""
         return self._passes("restore", held, skips, statistics)
 
     def _passes(
