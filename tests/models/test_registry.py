@@ -4,7 +4,7 @@ from unveil import create_model, list_models
 from unveil.errors import CheckpointError, InputError
 from unveil.models import registry
 from unveil.models.checkpoint import bundled_weights
-from unveil.models.cu_mamba import CUMambaConfig
+from unveil.models.cu_mamba_config import CUMambaConfig
 
 
 def test_the_variants_are_listed():

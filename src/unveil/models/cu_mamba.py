@@ -11,8 +11,8 @@ Equation → code: the recurrence of h_t and y_t `unveil.ops.selective_scan.refe
 C_t from the input `unveil.layers.scan.ImageScan`; I' = I + R `RestorationModel.forward`; the loss
 `unveil.training.losses`, written ``charbonnier + 0.1*fft`` in a recipe.
 
-Symbol → field: C `levels[0].width`, N_l `levels[l].encoder`, E `expand`; the states `d_state`; L is
-the number of pixels.
+Symbol → field of `CUMambaConfig`: C `levels[0].width`, N_l `levels[l].encoder`, E `expand`; the
+states `d_state`; L is the number of pixels.
 
 What the paper leaves open, and what is done here:
 
@@ -40,15 +40,14 @@ the unit's output projection, is off: in an outline of four levels it cost more 
 
 from functools import partial
 from itertools import cycle
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from unveil.layers.channel_ssm import ChannelSSM, ChannelSSMOptions
-from unveil.layers.convolution import Conv3x3, Depthwise3x3, Merge, check_resampling
+from unveil.layers.convolution import Conv3x3, Depthwise3x3, Merge
 from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.mamba import MambaBlock
 from unveil.layers.norm import ChannelNorm
@@ -56,95 +55,10 @@ from unveil.layers.scan import ImageScan
 from unveil.layers.stage import Stage
 from unveil.layers.statistics import GlobalStatistics
 from unveil.models.base import ModelConfig
+from unveil.models.cu_mamba_config import SMALL, TINY, CUMambaConfig, Level, Part
 from unveil.models.record import ModelRecord
 from unveil.models.unet import UNet
-from unveil.ops import ScanOrder, silu_gate
-
-Part = Literal["spatial", "channel", "joint", "gated", "feedforward"]
-
-
-class Level(ModelConfig):
-    """One level of the U-Net.
-
-    Attributes:
-        width: Channels.
-        encoder: Blocks on the way down; for the last level, the latent's blocks.
-        decoder: Blocks on the way up; 0 for the last level.
-        parts: Sub-blocks of a block, in order. ``spatial`` and ``channel`` hold one SSM each.
-            ``joint`` is a gated unit with both; ``gated`` and ``feedforward`` are units without
-            one, the latter also without the depth-wise convolution.
-        ssm_every: SSMs stand in every so-many-th block; the others go without.
-    """
-
-    width: int = Field(gt=0)
-    encoder: int = Field(ge=0, le=32)
-    decoder: int = Field(default=0, ge=0, le=32)
-    parts: tuple[Part, ...] = ("spatial", "channel")
-    ssm_every: int = Field(default=1, gt=0)
-
-
-class CUMambaConfig(ModelConfig):
-    """What a CU-Mamba is built from; the defaults are `cu_mamba_base`.
-
-    Attributes:
-        levels: From full size (level 1) to the latent.
-        stem_factor: The network works at 1/this of the image's size.
-        block: ``"paper"`` or ``"gated"`` (module docstring).
-        spatial_ssm: The paper's ablation: off, spatial sub-blocks keep only convolutions.
-        channel_ssm: Likewise for the channel sub-blocks.
-        d_state: States per channel of the spatial SSM.
-        d_conv: Taps of Mamba's causal convolution.
-        expand: E of the spatial SSM.
-        unit_expand: Inner width of gated units over the level's.
-        scan_norm: Normalise B and C of the spatial SSMs (gated blocks).
-        orders: Scan orders of the spatial SSMs, taken in turn from block to block.
-        channel: The channel SSM.
-        layer_scale: Initial factor of residual branches of gated units.
-        skip: How encoder features join the decoder.
-        sampling: Down- and upsampling by 3×3 convolutions or per 2×2 patch.
-    """
-
-    levels: tuple[Level, ...] = (
-        Level(width=48, encoder=4, decoder=4),
-        Level(width=96, encoder=6, decoder=6),
-        Level(width=192, encoder=6, decoder=6),
-        Level(width=384, encoder=8),
-    )
-    stem_factor: Literal[1, 2, 4] = 1
-    block: Literal["paper", "gated"] = "paper"
-    spatial_ssm: bool = True
-    channel_ssm: bool = True
-    d_state: int = Field(default=16, gt=0)
-    d_conv: int = Field(default=4, gt=0)
-    expand: float = Field(default=2.0, gt=0)
-    unit_expand: float = Field(default=1.0, gt=0)
-    scan_norm: bool = False
-    orders: tuple[tuple[ScanOrder, ...], ...] = (("row",),)
-    channel: ChannelSSMOptions = ChannelSSMOptions()
-    layer_scale: float = 0.1
-    skip: Literal["concat", "add"] = "concat"
-    sampling: Literal["convolution", "patch"] = "convolution"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "CUMambaConfig":
-        if not self.levels or self.levels[-1].decoder:
-            raise ValueError("levels must end with the latent, whose decoder has 0 blocks")
-        if not self.orders or not all(self.orders):
-            raise ValueError("orders must name at least one scan order for every block")
-        if min(self.channel.per_token, self.channel.d_state, self.channel.d_embed) < 1:
-            raise ValueError("channel.per_token, d_state and d_embed must be at least 1")
-        joint = any("joint" in level.parts for level in self.levels)
-        inner = self.unit_expand if self.block == "gated" else 1
-        widths = [round(level.width * inner) for level in self.levels]
-        uneven = [width for width in widths if width % self.channel.per_token]
-        if uneven:
-            raise ValueError(f"channel.per_token does not divide the width {uneven[0]}")
-        if joint and self.block == "paper":
-            raise ValueError('the part "joint" needs block "gated"')
-        if not all(widths):
-            raise ValueError("unit_expand leaves no channels inside a unit")
-        check_resampling(self.sampling, [level.width for level in self.levels])
-        return self
+from unveil.ops import silu_gate
 
 
 class SpatialBlock(nn.Module):
@@ -306,42 +220,6 @@ class CUMamba(UNet):
         )
 
 
-_CHANNEL: dict[str, Any] = {
-    "directions": 2,
-    "descriptor": "mean",
-    "normalize": True,
-    "decay": "shared",
-    "per_token": 2,
-}
-SMALL = CUMambaConfig(
-    levels=(
-        Level(width=48, encoder=2, decoder=2, parts=("gated",)),
-        Level(width=96, encoder=3, decoder=3, parts=("gated",)),
-        Level(width=160, encoder=6, parts=("joint",), ssm_every=2),
-    ),
-    stem_factor=2,
-    block="gated",
-    channel_ssm=False,
-    d_state=8,
-    scan_norm=True,
-    orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=8, **_CHANNEL),
-    skip="add",
-    sampling="patch",
-)
-TINY = CUMambaConfig(
-    levels=(
-        Level(width=16, encoder=1, decoder=1, parts=("spatial", "channel")),
-        Level(width=24, encoder=1, parts=("spatial", "channel")),
-    ),
-    stem_factor=2,
-    block="gated",
-    d_state=4,
-    orders=(("row", "column"), ("row_reversed", "column_reversed")),
-    channel=ChannelSSMOptions(d_state=4, **_CHANNEL),
-    skip="add",
-    sampling="patch",
-)
 _PAPER = "CU-Mamba (arXiv 2404.11778)"
 RECORDS = (
     ModelRecord("cu_mamba_base", CUMamba, CUMambaConfig(), ("denoise", "deblur"), _PAPER,

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from unveil.layers.convolution import resampling
@@ -12,7 +13,8 @@ from unveil.layers.gated_unit import GatedUnit
 from unveil.layers.prompt import PromptBlock
 from unveil.layers.stage import Stage
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
-from unveil.models.base import RestorationModel
+from unveil.models.base import ModelConfig, RestorationModel
+from unveil.ops import ScanOrder
 
 # A pass in parts: it pauses at every yield.
 Pauses = Generator[None, None, None]
@@ -26,6 +28,36 @@ class Skips(Protocol):
 
     def pop(self) -> Tensor:
         """Give the last one back."""
+
+
+class UNetLevel(ModelConfig):
+    """What the levels of both networks have.
+
+    Attributes:
+        width: Channels.
+        encoder: Blocks on the way down; for the last level, the latent's blocks.
+        decoder: Blocks on the way up; 0 for the last level.
+    """
+
+    width: int = Field(gt=0)
+    encoder: int = Field(ge=0, le=32)
+    decoder: int = Field(default=0, ge=0, le=32)
+
+
+def check_outline(levels: Sequence[UNetLevel], orders: Sequence[Sequence[ScanOrder]]) -> None:
+    """Check what the configurations of both networks have.
+
+    Args:
+        levels: From full size to the latent.
+        orders: Scan orders, taken in turn.
+
+    Raises:
+        ValueError: The last level has a decoder, or an order is missing.
+    """
+    if not levels or levels[-1].decoder:
+        raise ValueError("levels must end with the latent, whose decoder has 0 blocks")
+    if not orders or not all(orders):
+        raise ValueError("orders must name at least one scan order for every block")
 
 
 class UNet(RestorationModel):
