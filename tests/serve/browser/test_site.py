@@ -38,6 +38,7 @@ from unveil.imaging.formats import format_named
 from unveil.imaging.image import Metadata
 from unveil.inference.bottleneck import pieces_of
 from unveil.inference.inspect import inspect_image
+from unveil.inference.loading import load
 from unveil.inference.tiles import Grid
 
 site_module = pytest.importorskip("unveil.serve.site", reason="needs the extra onnx")
@@ -234,6 +235,10 @@ def test_tiles_share_statistics_and_latent_as_those_of_the_command(
     copy = tmp_path / "site"
     shutil.copytree(bundled, copy)
     described = json.loads((copy / "site.json").read_text())
+    tiling = load("mtair_small").tiling
+    # Where tiles lie decides on pixels: in dense haze by several levels.
+    for name in ("tile", "overlap", "whole_megapixels"):
+        assert described["models"][0][name] == getattr(tiling, name)
     described["models"][0] |= {"tile": 128, "whole_megapixels": 128 * 128 / 1e6}
     (copy / "site.json").write_text(json.dumps(described))
     pixels = _picture((330, 210))
