@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 
 from unveil.export.graph import build_graph
-from unveil.export.parts import Stage, StagedNetwork, open_stage
+from unveil.export.parts import OpenStage, StagedNetwork, open_stage
 from unveil.export.stages import stage_forms
 
 
@@ -40,7 +40,7 @@ def test_tiles_in_stages_give_what_the_network_gives(tmp_path, exports):
     stages = {
         name: open_stage(build_graph(*form, dynamic=True))
         if exports
-        else Stage(form.inputs, partial(_run_eagerly, form))
+        else OpenStage(form.inputs, partial(_run_eagerly, form))
         for name, form in forms.items()
     }
     staged = StagedNetwork(loaded.network.size_multiple, stages)

@@ -19,9 +19,9 @@ from unveil.imaging.ifd import (
     Ifd,
     TagValue,
     TiffLayout,
-    TiffStructure,
     write_ifd,
 )
+from unveil.imaging.tiff_structure import TiffStructure
 
 _BLOCK = exif_block(6)[6:]
 

@@ -136,7 +136,7 @@ def _rows_first(image: Tensor) -> Array:
     return np.asarray(image[0].permute(1, 2, 0).contiguous().numpy())
 
 
-class Stage(NamedTuple):
+class OpenStage(NamedTuple):
     """A graph that can be run.
 
     Attributes:
@@ -148,7 +148,7 @@ class Stage(NamedTuple):
     run: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def open_stage(graph: onnx.ModelProto) -> Stage:
+def open_stage(graph: onnx.ModelProto) -> OpenStage:
     """Return a graph in ONNX Runtime.
 
     Args:
@@ -161,7 +161,7 @@ def open_stage(graph: onnx.ModelProto) -> Stage:
         found = session.run(names, {name: value.numpy() for name, value in given.items()})
         return dict(zip(names, map(torch.from_numpy, found), strict=True))
 
-    return Stage([item.name for item in session.get_inputs()], run)
+    return OpenStage([item.name for item in session.get_inputs()], run)
 
 
 class _ExportedNetwork(RestorationModel):
@@ -172,7 +172,7 @@ class _ExportedNetwork(RestorationModel):
         stages: The graphs, in their order.
     """
 
-    def __init__(self, size_multiple: int, stages: Mapping[str, Stage]) -> None:
+    def __init__(self, size_multiple: int, stages: Mapping[str, OpenStage]) -> None:
         super().__init__(ModelConfig())
         self._multiple, self._stages = size_multiple, stages
         self.register_parameter("like", nn.Parameter(torch.zeros(())))
@@ -212,19 +212,36 @@ class StagedNetwork(_ExportedNetwork):
     def encode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Encode a tile, see `UNet.encode_in_parts`."""
+        """Encode a tile, see `UNet.encode_in_parts`.
+
+        Args:
+            held: Features, replaced by the result.
+            skips: The skips, coarsest last.
+            statistics: Of the image.
+        """
         return self._passes("encode", held, skips, statistics)
 
     def refine_latent_in_parts(
         self, held: list[Tensor], statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Refine a piece of the latent, see `UNet.refine_latent_in_parts`."""
+        """Refine a piece of the latent, see `UNet.refine_latent_in_parts`.
+
+        Args:
+            held: Features, replaced by the result.
+            statistics: Of the image.
+        """
         return self._passes("refine", held, [], statistics)
 
     def decode_in_parts(
         self, held: list[Tensor], skips: Skips, statistics: AccumulatedStatistics
     ) -> Pauses:
-        """Decode a tile, see `UNet.decode_in_parts`."""
+        """Decode a tile, see `UNet.decode_in_parts`.
+
+        Args:
+            held: Features, replaced by the result.
+            skips: The skips, coarsest last.
+            statistics: Of the image.
+        """
         return self._passes("restore", held, skips, statistics)
 
     def _passes(

@@ -16,10 +16,10 @@ from unveil.imaging.ifd import (
     Ifd,
     TagValue,
     TiffLayout,
-    TiffStructure,
     write_ifd,
 )
 from unveil.imaging.image import Metadata
+from unveil.imaging.tiff_structure import TiffStructure
 
 _STRUCTURE = """
 254 255 256 257 258 259 262 263 264 265 266 273 277 278 279 280 281 284 288 289 290 291 292 293 317

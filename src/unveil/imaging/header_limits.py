@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from unveil.errors import ImageFileError, ImageTooLargeError
 from unveil.imaging.formats import BMP, JPEG, MAX_MEGAPIXELS, PNG, TIFF, WEBP, Format, check_size
-from unveil.imaging.ifd import SUB_IFDS, TiffStructure
+from unveil.imaging.ifd import SUB_IFDS
+from unveil.imaging.tiff_structure import TiffStructure
 
 # What a decoder may hold at once for a picture of up to `MAX_MEGAPIXELS`.
 MOST_BYTES_AT_ONCE = 2**30

@@ -11,19 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from unveil.imaging.exif import build_exif, parse_exif
-from unveil.imaging.ifd import (
-    EXIF_IFD,
-    GPS_IFD,
-    IPTC,
-    ORIENTATION,
-    XMP,
-    Ifd,
-    TagValue,
-    TiffStructure,
-)
+from unveil.imaging.ifd import EXIF_IFD, GPS_IFD, IPTC, ORIENTATION, XMP, Ifd, TagValue
 from unveil.imaging.image import Metadata
 from unveil.imaging.jpeg import exif_of
 from unveil.imaging.tiff_pages import DNG_VERSION
+from unveil.imaging.tiff_structure import TiffStructure
 
 _WHITE_LEVEL, _BASELINE_EXPOSURE = 50717, 50730
 # Tags of a first directory that speak of the picture, not of its samples.

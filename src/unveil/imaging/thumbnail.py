@@ -14,10 +14,11 @@ import numpy as np
 from unveil.imaging._vips import vips
 from unveil.imaging.convert import to_format
 from unveil.imaging.formats import JPEG
-from unveil.imaging.ifd import TiffLayout, TiffStructure
+from unveil.imaging.ifd import TiffLayout
 from unveil.imaging.image import Array, Image, as_stored
 from unveil.imaging.jpeg import frame_size
 from unveil.imaging.scratch import release
+from unveil.imaging.tiff_structure import TiffStructure
 
 _OFFSET, _LENGTH = 513, 514
 _LARGEST_SIDE = 640

@@ -12,15 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unveil.imaging.exif import STRUCTURE, build_exif, tiff_directory
-from unveil.imaging.ifd import (
-    ICC,
-    IPTC,
-    ORIENTATION,
-    XMP,
-    Ifd,
-    TagValue,
-    TiffStructure,
-)
+from unveil.imaging.ifd import ICC, IPTC, ORIENTATION, XMP, Ifd, TagValue
 from unveil.imaging.image import Metadata, plausible_density
 from unveil.imaging.tiff_pages import (
     COMPRESSION,
@@ -29,6 +21,7 @@ from unveil.imaging.tiff_pages import (
     NEW_SUBFILE_TYPE,
     PHOTOMETRIC,
 )
+from unveil.imaging.tiff_structure import TiffStructure
 
 EXTRA_SAMPLES = 338
 _ASSOCIATED, _UNASSOCIATED = 1, 2

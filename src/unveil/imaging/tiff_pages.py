@@ -7,7 +7,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from unveil.imaging.ifd import Ifd, TiffStructure
+from unveil.imaging.ifd import Ifd
+from unveil.imaging.tiff_structure import TiffStructure
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE = 254, 255
 WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC = 256, 257, 259, 262

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from unveil.imaging.ifd import TiffStructure
 from unveil.imaging.image import GAIN_MAP, VIDEO, Trailer
+from unveil.imaging.tiff_structure import TiffStructure
 
 MPF = b"MPF\0"
 ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
