@@ -230,7 +230,6 @@ class Batches:
     async def _restore(
         self, batch: Batch, item: Item, source: Path, options: RestoreOptions
     ) -> None:
-        item.job = None
         while item.job is None:
             if batch.stopping:
                 raise CancelledError("cancelled")
