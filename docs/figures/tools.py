@@ -2,7 +2,10 @@
 
 `python docs/figures/tools.py DENOISER.onnx`, the file being what `unveil export cu_mamba_small`
 writes. Needs the extras `onnx` and `video`, and spandrel for its picture. Each shows the package's
-own sample before and after; those of napari and ComfyUI are screenshots.
+own sample before and after; those of napari, ComfyUI and GIMP are screenshots.
+
+`python docs/figures/tools.py --ray FOLDER` draws a run of `unveil restore --ray` as a terminal shows
+it: FOLDER holds ``run.log``, the command's output, and the pictures in ``photos`` and ``restored``.
 """
 
 import sys
@@ -13,6 +16,8 @@ from pathlib import Path
 import av
 import numpy as np
 import onnxruntime
+from PIL import Image as Drawing
+from PIL import ImageDraw, ImageFont
 from torch import from_numpy
 
 from unveil.batch.video import restore_video
@@ -83,6 +88,32 @@ def frame_and_flicker(file: Path) -> np.ndarray:
     return np.vstack([frames[-1], change.clip(0, 255)]).astype(np.uint8)
 
 
+def ray(folder: Path) -> None:
+    """Draw what a run printed, Ray's own log left out, above its pictures before and after."""
+    font = ImageFont.truetype("DejaVuSansMono.ttf", 15)
+    command, *printed = (folder / "run.log").read_text(encoding="utf-8").splitlines()
+    kept = ("unveil", "photos", "restored", "rc=")
+    said = [line.replace(f"{folder}/", "").replace("\t", " ") for line in printed]
+    lines = [command, *(line for line in said if line.startswith(kept) or "Started" in line)]
+    pairs = [
+        np.hstack([load_rgb(path) for path in (before, after)])
+        for after in sorted((folder / "restored").glob("*.png"))
+        for before in [folder / "photos" / after.name.replace(".restored", "")]
+    ]
+    panels = [Drawing.fromarray(pair) for pair in pairs]
+    for panel in panels:
+        panel.thumbnail((440, 160))
+    drawn = Drawing.new("RGB", (1340, 190 + 22 * len(lines)), (30, 30, 30))
+    pen = ImageDraw.Draw(drawn)
+    for i, line in enumerate(lines):
+        pen.text((10, 8 + 22 * i), line[:144], (230, 230, 230), font)
+    left = 10
+    for panel in panels:
+        drawn.paste(panel, (left, 20 + 22 * len(lines)))
+        left += panel.width + 10
+    write_image(FOLDER / "ray.jpg", Image(np.asarray(drawn)[:, :left].copy()), quality=85)
+
+
 def main(file: str) -> None:
     """Make all of them."""
     sample = next(s for s in SAMPLES if s.task == "denoise")
@@ -109,4 +140,7 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1] == "--ray":
+        ray(Path(sys.argv[2]).resolve())
+    else:
+        main(sys.argv[1])
