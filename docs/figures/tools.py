@@ -2,7 +2,7 @@
 
 `python docs/figures/tools.py DENOISER.onnx`, the file being what `unveil export cu_mamba_small`
 writes. Needs the extras `onnx` and `video`, and spandrel for its picture. Each shows the package's
-own sample before and after; those of napari, ComfyUI and GIMP are screenshots.
+own sample before and after; those of napari, ComfyUI, GIMP and Krita are screenshots.
 
 `python docs/figures/tools.py --ray FOLDER` draws a run of `unveil restore --ray` as a terminal shows
 it: FOLDER holds ``run.log``, the command's output, and the pictures in ``photos`` and ``restored``.
