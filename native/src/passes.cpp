@@ -114,3 +114,21 @@ UNVEIL_EXPORT void unveil_token_attention(const float* x, const float* y, const 
   kernels().passes->token_attention(
       {x, y, gain, keys, values, matrix, b, pixels, c, tokens, heads, sets}, output);
 }
+
+UNVEIL_EXPORT void unveil_gram_attention_forward(
+    const float* gram, const float* out, const float* query, const float* key, const float* value,
+    const float* temperature, float* kept, float* output, int64_t b, int64_t c, int64_t outputs,
+    int64_t heads) {
+  kernels().passes->gram_attention_forward(
+      {gram, out, query, key, value, temperature, b, c, outputs, heads, kept}, output);
+}
+
+UNVEIL_EXPORT void unveil_gram_attention_backward(
+    const float* gram, const float* out, const float* query, const float* key, const float* value,
+    const float* temperature, float* kept, const float* grad_output, float* grad_gram,
+    float* grad_out, float* grad_query, float* grad_key, float* grad_value,
+    float* grad_temperature, int64_t b, int64_t c, int64_t outputs, int64_t heads) {
+  kernels().passes->gram_attention_backward(
+      {gram, out, query, key, value, temperature, b, c, outputs, heads, kept},
+      {grad_output, grad_gram, grad_out, grad_query, grad_key, grad_value, grad_temperature});
+}

@@ -84,6 +84,23 @@ struct TokenAttentionArgs {
   int64_t batch, pixels, channels, tokens, heads, sets;  // sets 1 or b
 };
 
+// Attention over channels from their inner products, folded into the matrices around it; see
+// gram_attention.cpp. Channels are a multiple of 16.
+struct GramAttentionArgs {
+  const float* gram;                          // (b, c, c), symmetric
+  const float *out, *query, *key, *value;     // (outputs, c), (c, c)
+  const float* temperature;                   // (heads)
+  int64_t batch, channels, outputs, heads;
+  // (b, c, 2 c + channels of a head, rounded up to a multiple of 16): for the backward; the forward
+  // does without it.
+  float* kept;
+};
+
+struct GramAttentionGrads {
+  const float* output;
+  float *gram, *out, *query, *key, *value, *temperature;
+};
+
 struct PassKernels {
   void (*depthwise_forward)(const DepthwiseArgs& args, float* output);
   void (*depthwise_backward)(const DepthwiseArgs& args, const DepthwiseGrads& grads);
@@ -100,6 +117,8 @@ struct PassKernels {
   void (*pointwise_weight)(const PointwiseArgs& args, const float* grad, float* grad_weight);
   void (*token_attention)(const TokenAttentionArgs& args, float* output);
   void (*gram)(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
+  void (*gram_attention_forward)(const GramAttentionArgs& args, float* output);
+  void (*gram_attention_backward)(const GramAttentionArgs& args, const GramAttentionGrads& grads);
 };
 
 // `parallel_for` for a callable of one index.
@@ -136,6 +155,8 @@ void pointwise_forward(const PointwiseArgs& args, float* output);
 void pointwise_weight(const PointwiseArgs& args, const float* grad, float* grad_weight);
 void token_attention(const TokenAttentionArgs& args, float* output);
 void gram(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
+void gram_attention_forward(const GramAttentionArgs& args, float* output);
+void gram_attention_backward(const GramAttentionArgs& args, const GramAttentionGrads& grads);
 
 }  // namespace unveil::UNVEIL_ISA
 #endif

@@ -19,6 +19,8 @@ const PassKernels passes = {
     pointwise_weight,
     token_attention,
     gram,
+    gram_attention_forward,
+    gram_attention_backward,
 };
 
 }  // namespace unveil::UNVEIL_ISA

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from unveil.layers.convolution import Depthwise3x3, GatedDepthwise3x3
 from unveil.layers.functional import split_heads
 from unveil.layers.statistics import GlobalStatistics, ImageWide
-from unveil.ops import channel_gram, pointwise_conv
+from unveil.ops import channel_gram, gram_attention, pointwise_conv
+from unveil.ops.gram_attention.reference import cosines
 
 
 def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -25,19 +26,6 @@ def project_per_image(x: Tensor, weight: Tensor, residual: Tensor | None = None)
         ``(b, h, w, c_out)``.
     """
     return pointwise_conv(x, weight.to(x.dtype), residual)
-
-
-def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
-    """Return cosines from inner products and squared lengths.
-
-    Args:
-        gram: ``(…, q, k)``, inner products.
-        query_power: ``(…, q)``, squared lengths.
-        key_power: ``(…, k)``, squared lengths.
-    """
-    lengths = query_power[..., :, None] * key_power[..., None, :]
-    # Not a sum: ONNX exporters drop what they add, as small as this, for no sum at all.
-    return gram * torch.rsqrt(lengths.clamp(min=1e-12))
 
 
 def _matrix(attention: Tensor, out: Tensor) -> Tensor:
@@ -138,7 +126,9 @@ class GramAttention(ImageWide):
         Returns:
             ``(b, c_out, c)``, one matrix per image.
         """
-        return weight @ self._matrix(y, statistics)
+        gram = self.image_statistic(y, statistics)
+        weights = self.query.weight, self.key.weight, self.value.weight
+        return gram_attention(gram, weight, *weights, self.temperature)
 
     def measure(self, x: Tensor, places: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return the channels' inner products as means over pixels, ``(b, channels, channels)``.
@@ -152,19 +142,6 @@ class GramAttention(ImageWide):
     def summary(self, statistic: Tensor) -> Tensor:
         """Return the log-power of every channel, ``(b, channels)``."""
         return _log(statistic.diagonal(dim1=-2, dim2=-1))
-
-    def _matrix(self, y: Tensor, statistics: GlobalStatistics | None) -> Tensor:
-        """Return (1 + blockdiag(attention)) · W_v of ``(b, h, w, c)``, as ``(b, c, c)``."""
-        gram = self.image_statistic(y, statistics)
-        query, key = self.query.weight @ gram, gram @ self.key.weight.t()
-        key_weight = split_heads(self.key.weight, self.heads, 0)
-        inner = split_heads(query, self.heads, 1) @ key_weight.transpose(-1, -2)
-        query_power = split_heads((query * self.query.weight).sum(-1), self.heads)
-        key_power = split_heads((key * self.key.weight.t()).sum(-2), self.heads)
-        attention = (cosines(inner, query_power, key_power) * self.temperature).softmax(-1)
-        values = split_heads(self.value.weight, self.heads, 0)
-        mixed = torch.einsum("bhqk,hkc->bhqc", attention, values).flatten(1, 2)
-        return self.value.weight + mixed
 
 
 def _log(power: Tensor) -> Tensor:

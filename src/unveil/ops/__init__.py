@@ -6,6 +6,7 @@ from unveil.ops.channel_gram import channel_gram
 from unveil.ops.depthwise_conv import depthwise_conv
 from unveil.ops.gated_depthwise import gated_depthwise
 from unveil.ops.gated_unit import gated_unit
+from unveil.ops.gram_attention import gram_attention
 from unveil.ops.layer_norm import layer_norm
 from unveil.ops.norm_gate import norm_gate
 from unveil.ops.pointwise_conv import pointwise_conv
@@ -20,6 +21,7 @@ __all__ = [
     "depthwise_conv",
     "gated_depthwise",
     "gated_unit",
+    "gram_attention",
     "layer_norm",
     "norm_gate",
     "pointwise_conv",

@@ -15,6 +15,7 @@ from unveil.ops.causal_conv1d.native import CAUSAL_CONV
 from unveil.ops.channel_gram.native import GRAM
 from unveil.ops.depthwise_conv.native import DEPTHWISE
 from unveil.ops.gated_unit.native import GATED_UNIT
+from unveil.ops.gram_attention.native import GRAM_ATTENTION
 from unveil.ops.pointwise_conv.native import POINTWISE
 from unveil.ops.selective_scan import native as scan_native
 
@@ -81,6 +82,19 @@ def gram(x: Shape, *_: Any, **__: Any) -> int:
 def gram_backward(_: Shape, x: Shape, *__: Any, **___: Any) -> int:
     """Count the gradient of the input, one product."""
     return gram(x)
+
+
+@register_flop_formula(getattr(_ops, GRAM_ATTENTION.name))
+def gram_attention(gram: Shape, out: Shape, *weights: Any, **_: Any) -> int:
+    """Count the products with whole matrices and those head by head."""
+    c, heads = gram[-1], weights[-1][0]
+    return 2 * prod(gram) * (2 * c + out[0] + 2 * c // heads)
+
+
+@register_flop_formula(getattr(_ops, f"{GRAM_ATTENTION.name}_backward"))
+def gram_attention_backward(_: Shape, *tensors: Any, **__: Any) -> int:
+    """Count the gradients as twice the forward."""
+    return 2 * gram_attention(*tensors)
 
 
 @register_flop_formula(_ops.selective_scan)
