@@ -26,6 +26,7 @@ void unveil_exp2(const float* x, float* y, int64_t count);
 
 bool check_unit(const char* isa);  // check_unit.cpp
 bool check_pointwise(const char* isa);  // check_pointwise.cpp
+bool check_gram_attention(const char* isa);  // check_gram_attention.cpp
 bool check_ssd(const char* isa);   // check_ssd.cpp
 
 namespace {
@@ -397,6 +398,7 @@ int main() {
     good &= check_scan(name);
     good &= check_unit(name);
     good &= check_pointwise(name);
+    good &= check_gram_attention(name);
     good &= check_ssd(name);
     measure(name);
   }

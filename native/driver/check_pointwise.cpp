@@ -1,11 +1,8 @@
 // Holds the linear maps of channels, their weights' gradients, inner products of channels and the
 // attention to tokens to loops in double precision.
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <random>
-#include <vector>
+
+#include "checker.h"
 
 extern "C" {
 void unveil_pointwise_forward(const float* x, const float* second, const float* weight,
@@ -20,38 +17,15 @@ void unveil_token_attention(const float* x, const float* y, const float* gain, c
                             const float* values, const float* matrix, float* output, int64_t b,
                             int64_t pixels, int64_t c, int64_t tokens, int64_t heads,
                             int64_t sets);
+void unveil_token_attention_backward(const float* x, const float* y, const float* gain,
+                                     const float* keys, const float* values, const float* matrix,
+                                     const float* grad_output, float* grad_x, float* grad_y,
+                                     float* grad_gain, float* grad_keys, float* grad_values,
+                                     float* grad_matrix, int64_t b, int64_t pixels, int64_t c,
+                                     int64_t tokens, int64_t heads, int64_t sets);
 }
 
 namespace {
-
-using Doubles = std::vector<double>;
-using Floats = std::vector<float>;
-
-struct Checker {
-  const char* isa;
-  std::mt19937 engine{13};
-  double worst = 0;
-  bool good = true;
-
-  Floats draw(int64_t size) {
-    std::normal_distribution<float> normal;
-    Floats values(static_cast<size_t>(size));
-    for (float& value : values) value = normal(engine);
-    return values;
-  }
-  void hold(const char* name, const Floats& found, const Doubles& expected) {
-    double error = 0, size = 0;
-    for (size_t i = 0; i < found.size(); ++i) {
-      error += (found[i] - expected[i]) * (found[i] - expected[i]);
-      size += expected[i] * expected[i];
-    }
-    const double relative = std::sqrt(error / size);
-    worst = std::fmax(worst, relative);
-    if (relative <= 2e-6) return;
-    std::printf("%s: %s is off by %.2e\n", isa, name, relative);
-    good = false;
-  }
-};
 
 struct PointwiseCase {
   int64_t b, h, w, c, outputs, matrices;
@@ -126,39 +100,62 @@ void check_gram(Checker& checker, int64_t b, int64_t pixels, int64_t c) {
   checker.hold("inner products of channels", output, expected);
 }
 
-void check_attention(Checker& checker, int64_t b, int64_t pixels, int64_t c, int64_t tokens,
-                     int64_t heads, int64_t sets) {
-  const Floats x = checker.draw(b * pixels * c), y = checker.draw(b * pixels * c);
-  const Floats gain = checker.draw(sets * c), keys = checker.draw(sets * tokens * c);
-  const Floats values = checker.draw(sets * c * tokens), matrix = checker.draw(sets * c * c);
-  Floats output(x.size(), NAN);
-  unveil_token_attention(x.data(), y.data(), gain.data(), keys.data(), values.data(),
-                         matrix.data(), output.data(), b, pixels, c, tokens, heads, sets);
-  Doubles expected(output.size());
-  const int64_t own = tokens / heads;
-  for (int64_t p = 0; p < b * pixels; ++p) {
-    const int64_t set = sets > 1 ? p / pixels : 0;
-    Doubles weights(static_cast<size_t>(tokens));
-    for (int64_t t = 0; t < tokens; ++t)
-      for (int64_t k = 0; k < c; ++k)
-        weights[size_t(t)] += double(y[size_t(p * c + k)]) * keys[size_t((set * tokens + t) * c + k)];
-    for (int64_t head = 0; head < heads; ++head) {
-      double* first = weights.data() + head * own;
-      const double most = *std::max_element(first, first + own);
-      double total = 0;
-      for (int64_t t = 0; t < own; ++t) total += first[t] = std::exp(first[t] - most);
-      for (int64_t t = 0; t < own; ++t) first[t] /= total;
-    }
-    for (int64_t o = 0; o < c; ++o) {
-      double sum = double(x[size_t(p * c + o)]) * gain[size_t(set * c + o)];
+struct TokenAttention {
+  int64_t b, pixels, c, tokens, heads, sets;
+
+  // Inputs: x, y, gain, keys, values, matrix.
+  Doubles operator()(const std::vector<Doubles>& in) const {
+    Doubles output(in[0].size());
+    const int64_t own = tokens / heads;
+    for (int64_t p = 0; p < b * pixels; ++p) {
+      const int64_t set = sets > 1 ? p / pixels : 0;
+      Doubles weights(static_cast<size_t>(tokens));
       for (int64_t t = 0; t < tokens; ++t)
-        sum += weights[size_t(t)] * values[size_t((set * c + o) * tokens + t)];
-      for (int64_t k = 0; k < c; ++k)
-        sum += double(y[size_t(p * c + k)]) * matrix[size_t((set * c + o) * c + k)];
-      expected[size_t(p * c + o)] = sum;
+        for (int64_t k = 0; k < c; ++k)
+          weights[size_t(t)] += in[1][size_t(p * c + k)] * in[3][size_t((set * tokens + t) * c + k)];
+      for (int64_t head = 0; head < heads; ++head) {
+        double* first = weights.data() + head * own;
+        const double most = *std::max_element(first, first + own);
+        double total = 0;
+        for (int64_t t = 0; t < own; ++t) total += first[t] = std::exp(first[t] - most);
+        for (int64_t t = 0; t < own; ++t) first[t] /= total;
+      }
+      for (int64_t o = 0; o < c; ++o) {
+        double sum = in[0][size_t(p * c + o)] * in[2][size_t(set * c + o)];
+        for (int64_t t = 0; t < tokens; ++t)
+          sum += weights[size_t(t)] * in[4][size_t((set * c + o) * tokens + t)];
+        for (int64_t k = 0; k < c; ++k)
+          sum += in[1][size_t(p * c + k)] * in[5][size_t((set * c + o) * c + k)];
+        output[size_t(p * c + o)] = sum;
+      }
     }
+    return output;
   }
-  checker.hold("attention to tokens", output, expected);
+};
+
+void check_attention(Checker& checker, const TokenAttention& attention) {
+  const auto [b, pixels, c, tokens, heads, sets] = attention;
+  const int64_t size = b * pixels * c;
+  std::vector<Floats> in;
+  for (int64_t length : {size, size, sets * c, sets * tokens * c, sets * c * tokens, sets * c * c})
+    in.push_back(checker.draw(length));
+  for (float& key : in[3]) key /= std::sqrt(float(c));
+  const Floats grad = checker.draw(size);
+  std::vector<Floats> slopes;
+  std::vector<Doubles> exact;
+  for (const Floats& values : in) {
+    slopes.emplace_back(values.size(), NAN);
+    exact.emplace_back(values.begin(), values.end());
+  }
+  Floats output(grad.size(), NAN);
+  unveil_token_attention(in[0].data(), in[1].data(), in[2].data(), in[3].data(), in[4].data(),
+                         in[5].data(), output.data(), b, pixels, c, tokens, heads, sets);
+  checker.hold("attention to tokens", output, attention(exact));
+  unveil_token_attention_backward(
+      in[0].data(), in[1].data(), in[2].data(), in[3].data(), in[4].data(), in[5].data(),
+      grad.data(), slopes[0].data(), slopes[1].data(), slopes[2].data(), slopes[3].data(),
+      slopes[4].data(), slopes[5].data(), b, pixels, c, tokens, heads, sets);
+  checker.hold_gradients("a gradient of attention to tokens", exact, grad, slopes, attention);
 }
 
 }  // namespace
@@ -168,8 +165,8 @@ bool check_pointwise(const char* isa) {
   for (const PointwiseCase& s : kCases) check_case(checker, s);
   check_gram(checker, 1, 1, 16);
   check_gram(checker, 2, 203, 48);
-  check_attention(checker, 1, 1, 16, 2, 1, 1);
-  check_attention(checker, 2, 203, 48, 64, 4, 2);
+  check_attention(checker, {1, 1, 16, 2, 1, 1});
+  check_attention(checker, {2, 203, 48, 64, 4, 2});
   std::printf("%s: linear maps of channels are off by %.1e at most\n", isa, checker.worst);
   return checker.good;
 }

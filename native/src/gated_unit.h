@@ -16,30 +16,29 @@
 
 namespace unveil::UNVEIL_ISA {
 
-// An image's rows from `first` on: (panel, row, column, kLanes).
+// An image's rows from `first` on: (panel, row, column, kLanes), or with other distances of rows and
+// panels.
 struct Strip {
   float* data;
   int64_t panels, slots, across, height;
   int64_t first = 0;
+  int64_t row = across * kLanes, panel = slots * row;
 
-  int64_t stride() const { return slots * across * kLanes; }
-  float* at(int64_t panel, int64_t y) const {
-    return data + (panel * slots + y - first) * across * kLanes;
-  }
-  Window window(int64_t panel, int64_t y) const {
+  float* at(int64_t index, int64_t y) const { return data + index * panel + (y - first) * row; }
+  Window window(int64_t index, int64_t y) const {
     Window in;
     for (int i = 0; i < 3; ++i) {
       const int64_t from = y + i - 1;
       const bool outside = from < 0 || from >= height;
-      in.rows[i] = outside ? Row{kZeros, 0} : Row{at(panel, from), kLanes};
+      in.rows[i] = outside ? Row{kZeros, 0} : Row{at(index, from), kLanes};
     }
     return in;
   }
   void advance(int64_t y) {
     const int64_t gone = y - first;
-    for (int64_t panel = 0; gone > 0 && panel < panels; ++panel) {
-      float* row = data + panel * stride();
-      std::memmove(row, row + gone * across * kLanes, size_t((slots - gone) * across * kLanes) * 4);
+    for (int64_t i = 0; gone > 0 && i < panels; ++i) {
+      float* begin = data + i * panel;
+      std::memmove(begin, begin + gone * row, size_t((slots - gone) * row) * 4);
     }
     first = y;
   }
@@ -155,7 +154,7 @@ inline void expand_rows(const Unit& unit, int64_t image, const Columns& columns,
   const int64_t pixels = (to - from) * across, vectors = unit.wide / kLanes;
   const int64_t more = std::min(to + ahead, a.height) - to, width = a.width * a.channels;
   product(pixels, vectors, {normal, unit.outer, 1}, {unit.expand, kLanes, kLanes * a.channels},
-          {a.channels}, {unit.offset, 0, kLanes}, {strip.at(0, from), kLanes, strip.stride()},
+          {a.channels}, {unit.offset, 0, kLanes}, {strip.at(0, from), kLanes, strip.panel},
           {a.x + unit.pixel(image, to, columns.begin) * a.channels, more, across * a.channels, width,
            blocks_of(pixels, vectors)});
 }
@@ -180,12 +179,10 @@ inline void keep_rows(const Unit& unit, int64_t image, const Columns& columns, i
   end_stores_past();
 }
 
-inline void fetch_rows(const Unit& unit, int64_t image, const Columns& columns, int64_t from,
-                       int64_t to, const Strip& strip) {
-  const size_t size = size_t(count(columns) * kLanes) * sizeof(float);
-  for (int64_t y = from; y < to; ++y)
-    for (int64_t panel = 0; panel < strip.panels; ++panel)
-      std::memcpy(strip.at(panel, y), kept_at(unit, image, y, panel, columns.begin), size);
+// All that is kept of an image from column `first` on, where it lies.
+inline Strip kept_rows(const Unit& unit, int64_t image, int64_t first) {
+  const int64_t panels = unit.wide / kLanes, row = unit.args.width * kLanes;
+  return {kept_at(unit, image, 0, 0, first), panels, 0, 0, unit.args.height, 0, panels * row, row};
 }
 
 // Calls body(activation) with the gate's.

@@ -78,7 +78,7 @@ struct Workspace {
   Workspace(const Unit& u, const Turned& t, int64_t rows, int64_t across)
       : unit(u), turned(t), rows(rows), across(across),
         normal((rows + 4) * (across + 4) * u.outer), scales(rows * across),
-        expanded((rows + 4) * (across + 4) * u.wide),
+        expanded(u.args.kept ? 0 : (rows + 4) * (across + 4) * u.wide),
         upstream(u.args.project ? (rows + 2) * (across + 2) * u.outer : 0),
         gated(u.args.project ? (rows + 2) * across * u.half : 0),
         inner((rows + 2) * (across + 2) * u.half), slopes((rows + 2) * (across + 2) * u.wide),
@@ -100,7 +100,9 @@ struct BackwardTile {
   // Slopes reach one pixel beyond the tile, the expansion under them another.
   const Columns around = widened(tile.columns, 1), beyond = widened(tile.columns, 2);
   const int64_t lead = tile.columns.begin - around.begin;
-  Strip expanded{w.expanded, 2 * panels, w.rows + 4, count(beyond), a.height, tile.top - 2};
+  Strip expanded = a.kept ? kept_rows(unit, tile.image, beyond.begin)
+                          : Strip{w.expanded, 2 * panels, w.rows + 4, count(beyond), a.height,
+                                  tile.top - 2};
   Strip slopes{w.slopes, 2 * panels, w.rows + 2, count(around), a.height, tile.top - 1};
 
   // Room of a row in `upstream` and `gated`, whose slots are those of `slopes`.
@@ -258,9 +260,7 @@ struct BackwardTile {
       next = std::min(y + w.rows, tile.bottom);
       advance(y);
       const int64_t to = std::min(next + 2, a.height), slopes_to = std::min(next + 1, a.height);
-      if (a.kept) {
-        fetch_rows(unit, tile.image, beyond, have_expanded, to, expanded);
-      } else {
+      if (!a.kept) {
         const int64_t ahead = next < tile.bottom ? w.rows : 0;
         expand_rows(unit, tile.image, beyond, have_expanded, to, ahead, w.normal, expanded);
       }
@@ -285,7 +285,7 @@ struct BackwardTile {
       std::memmove(w.upstream, w.upstream + gone * upstream_row(), outer);
       std::memmove(w.gated, w.gated + gone * gated_row(), half);
     }
-    expanded.advance(y - 2);
+    if (!a.kept) expanded.advance(y - 2);
     slopes.advance(y - 1);
   }
 };

@@ -13,6 +13,8 @@ namespace {
 
 // Sums over images are taken in at most so many groups, which depend on the batch alone.
 constexpr int64_t kGroups = 4;
+// Of a product of squared lengths.
+constexpr float kLeast = 1e-12f;
 
 struct Sizes {
   int64_t channels, outputs, heads, own, row, vectors;  // own: a head's channels; row: padded
@@ -82,22 +84,18 @@ struct Image {
 
 inline float inverse_length(float query, float key) {
   const float power = query * key;
-  return 1.0f / std::sqrt((power > 0.0f ? power : 0.0f) + 1e-12f);
+  return 1.0f / std::sqrt(power < kLeast ? kLeast : power);
 }
 
 // Scores of one query, (own), become attention; the padding becomes zero.
 void soften(float* scores, const Sizes& s, float query, const float* keys, float temperature) {
-  float most = -INFINITY, total = 0.0f;
-  for (int64_t k = 0; k < s.own; ++k) {
-    scores[k] *= inverse_length(query, keys[k]) * temperature;
-  }
-  for (int64_t k = 0; k < s.own; ++k) most = scores[k] > most ? scores[k] : most;
-  for (int64_t k = s.own; k < s.row; ++k) scores[k] = -INFINITY;
-  for (int64_t k = 0; k < s.row; k += kLanes) {
-    const Vec weight = exp(load(scores + k) - splat(most));
-    store(scores + k, weight);
-    total += sum(weight);
-  }
+  for (int64_t k = 0; k < s.own; ++k) scores[k] *= inverse_length(query, keys[k]) * temperature;
+  float most = scores[0], total = 0.0f;
+  for (int64_t k = 1; k < s.own; ++k) most = scores[k] > most ? scores[k] : most;
+  for (int64_t k = s.own; k < s.row; ++k) scores[k] = most;
+  for (int64_t k = 0; k < s.row; k += kLanes) store(scores + k, exp(load(scores + k) - splat(most)));
+  for (int64_t k = s.own; k < s.row; ++k) scores[k] = 0.0f;
+  for (int64_t k = 0; k < s.row; k += kLanes) total += sum(load(scores + k));
   for (int64_t k = 0; k < s.row; k += kLanes)
     store(scores + k, load(scores + k) * splat(1.0f / total));
 }
@@ -189,7 +187,7 @@ struct Backward {
         const float logit = weights[k] * (slope[k] - mean), cosine = score[k] * scale;
         warmth += logit * cosine;
         slope[k] = logit * temperature * scale;
-        const float length = power * keys[k] < 0.0f ? 0.0f : -0.5f * slope[k] * cosine * scale;
+        const float length = power * keys[k] < kLeast ? 0.0f : -0.5f * slope[k] * cosine * scale;
         of_query += length * keys[k];
         of_keys[k] += length * power;
       }

@@ -115,6 +115,16 @@ UNVEIL_EXPORT void unveil_token_attention(const float* x, const float* y, const 
       {x, y, gain, keys, values, matrix, b, pixels, c, tokens, heads, sets}, output);
 }
 
+UNVEIL_EXPORT void unveil_token_attention_backward(
+    const float* x, const float* y, const float* gain, const float* keys, const float* values,
+    const float* matrix, const float* grad_output, float* grad_x, float* grad_y, float* grad_gain,
+    float* grad_keys, float* grad_values, float* grad_matrix, int64_t b, int64_t pixels, int64_t c,
+    int64_t tokens, int64_t heads, int64_t sets) {
+  kernels().passes->token_attention_backward(
+      {x, y, gain, keys, values, matrix, b, pixels, c, tokens, heads, sets},
+      {grad_output, grad_x, grad_y, grad_gain, grad_keys, grad_values, grad_matrix});
+}
+
 UNVEIL_EXPORT void unveil_gram_attention_forward(
     const float* gram, const float* out, const float* query, const float* key, const float* value,
     const float* temperature, float* kept, float* output, int64_t b, int64_t c, int64_t outputs,

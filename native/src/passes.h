@@ -84,6 +84,11 @@ struct TokenAttentionArgs {
   int64_t batch, pixels, channels, tokens, heads, sets;  // sets 1 or b
 };
 
+struct TokenAttentionGrads {
+  const float* output;
+  float *x, *y, *gain, *keys, *values, *matrix;
+};
+
 // Attention over channels from their inner products, folded into the matrices around it; see
 // gram_attention.cpp. Channels are a multiple of 16.
 struct GramAttentionArgs {
@@ -116,6 +121,8 @@ struct PassKernels {
   void (*pointwise_forward)(const PointwiseArgs& args, float* output);
   void (*pointwise_weight)(const PointwiseArgs& args, const float* grad, float* grad_weight);
   void (*token_attention)(const TokenAttentionArgs& args, float* output);
+  void (*token_attention_backward)(const TokenAttentionArgs& args,
+                                   const TokenAttentionGrads& grads);
   void (*gram)(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
   void (*gram_attention_forward)(const GramAttentionArgs& args, float* output);
   void (*gram_attention_backward)(const GramAttentionArgs& args, const GramAttentionGrads& grads);
@@ -154,6 +161,7 @@ void gated_unit_backward(const GatedUnitArgs& args, const GatedUnitGrads& grads)
 void pointwise_forward(const PointwiseArgs& args, float* output);
 void pointwise_weight(const PointwiseArgs& args, const float* grad, float* grad_weight);
 void token_attention(const TokenAttentionArgs& args, float* output);
+void token_attention_backward(const TokenAttentionArgs& args, const TokenAttentionGrads& grads);
 void gram(const float* x, int64_t batch, int64_t pixels, int64_t channels, float* output);
 void gram_attention_forward(const GramAttentionArgs& args, float* output);
 void gram_attention_backward(const GramAttentionArgs& args, const GramAttentionGrads& grads);

@@ -18,6 +18,7 @@ const PassKernels passes = {
     pointwise_forward,
     pointwise_weight,
     token_attention,
+    token_attention_backward,
     gram,
     gram_attention_forward,
     gram_attention_backward,

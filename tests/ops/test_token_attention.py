@@ -1,5 +1,7 @@
 """Attention to tokens in one pass against plain operations in float64."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -62,12 +64,33 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(*runs)
 
 
-def test_gradients_pass_plain_operations() -> None:
-    given = [t.requires_grad_() for t in arguments((1, 2, 3), 16, 4, 1)]
-    token_attention(*given, heads=2).sum().backward()
-    assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in given)
-    with pytest.raises(BackendUnavailableError, match="it has no gradients"):
-        token_attention(*given, heads=2, backend="native")
+@pytest.mark.parametrize(("pixels", "c", "tokens", "heads", "sets"), CASES)
+def test_gradients_agree_with_float64(
+    pixels: tuple[int, int, int],
+    c: int,
+    tokens: int,
+    heads: int,
+    sets: int,
+    agrees_with_float64: Callable,
+) -> None:
+    given = [t.requires_grad_() for t in arguments(pixels, c, tokens, sets)]
+    given[3] = (given[3].detach() / c**0.5).requires_grad_()
+    agrees_with_float64(token_attention, *given, heads=heads)
+
+
+def test_gradients_do_not_depend_on_the_number_of_threads(same_on_two_threads: Callable) -> None:
+    given = [t.requires_grad_() for t in arguments((2, 16, 110), 16, 8, 1)]
+    same_on_two_threads(token_attention, *given, heads=4)
+
+
+def test_it_compiles_and_exports(compiles_and_exports: Callable) -> None:
+    given = [t.requires_grad_() for t in arguments((2, 2, 3), 16, 4, 2)]
+    compiles_and_exports(token_attention, *given, heads=2)
+
+
+def test_the_operator_passes_opcheck() -> None:
+    given = [t.requires_grad_() for t in arguments((2, 2, 3), 16, 4, 1)]
+    torch.library.opcheck(torch.ops.unveil.token_attention.default, (*given, 2))
 
 
 def test_wrong_arguments_are_named() -> None:

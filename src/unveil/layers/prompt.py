@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unveil.layers.attention import cosines
 from unveil.layers.functional import cell_sums, split_heads
 from unveil.layers.norm import ChannelNorm
 from unveil.layers.statistics import AccumulatedStatistics, GlobalStatistics, ImageWide
 from unveil.ops import token_attention
+from unveil.ops.gram_attention.reference import cosines
 
 
 class PromptMixer(ImageWide):

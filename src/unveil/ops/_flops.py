@@ -18,6 +18,7 @@ from unveil.ops.gated_unit.native import GATED_UNIT
 from unveil.ops.gram_attention.native import GRAM_ATTENTION
 from unveil.ops.pointwise_conv.native import POINTWISE
 from unveil.ops.selective_scan import native as scan_native
+from unveil.ops.token_attention.native import TOKEN_ATTENTION
 
 Shape = Sequence[int]
 
@@ -87,7 +88,7 @@ def gram_backward(_: Shape, x: Shape, *__: Any, **___: Any) -> int:
 @register_flop_formula(getattr(_ops, GRAM_ATTENTION.name))
 def gram_attention(gram: Shape, out: Shape, *weights: Any, **_: Any) -> int:
     """Count the products with whole matrices and those head by head."""
-    c, heads = gram[-1], weights[-1][0]
+    c, heads = gram[-1], int(weights[-1][0])
     return 2 * prod(gram) * (2 * c + out[0] + 2 * c // heads)
 
 
@@ -95,6 +96,18 @@ def gram_attention(gram: Shape, out: Shape, *weights: Any, **_: Any) -> int:
 def gram_attention_backward(_: Shape, *tensors: Any, **__: Any) -> int:
     """Count the gradients as twice the forward."""
     return 2 * gram_attention(*tensors)
+
+
+@register_flop_formula(getattr(_ops, TOKEN_ATTENTION.name))
+def token_attention(x: Shape, _: Shape, __: Shape, keys: Shape, *___: Any, **____: Any) -> int:
+    """Count the products of pixels with keys, values and the matrix."""
+    return 2 * prod(x) * (2 * keys[1] + x[-1])
+
+
+@register_flop_formula(getattr(_ops, f"{TOKEN_ATTENTION.name}_backward"))
+def token_attention_backward(_: Shape, *tensors: Any, **__: Any) -> int:
+    """Count the gradients as twice the forward."""
+    return 2 * token_attention(*tensors)
 
 
 @register_flop_formula(_ops.selective_scan)

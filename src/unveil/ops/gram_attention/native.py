@@ -48,8 +48,7 @@ def _shape(gram: Tensor, *weights: Tensor) -> tuple[int, ...]:
 
 GRAM_ATTENTION = FusedPass(
     name="gram_attention",
-    arguments="Tensor gram, Tensor out, Tensor query, Tensor key, Tensor value, "
-    "Tensor temperature",
+    arguments="Tensor gram, Tensor out, Tensor query, Tensor key, Tensor value, Tensor temperature",
     forward=_forward,
     backward=_backward,
     plain=plain_gram_attention,

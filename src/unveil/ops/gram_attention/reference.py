@@ -20,14 +20,18 @@ def plain_gram_attention(
     Returns:
         (b, o, c).
     """
-    heads = (temperature.shape[0], -1)
-    queries, keys = query @ gram, gram @ key.t()
-    inner = queries.unflatten(1, heads) @ key.unflatten(0, heads).transpose(-1, -2)
-    query_power = (queries * query).sum(-1).unflatten(-1, heads)
-    key_power = (keys * key.t()).sum(-2).unflatten(-1, heads)
+    queries, keys, heads = query @ gram, gram @ key.t(), temperature.shape[0]
+    inner = _by_head(queries, heads, 1) @ _by_head(key, heads, 0).transpose(-1, -2)
+    query_power = _by_head((queries * query).sum(-1), heads, -1)
+    key_power = _by_head((keys * key.t()).sum(-2), heads, -1)
     attention = (cosines(inner, query_power, key_power) * temperature).softmax(-1)
-    mixed = torch.einsum("bhqk,hkc->bhqc", attention, value.unflatten(0, heads)).flatten(1, 2)
+    mixed = torch.einsum("bhqk,hkc->bhqc", attention, _by_head(value, heads, 0)).flatten(1, 2)
     return out @ (value + mixed)
+
+
+def _by_head(x: Tensor, heads: int, dim: int) -> Tensor:
+    split: Tensor = torch.unflatten(x, dim, (heads, -1))
+    return split
 
 
 def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
@@ -39,4 +43,5 @@ def cosines(gram: Tensor, query_power: Tensor, key_power: Tensor) -> Tensor:
         key_power: ``(…, k)``, squared lengths.
     """
     lengths = query_power[..., :, None] * key_power[..., None, :]
-    return gram * torch.rsqrt(lengths.clamp(min=0.0) + 1e-12)
+    # Not a sum: ONNX exporters drop what they add, as small as this, for no sum at all.
+    return gram * torch.rsqrt(lengths.clamp(min=1e-12))

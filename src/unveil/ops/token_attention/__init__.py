@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from unveil.errors import BackendUnavailableError, InputError
-from unveil.ops.dispatch import OpBackend, Route, needs_gradients, refusal, route
-from unveil.ops.token_attention.native import LANES, forward
-from unveil.ops.token_attention.reference import plain_token_attention
+from unveil.errors import InputError
+from unveil.ops.dispatch import OpBackend, route
+from unveil.ops.token_attention.native import LANES, TOKEN_ATTENTION
 
 __all__ = ["token_attention"]
 
@@ -24,8 +23,7 @@ def token_attention(
     """Let pixels attend to tokens, and add a scaled residual and a linear map.
 
     out = x · gain + values · softmax(keys · y) + matrix · y per pixel, the softmax over each head's
-    tokens. The native kernel runs forward without gradients, in float32, on channels in multiples
-    of 16; all else runs as plain operations.
+    tokens. The native kernel needs channels in multiples of 16; all else runs as plain operations.
 
     Args:
         x: Features (b, h, w, c).
@@ -51,22 +49,10 @@ def token_attention(
     """
     tensors = (x, y, gain, keys, values, matrix)
     _check(*tensors, heads)
-    chosen = route(backend, *tensors, limit=_hindrance(*tensors), products="token_attention")
-    if chosen is Route.DIRECT:
-        return forward(*tensors, heads)
-    if backend == "native":
-        raise BackendUnavailableError(
-            refusal("it is no operator that a compiler or a tracer could record")
-        )
-    return plain_token_attention(*tensors, heads)
-
-
-def _hindrance(*tensors: Tensor) -> str | None:
-    if needs_gradients(tensors):
-        return "it has no gradients"
-    if tensors[0].shape[3] % LANES:
-        return f"{tensors[0].shape[3]} channels are no multiple of {LANES}"
-    return None
+    c = x.shape[3]
+    limit = f"{c} channels are no multiple of {LANES}" if c % LANES else None
+    chosen = route(backend, *tensors, limit=limit, products="token_attention_backward")
+    return TOKEN_ATTENTION.run(chosen, *tensors, heads)
 
 
 def _check(

@@ -1,40 +1,45 @@
-"""Binding of the native attention to tokens: the forward without gradients."""
+"""Binding of the native attention to tokens."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from unveil.ops._fused import POINTER, SIZE, address, function, ready
+from unveil.ops._fused import POINTER, SIZE, FusedPass, address, function
+from unveil.ops.token_attention.reference import plain_token_attention
 
-# The kernel writes whole vectors, in the widest instruction set of so many floats.
+# The kernels write whole vectors, in the widest instruction set of so many floats.
 LANES = 16
 
 
-def forward(
-    x: Tensor,
-    y: Tensor,
-    gain: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    matrix: Tensor,
-    heads: int,
-) -> Tensor:
-    """Run the kernel on tensors that `token_attention` has checked.
-
-    Args:
-        x: Features (b, h, w, c).
-        y: Shaped as x.
-        gain: Factors of x, (b, c) or (1, c).
-        keys: (b, t, c) or (1, t, c).
-        values: (b, c, t) or (1, c, t).
-        matrix: (b, c, c) or (1, c, c).
-        heads: Heads that share the t tokens.
-
-    Returns:
-        Shaped and typed as x.
-    """
-    given = [ready(t) for t in (x, y, gain, keys, values, matrix)]
-    (b, h, w, c), out = x.shape, torch.empty_like(given[0])
+def _forward(x: Tensor, *others: Any) -> Tensor:
+    *given, heads = others
+    out = torch.empty_like(x)
     function("token_attention", *(POINTER,) * 7, *(SIZE,) * 6)(
-        *map(address, (*given, out)), b, h * w, c, keys.shape[1], heads, keys.shape[0]
+        *map(address, (x, *given, out)), *_sizes(x, given[2], heads)
     )
-    return out if out.dtype is x.dtype else out.to(x.dtype)
+    return out
+
+
+def _backward(grad: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    *given, heads = others
+    grads = tuple(torch.empty_like(tensor) for tensor in (x, *given))
+    function("token_attention_backward", *(POINTER,) * 13, *(SIZE,) * 6)(
+        *map(address, (x, *given, grad, *grads)), *_sizes(x, given[2], heads)
+    )
+    return grads
+
+
+def _sizes(x: Tensor, keys: Tensor, heads: int) -> tuple[int, ...]:
+    (b, h, w, c), (sets, tokens, _) = x.shape, keys.shape
+    return b, h * w, c, tokens, heads, sets
+
+
+TOKEN_ATTENTION = FusedPass(
+    name="token_attention",
+    arguments="Tensor x, Tensor y, Tensor gain, Tensor keys, Tensor values, Tensor matrix, "
+    "int heads",
+    forward=_forward,
+    backward=_backward,
+    plain=plain_token_attention,
+).register()
